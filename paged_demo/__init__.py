@@ -1,0 +1,63 @@
+"""PagedAttention, explained by a small library that runs.
+
+The names below are loaded when first used, so that a Python without numpy can still run
+``python -m paged_demo``.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paged_demo.allocators.memory_map import CacheFullError as CacheFullError
+    from paged_demo.allocators.memory_map import Hole as Hole
+    from paged_demo.allocators.memory_map import MemoryMap as MemoryMap
+    from paged_demo.allocators.memory_map import MemoryUsage as MemoryUsage
+    from paged_demo.allocators.memory_map import Region as Region
+    from paged_demo.allocators.memory_map import account as account
+    from paged_demo.allocators.page_pool import PagePool as PagePool
+    from paged_demo.allocators.paged import PagedAllocator as PagedAllocator
+    from paged_demo.allocators.placement import best_fit as best_fit
+    from paged_demo.allocators.placement import buddy as buddy
+    from paged_demo.allocators.placement import first_fit as first_fit
+    from paged_demo.allocators.sequences import Append as Append
+    from paged_demo.allocators.traditional import TraditionalAllocator as TraditionalAllocator
+    from paged_demo.allocators.traditional import reserve_max as reserve_max
+    from paged_demo.allocators.traditional import reserve_oracle as reserve_oracle
+    from paged_demo.allocators.traditional import reserve_pow2 as reserve_pow2
+    from paged_demo.model import PRESETS as PRESETS
+    from paged_demo.model import ModelSpec as ModelSpec
+
+__version__ = "0.1.0"
+
+_MODULE_OF = {
+    "ModelSpec": "model",
+    "PRESETS": "model",
+    "MemoryMap": "allocators.memory_map",
+    "Region": "allocators.memory_map",
+    "Hole": "allocators.memory_map",
+    "MemoryUsage": "allocators.memory_map",
+    "account": "allocators.memory_map",
+    "CacheFullError": "allocators.memory_map",
+    "Append": "allocators.sequences",
+    "TraditionalAllocator": "allocators.traditional",
+    "reserve_max": "allocators.traditional",
+    "reserve_pow2": "allocators.traditional",
+    "reserve_oracle": "allocators.traditional",
+    "first_fit": "allocators.placement",
+    "best_fit": "allocators.placement",
+    "buddy": "allocators.placement",
+    "PagePool": "allocators.page_pool",
+    "PagedAllocator": "allocators.paged",
+}
+
+__all__ = list(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,45 @@
+"""Errors for bad arguments: each names the argument and what came."""
+
+import operator
+from typing import Any
+
+
+def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
+    """Return ``value`` as an int, or say why it is not a count.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for the message.
+    value : int or integer scalar
+        What the caller passed. Booleans and floats are refused, even whole ones.
+    minimum : int
+        The smallest value allowed.
+
+    Raises
+    ------
+    TypeError
+        If ``value`` is not a whole number.
+    ValueError
+        If ``value`` is below ``minimum``.
+
+    Examples
+    --------
+    >>> check_count("page_size", 16)
+    16
+    >>> check_count("page_size", 16.0)
+    Traceback (most recent call last):
+    TypeError: page_size must be a whole number, got 16.0
+    >>> check_count("page_size", 0)
+    Traceback (most recent call last):
+    ValueError: page_size must be at least 1, got 0
+    """
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, got {value!r}") from None
+    if count < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
+    return count
