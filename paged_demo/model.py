@@ -1,0 +1,156 @@
+"""Bytes of KV cache a model needs per token, and twelve published models to try.
+
+The rest of the package counts in slots: a slot is room for the K and V of one token in all layers. Bytes are
+turned into slots here and nowhere else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from paged_demo.checks import check_count
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """The numbers of a model that decide the size of its KV cache.
+
+    They suffice where every layer attends to every earlier token. Models with sliding-window layers or with
+    latent attention (MLA) cache less than this class says.
+
+    Parameters
+    ----------
+    name : str
+        The model's name, as shown to readers.
+    num_layers : int
+        Transformer layers. Each keeps its own K and V.
+    num_kv_heads : int
+        Heads of K and of V in a layer. With grouped-query attention there are fewer of them than query heads.
+    head_dim : int
+        Elements of K, and of V, in one head.
+    bytes_per_element : int
+        1 for FP8 or INT8, 2 for FP16 or BF16, 4 for FP32.
+    source : str
+        Where the numbers come from, as shown to readers: the address of a config, or a paper and its table.
+
+    Raises
+    ------
+    TypeError
+        If ``name`` or ``source`` is not a string, or another argument not a whole number.
+    ValueError
+        If ``name`` or ``source`` is blank, a count is below 1, or ``bytes_per_element`` is not 1, 2 or 4.
+
+    Examples
+    --------
+    >>> tiny = ModelSpec(name="tiny", num_layers=2, num_kv_heads=1, head_dim=4, source="made up")
+    >>> tiny.kv_bytes_per_token
+    32
+    """
+
+    name: str
+    num_layers: int
+    num_kv_heads: int
+    head_dim: int
+    bytes_per_element: int = 2
+    source: str
+
+    def __post_init__(self) -> None:
+        for field in ("name", "source"):
+            text = getattr(self, field)
+            if not isinstance(text, str):
+                raise TypeError(f"{field} must be a string, got {text!r}")
+            if not text.strip():
+                raise ValueError(f"{field} must not be blank, got {text!r}")
+        for field in ("num_layers", "num_kv_heads", "head_dim", "bytes_per_element"):
+            # Stored as a Python int: a product of NumPy integers can overflow.
+            object.__setattr__(self, field, check_count(field, getattr(self, field)))
+        if self.bytes_per_element not in (1, 2, 4):
+            raise ValueError(f"bytes_per_element must be 1, 2 or 4, got {self.bytes_per_element!r}")
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """Bytes of one slot: K and V of one token in all layers (Kwon et al. (2023), section 3).
+
+        Examples
+        --------
+        >>> OPT_13B.kv_bytes_per_token // KIB
+        800
+        """
+        return 2 * self.num_layers * self.num_kv_heads * self.head_dim * self.bytes_per_element
+
+    def slots_in(self, memory_bytes: int) -> int:
+        """Return how many whole tokens' K and V fit into ``memory_bytes``.
+
+        Parameters
+        ----------
+        memory_bytes : int
+            Memory set aside for the KV cache, in bytes. 0 is allowed.
+
+        Raises
+        ------
+        TypeError
+            If ``memory_bytes`` is not a whole number.
+        ValueError
+            If ``memory_bytes`` is negative.
+
+        Examples
+        --------
+        >>> OPT_13B.slots_in(12 * GIB)
+        15728
+        """
+        return check_count("memory_bytes", memory_bytes, minimum=0) // self.kv_bytes_per_token
+
+
+def _hub(repo: str, name: str, *, num_layers: int, num_kv_heads: int, head_dim: int) -> ModelSpec:
+    """Return the spec of a model whose config is published on the Hugging Face hub."""
+    source = f"https://huggingface.co/{repo}/blob/main/config.json"
+    return ModelSpec(
+        name=name, num_layers=num_layers, num_kv_heads=num_kv_heads, head_dim=head_dim, source=source
+    )
+
+
+OPT_13B = _hub("facebook/opt-13b", "OPT-13B", num_layers=40, num_kv_heads=40, head_dim=128)
+OPT_66B = _hub("facebook/opt-66b", "OPT-66B", num_layers=64, num_kv_heads=72, head_dim=128)
+OPT_175B = ModelSpec(
+    name="OPT-175B",
+    num_layers=96,
+    num_kv_heads=96,
+    head_dim=128,
+    source="Zhang et al. (2022), OPT, Table 1, https://arxiv.org/abs/2205.01068",
+)
+LLAMA_2_7B = _hub("meta-llama/Llama-2-7b-hf", "Llama-2-7B", num_layers=32, num_kv_heads=32, head_dim=128)
+LLAMA_2_13B = _hub("meta-llama/Llama-2-13b-hf", "Llama-2-13B", num_layers=40, num_kv_heads=40, head_dim=128)
+LLAMA_2_70B = _hub("meta-llama/Llama-2-70b-hf", "Llama-2-70B", num_layers=80, num_kv_heads=8, head_dim=128)
+LLAMA_3_1_8B = _hub("meta-llama/Llama-3.1-8B", "Llama-3.1-8B", num_layers=32, num_kv_heads=8, head_dim=128)
+LLAMA_3_1_70B = _hub("meta-llama/Llama-3.1-70B", "Llama-3.1-70B", num_layers=80, num_kv_heads=8, head_dim=128)
+QWEN3_8B = _hub("Qwen/Qwen3-8B", "Qwen3-8B", num_layers=36, num_kv_heads=8, head_dim=128)
+# Its config sets head_dim: hidden_size / num_attention_heads would be 160.
+MISTRAL_SMALL_24B = _hub(
+    "mistralai/Mistral-Small-24B-Base-2501", "Mistral-Small-24B", num_layers=40, num_kv_heads=8, head_dim=128
+)
+PHI_4 = _hub("microsoft/phi-4", "Phi-4", num_layers=40, num_kv_heads=10, head_dim=128)
+OLMO_2_7B = _hub("allenai/OLMo-2-1124-7B", "OLMo-2-7B", num_layers=32, num_kv_heads=32, head_dim=128)
+
+PRESETS: Mapping[str, ModelSpec] = MappingProxyType(
+    {
+        spec.name: spec
+        for spec in (
+            OPT_13B,
+            OPT_66B,
+            OPT_175B,
+            LLAMA_2_7B,
+            LLAMA_2_13B,
+            LLAMA_2_70B,
+            LLAMA_3_1_8B,
+            LLAMA_3_1_70B,
+            QWEN3_8B,
+            MISTRAL_SMALL_24B,
+            PHI_4,
+            OLMO_2_7B,
+        )
+    }
+)
