@@ -1,0 +1,1 @@
+"""Ledgers that decide which slots of a KV cache a sequence holds."""

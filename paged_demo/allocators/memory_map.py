@@ -1,0 +1,207 @@
+"""Snapshots of a KV cache, and the account of where its slots went.
+
+A *slot* is room for the keys and values of one token in all layers. ``memory_map()`` of an
+allocator is a frozen picture of which sequence holds which slots; ``account`` sorts the slots of
+such a picture by their fate.
+"""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import astuple, dataclass
+from typing import NamedTuple
+
+from paged_demo.checks import check_count
+
+
+class CacheFullError(RuntimeError):
+    """Raised when there is no room; nothing has changed.
+
+    Attributes
+    ----------
+    needed, free : int
+        What was asked for and what was free, in ``unit``.
+    unit : str
+        ``"pages"`` or ``"slots"``.
+
+    Examples
+    --------
+    >>> raise CacheFullError(needed=3, free=1, unit="pages")
+    Traceback (most recent call last):
+    paged_demo.allocators.memory_map.CacheFullError: need 3 pages, 1 free
+    """
+
+    def __init__(self, *, needed: int, free: int, unit: str, where: str = "") -> None:
+        self.needed = needed
+        self.free = free
+        self.unit = unit
+        asked = unit.removesuffix("s") if needed == 1 else unit
+        super().__init__(f"need {needed} {asked}, {free} free{where}")
+
+
+class Region(NamedTuple):
+    """A run of slots that is taken, or a free page that remembers its tokens.
+
+    Attributes
+    ----------
+    start_slot, num_slots : int
+        Where it lies, and how many slots it takes from the pool.
+    num_reserved : int
+        Slots that were asked for; fewer than ``num_slots`` where the placement rounds up.
+    num_tokens : int
+        Slots that hold a token, counted from ``start_slot``.
+    seq_ids : tuple
+        The sequences that hold it: several share it, none means a free cached page.
+    """
+
+    start_slot: int
+    num_slots: int
+    num_reserved: int
+    num_tokens: int
+    seq_ids: tuple[Hashable, ...]
+
+
+class Hole(NamedTuple):
+    """A free run of slots, as the allocator's placement can give it out.
+
+    Two holes may be neighbours: a buddy allocator cannot use them as one.
+    """
+
+    start_slot: int
+    num_slots: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryMap:
+    """Who holds which slots of a pool at one moment.
+
+    Attributes
+    ----------
+    num_slots : int
+        Size of the pool. Regions and holes cover it exactly.
+    regions : tuple of Region
+        In the order of their addresses.
+    holes : tuple of Hole
+        In the order of their addresses.
+    page_size : int or None
+        Slots in a page; None if the pool has no pages.
+    """
+
+    num_slots: int
+    regions: tuple[Region, ...]
+    holes: tuple[Hole, ...]
+    page_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryUsage:
+    """The slots of a pool, sorted by their fate. They sum to the pool.
+
+    Attributes
+    ----------
+    used : int
+        Hold a token.
+    reserved : int
+        Held; a token of their sequence will be written there later.
+    internal : int
+        Held, asked for, and never written.
+    rounding : int
+        Held because the placement gave more than was asked for.
+    external : int
+        Free, but in a run that is too short for the next request.
+    cached : int
+        Free, and still remember the tokens of a full page.
+    free : int
+        Free, and remember nothing.
+
+    References
+    ----------
+    Kwon et al. (2023), section 3 and Fig. 2, name reserved, internal and external. What they call
+    "external fragmentation & others" is ``rounding + external + free`` here.
+    """
+
+    used: int
+    reserved: int
+    internal: int
+    rounding: int
+    external: int
+    cached: int
+    free: int
+
+    @property
+    def num_slots(self) -> int:
+        """Slots in the pool."""
+        return sum(astuple(self))
+
+    @property
+    def allocated(self) -> int:
+        """Slots that some sequence holds."""
+        return self.used + self.reserved + self.internal + self.rounding
+
+    @property
+    def wasted(self) -> int:
+        """Slots that some sequence holds and no token fills."""
+        return self.allocated - self.used
+
+
+def account(
+    memory_map: MemoryMap, future_tokens: Mapping[Hashable, int], *, request_slots: int = 1
+) -> MemoryUsage:
+    """Sort every slot of a pool by its fate.
+
+    Parameters
+    ----------
+    memory_map : MemoryMap
+        The pool at one moment.
+    future_tokens : mapping of sequence id to int
+        Tokens each sequence has yet to append. Only someone who knows the future can tell a
+        reserved slot from an internal one. Where sequences share a page that is not full, the one
+        with the longest future counts.
+    request_slots : int
+        Slots the next request needs in one run. A free run shorter than this counts as external,
+        unless the pool has pages: there any page serves any request.
+
+    Raises
+    ------
+    ValueError
+        If a sequence of the map has no entry in ``future_tokens``, or a count is negative.
+
+    Examples
+    --------
+    A sequence of 100 tokens in a region of 2048, and 28 tokens still to come:
+
+    >>> region = Region(start_slot=0, num_slots=2048, num_reserved=2048, num_tokens=100, seq_ids=("a",))
+    >>> memory_map = MemoryMap(num_slots=3000, regions=(region,), holes=(Hole(2048, 952),))
+    >>> account(memory_map, {"a": 28}, request_slots=2048)
+    MemoryUsage(used=100, reserved=28, internal=1920, rounding=0, external=952, cached=0, free=0)
+    """
+    request_slots = check_count("request_slots", request_slots)
+    used = reserved = internal = rounding = external = cached = free = 0
+    for region in memory_map.regions:
+        if not region.seq_ids:
+            cached += region.num_slots
+            continue
+        room = region.num_reserved - region.num_tokens
+        to_come = min(room, max(_future(future_tokens, seq_id) for seq_id in region.seq_ids))
+        used += region.num_tokens
+        reserved += to_come
+        internal += room - to_come
+        rounding += region.num_slots - region.num_reserved
+    for hole in memory_map.holes:
+        if memory_map.page_size is None and hole.num_slots < request_slots:
+            external += hole.num_slots
+        else:
+            free += hole.num_slots
+    return MemoryUsage(
+        used=used,
+        reserved=reserved,
+        internal=internal,
+        rounding=rounding,
+        external=external,
+        cached=cached,
+        free=free,
+    )
+
+
+def _future(future_tokens: Mapping[Hashable, int], seq_id: Hashable) -> int:
+    if seq_id not in future_tokens:
+        raise ValueError(f"future_tokens has no entry for sequence {seq_id!r}")
+    return check_count(f"future_tokens[{seq_id!r}]", future_tokens[seq_id], minimum=0)

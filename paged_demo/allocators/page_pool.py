@@ -1,0 +1,167 @@
+"""The pool of pages: free, taken, shared, and free but remembered."""
+
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable
+
+from paged_demo.allocators.memory_map import CacheFullError
+from paged_demo.checks import check_count
+
+
+class PagePool:
+    """Physical pages with reference counts, and an index of the contents of full ones.
+
+    A page is *taken* with one reference, *shared* by adding one, *released* by dropping one, and
+    free at zero. A full page can be *sealed* under a key that names its contents; it can then be
+    *found* by that key, even while it is free, until it is taken for something else. Free pages are
+    taken least recently released first. Every method takes constant time, whatever the pool's size.
+
+    Parameters
+    ----------
+    num_pages : int
+        Pages in the pool, at least 1.
+
+    Examples
+    --------
+    >>> pool = PagePool(2)
+    >>> page_id = pool.take()
+    >>> pool.seal(page_id, "four score and seven")
+    >>> pool.release(page_id)
+    >>> pool.num_free, pool.find(["four score and seven"])
+    (2, [0])
+
+    References
+    ----------
+    Kwon et al. (2023), section 4.2 (allocation) and 4.4 (reference counts). Finding full pages by
+    their contents is vLLM's automatic prefix caching, which came after the paper.
+    """
+
+    def __init__(self, num_pages: int) -> None:
+        self.num_pages = check_count("num_pages", num_pages)
+        self._ref_counts = [0] * self.num_pages
+        self._keys: list[Hashable | None] = [None] * self.num_pages
+        # Oldest first; unlike a deque, a page is removed from its middle in constant time.
+        self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(self.num_pages))
+        self._page_by_key: dict[Hashable, int] = {}
+        # Further pages with equal contents; apart, because there are few of them.
+        self._duplicates: dict[Hashable, dict[int, None]] = {}
+
+    @property
+    def num_free(self) -> int:
+        """Pages that nobody holds, remembered or not."""
+        return len(self._free)
+
+    @property
+    def cached_pages(self) -> list[int]:
+        """Free pages that still remember their contents, next to be taken first."""
+        return [page_id for page_id in self._free if self._keys[page_id] is not None]
+
+    def take(self) -> int:
+        """Take the page that has been free longest, and forget what it held.
+
+        Raises
+        ------
+        CacheFullError
+            If no page is free.
+        """
+        if not self._free:
+            raise CacheFullError(needed=1, free=0, unit="pages")
+        page_id, _ = self._free.popitem(last=False)
+        if self._keys[page_id] is not None:
+            self._forget(page_id)
+        self._ref_counts[page_id] = 1
+        return page_id
+
+    def share(self, page_id: int) -> None:
+        """Add a reference to a page that is held, or revive a free one that is remembered.
+
+        Raises
+        ------
+        ValueError
+            If the page is free and not remembered: it has nothing to share.
+        """
+        self._check_page(page_id)
+        if self._ref_counts[page_id] == 0:
+            if self._keys[page_id] is None:
+                raise ValueError(f"page_id {page_id} is free and holds nothing to share")
+            del self._free[page_id]
+        self._ref_counts[page_id] += 1
+
+    def release(self, page_id: int) -> None:
+        """Drop a reference. At zero the page is free, and keeps its key.
+
+        Raises
+        ------
+        ValueError
+            If the page is free already.
+        """
+        self._check_page(page_id)
+        if self._ref_counts[page_id] == 0:
+            raise ValueError(f"page_id {page_id} is free already")
+        self._ref_counts[page_id] -= 1
+        if self._ref_counts[page_id] == 0:
+            self._free[page_id] = None
+
+    def seal(self, page_id: int, key: Hashable) -> None:
+        """Remember a held page under the key that names its contents.
+
+        Raises
+        ------
+        ValueError
+            If the page is free, or sealed already: its contents must not change.
+        """
+        self._check_page(page_id)
+        if self._ref_counts[page_id] == 0:
+            raise ValueError(f"page_id {page_id} is free, it has no contents to seal")
+        if self._keys[page_id] is not None:
+            raise ValueError(f"page_id {page_id} is sealed already")
+        self._keys[page_id] = key
+        if self._page_by_key.setdefault(key, page_id) != page_id:
+            self._duplicates.setdefault(key, {})[page_id] = None
+
+    def find(self, keys: Iterable[Hashable]) -> list[int]:
+        """Find pages for the leading ``keys``, up to the first that no page is remembered under.
+
+        Taking a reference is the caller's next step: a found page may be free.
+        """
+        page_ids = []
+        for key in keys:
+            if key not in self._page_by_key:
+                break
+            page_ids.append(self._page_by_key[key])
+        return page_ids
+
+    def ref_count(self, page_id: int) -> int:
+        """Count the references to a page; 0 means free."""
+        self._check_page(page_id)
+        return self._ref_counts[page_id]
+
+    def check(self) -> None:
+        """Assert every invariant of the pool. Takes time proportional to its size."""
+        findable: dict[int, Hashable] = {page_id: key for key, page_id in self._page_by_key.items()}
+        for key, duplicates in self._duplicates.items():
+            assert duplicates, f"no duplicates left under {key!r}"
+            assert key in self._page_by_key, f"duplicates of {key!r}, which nobody serves"
+            findable.update(dict.fromkeys(duplicates, key))
+        assert len(findable) == sum(key is not None for key in self._keys), "a page is findable twice"
+        for page_id, (ref_count, key) in enumerate(zip(self._ref_counts, self._keys, strict=True)):
+            assert ref_count >= 0, f"page {page_id} has {ref_count} references"
+            assert (ref_count == 0) == (page_id in self._free), f"page {page_id} is both free and held"
+            assert findable.get(page_id) == key, f"page {page_id} is sealed and found under other keys"
+
+    def _forget(self, page_id: int) -> None:
+        key = self._keys[page_id]
+        self._keys[page_id] = None
+        if key not in self._duplicates:
+            del self._page_by_key[key]
+            return
+        duplicates = self._duplicates[key]
+        if self._page_by_key[key] == page_id:
+            self._page_by_key[key], _ = duplicates.popitem()
+        else:
+            del duplicates[page_id]
+        if not duplicates:
+            del self._duplicates[key]
+
+    def _check_page(self, page_id: int) -> None:
+        if check_count("page_id", page_id, minimum=0) >= self.num_pages:
+            raise ValueError(f"page_id must be below num_pages ({self.num_pages}), got {page_id!r}")

@@ -1,0 +1,77 @@
+import pytest
+
+from paged_demo import CacheFullError, Hole, MemoryMap, PagedAllocator, Region, account
+
+
+def one_region(*, num_slots=2048, num_reserved=2048, num_tokens=100, seq_ids=("a",), page_size=None, hole=0):
+    region = Region(0, num_slots, num_reserved, num_tokens, seq_ids)
+    holes = (Hole(num_slots, hole),) if hole else ()
+    return MemoryMap(num_slots=num_slots + hole, regions=(region,), holes=holes, page_size=page_size)
+
+
+def test_every_slot_of_a_region_has_one_fate():
+    usage = account(one_region(num_slots=128, num_reserved=100, num_tokens=30), {"a": 50})
+    assert (usage.used, usage.reserved, usage.internal, usage.rounding) == (30, 50, 20, 28)
+    assert usage.num_slots == 128
+    assert usage.allocated == 128
+    assert usage.wasted == 98
+
+
+def test_a_future_beyond_the_region_reserves_no_more_than_its_room():
+    usage = account(one_region(num_slots=16, num_reserved=16, num_tokens=10), {"a": 100})
+    assert (usage.reserved, usage.internal) == (6, 0)
+
+
+def test_a_hole_shorter_than_the_next_request_is_external():
+    memory_map = one_region(hole=952)
+    assert account(memory_map, {"a": 0}, request_slots=952).free == 952
+    usage = account(memory_map, {"a": 0}, request_slots=953)
+    assert (usage.external, usage.free) == (952, 0)
+
+
+def test_no_hole_of_a_paged_pool_is_external():
+    usage = account(
+        one_region(num_slots=16, num_reserved=16, page_size=16, hole=16), {"a": 0}, request_slots=999
+    )
+    assert (usage.external, usage.free) == (0, 16)
+
+
+def test_a_free_page_that_is_remembered_is_cached_and_needs_no_future():
+    allocator = PagedAllocator(4, 4, prefix_caching=True)
+    allocator.allocate("a", range(6))
+    allocator.free("a")
+    usage = account(allocator.memory_map(), {})
+    assert (usage.cached, usage.free, usage.allocated) == (4, 12, 0)
+
+
+def test_the_longest_future_of_those_who_share_a_page_counts():
+    usage = account(
+        one_region(num_slots=16, num_reserved=16, num_tokens=6, seq_ids=("a", "b")), {"a": 1, "b": 4}
+    )
+    assert (usage.reserved, usage.internal) == (4, 6)
+
+
+def test_a_sequence_without_a_future_is_an_error_that_names_it():
+    with pytest.raises(ValueError, match="future_tokens has no entry for sequence 'a'"):
+        account(one_region(), {"b": 3})
+
+
+@pytest.mark.parametrize(
+    ("future_tokens", "request_slots", "error", "message"),
+    [
+        ({"a": -1}, 1, ValueError, r"future_tokens\['a'\] must be at least 0, got -1"),
+        ({"a": 1.5}, 1, TypeError, r"future_tokens\['a'\] must be a whole number, got 1.5"),
+        ({"a": 1}, 0, ValueError, "request_slots must be at least 1, got 0"),
+        ({"a": 1}, True, TypeError, "request_slots must be a whole number, got True"),
+    ],
+)
+def test_bad_counts_are_named(future_tokens, request_slots, error, message):
+    with pytest.raises(error, match=message):
+        account(one_region(), future_tokens, request_slots=request_slots)
+
+
+def test_cache_full_says_what_was_needed_and_what_was_free():
+    error = CacheFullError(needed=3, free=1, unit="pages")
+    assert str(error) == "need 3 pages, 1 free"
+    assert (error.needed, error.free, error.unit) == (3, 1, "pages")
+    assert str(CacheFullError(needed=1, free=0, unit="pages")) == "need 1 page, 0 free"

@@ -1,0 +1,120 @@
+import pytest
+
+from paged_demo import CacheFullError, PagePool
+
+
+def test_pages_are_taken_least_recently_released_first():
+    pool = PagePool(3)
+    taken = [pool.take() for _ in range(3)]
+    for page_id in (taken[1], taken[2], taken[0]):
+        pool.release(page_id)
+    assert [pool.take() for _ in range(3)] == [1, 2, 0]
+
+
+def test_a_page_is_free_when_its_last_owner_releases_it():
+    pool = PagePool(2)
+    page_id = pool.take()
+    pool.share(page_id)
+    pool.release(page_id)
+    assert (pool.ref_count(page_id), pool.num_free) == (1, 1)
+    pool.release(page_id)
+    assert (pool.ref_count(page_id), pool.num_free) == (0, 2)
+
+
+def test_an_empty_pool_says_so_and_changes_nothing():
+    pool = PagePool(1)
+    pool.take()
+    with pytest.raises(CacheFullError, match="need 1 page, 0 free"):
+        pool.take()
+    pool.check()
+    assert pool.ref_count(0) == 1
+
+
+def test_a_free_page_is_found_by_its_key_and_revived_by_sharing():
+    pool = PagePool(3)
+    page_id = pool.take()
+    pool.seal(page_id, "key")
+    pool.release(page_id)
+    assert pool.cached_pages == [page_id]
+    assert pool.find(["key"]) == [page_id]
+    pool.share(page_id)
+    assert (pool.num_free, pool.cached_pages) == (2, [])
+    pool.check()
+
+
+def test_a_key_is_forgotten_when_its_page_is_taken_for_something_else():
+    pool = PagePool(1)
+    pool.seal(pool.take(), "key")
+    pool.release(0)
+    pool.take()
+    assert pool.find(["key"]) == []
+    pool.check()
+
+
+def test_finding_stops_at_the_first_unknown_key():
+    pool = PagePool(3)
+    for key in ("one", "three"):
+        pool.seal(pool.take(), key)
+    assert pool.find(["one", "two", "three"]) == [0]
+
+
+@pytest.mark.parametrize("first_to_go", [0, 1, 2])
+def test_of_pages_with_equal_contents_each_keeps_serving_until_all_are_gone(first_to_go):
+    pool = PagePool(3)
+    for _ in range(3):
+        pool.seal(pool.take(), "key")
+    order = [first_to_go, *({0, 1, 2} - {first_to_go})]
+    for page_id in order:
+        assert pool.find(["key"])
+        pool.release(page_id)
+    for page_id in order:
+        assert pool.find(["key"])[0] not in order[: order.index(page_id)]
+        assert pool.take() == page_id
+        pool.check()
+    assert pool.find(["key"]) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda pool: pool.release(1), "page_id 1 is free already"),
+        (lambda pool: pool.share(1), "page_id 1 is free and holds nothing to share"),
+        (lambda pool: pool.seal(1, "key"), "page_id 1 is free, it has no contents to seal"),
+        (lambda pool: pool.seal(0, "again"), "page_id 0 is sealed already"),
+        (lambda pool: pool.release(2), r"page_id must be below num_pages \(2\), got 2"),
+        (lambda pool: pool.ref_count(-1), "page_id must be at least 0, got -1"),
+    ],
+)
+def test_misuse_is_an_error_and_changes_nothing(call, message):
+    pool = PagePool(2)
+    pool.seal(pool.take(), "key")
+    with pytest.raises(ValueError, match=message):
+        call(pool)
+    pool.check()
+    assert (pool.ref_count(0), pool.num_free, pool.find(["key"])) == (1, 1, [0])
+
+
+def test_a_pool_needs_a_whole_number_of_pages():
+    with pytest.raises(ValueError, match="num_pages must be at least 1, got 0"):
+        PagePool(0)
+    with pytest.raises(TypeError, match=r"num_pages must be a whole number, got 2\.0"):
+        PagePool(2.0)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda pool: pool._free.popitem(),
+        lambda pool: pool._ref_counts.__setitem__(1, 1),
+        lambda pool: pool._keys.__setitem__(0, None),
+        lambda pool: pool._page_by_key.__setitem__("other", 1),
+        lambda pool: pool._duplicates.__setitem__("key", {}),
+    ],
+)
+def test_check_notices_a_spoilt_pool(spoil):
+    pool = PagePool(2)
+    pool.seal(pool.take(), "key")
+    pool.check()
+    spoil(pool)
+    with pytest.raises(AssertionError):
+        pool.check()

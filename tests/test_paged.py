@@ -1,0 +1,389 @@
+import pytest
+
+from paged_demo import Append, CacheFullError, PagedAllocator, account
+
+PAGE = 16
+
+
+def tokens(num_tokens, first=0):
+    return list(range(first, first + num_tokens))
+
+
+def full_state(allocator, *seq_ids):
+    """Everything a caller can see, to compare before and after a refused call."""
+    tables = {seq_id: allocator.page_table(seq_id) for seq_id in seq_ids}
+    return allocator.memory_map(), allocator.num_free_pages, tables, allocator._pool._free.copy()
+
+
+@pytest.mark.parametrize(("num_tokens", "num_pages"), [(1, 1), (15, 1), (16, 1), (17, 2), (32, 2), (33, 3)])
+def test_a_prompt_takes_just_the_pages_its_tokens_start(num_tokens, num_pages):
+    allocator = PagedAllocator(4, PAGE)
+    allocator.allocate("a", tokens(num_tokens))
+    assert len(allocator.page_table("a")) == num_pages
+    assert allocator.num_free_pages == 4 - num_pages
+
+
+def test_the_17th_token_takes_the_second_page():
+    allocator = PagedAllocator(4, PAGE)
+    allocator.allocate("a", tokens(15))
+    assert allocator.append("a", 15) == Append(slot=15, copy=None)
+    assert allocator.page_table("a") == [0]
+    assert allocator.append("a", 16) == Append(slot=16, copy=None)
+    assert allocator.page_table("a") == [0, 1]
+
+
+def test_a_sequence_reads_its_slots_through_its_page_table():
+    allocator = PagedAllocator(8, 4)
+    allocator.allocate("a", tokens(4))
+    allocator.allocate("b", tokens(2))
+    allocator.append("a", 4)
+    assert allocator.page_table("a") == [0, 2]
+    assert allocator.slots("a") == [0, 1, 2, 3, 8]
+    assert allocator.slots("b") == [4, 5]
+
+
+@pytest.mark.parametrize("page_size", [1, 2048])
+def test_the_extreme_page_sizes_work(page_size):
+    allocator = PagedAllocator(2048 // page_size, page_size, prefix_caching=True)
+    allocator.allocate("a", tokens(2047))
+    allocator.append("a", 2047)
+    assert len(allocator.slots("a")) == 2048
+    with pytest.raises(CacheFullError):
+        allocator.append("a", 2048)
+    allocator.check()
+
+
+def test_a_full_pool_refuses_a_prompt_and_changes_nothing():
+    allocator = PagedAllocator(4, PAGE, prefix_caching=True)
+    allocator.allocate("a", tokens(40))
+    before = full_state(allocator, "a")
+    with pytest.raises(CacheFullError, match="need 2 pages, 1 free"):
+        allocator.allocate("b", tokens(17, first=100))
+    assert full_state(allocator, "a") == before
+    with pytest.raises(KeyError):
+        allocator.page_table("b")
+
+
+def test_a_full_pool_refuses_a_token_and_changes_nothing():
+    allocator = PagedAllocator(1, PAGE)
+    allocator.allocate("a", tokens(16))
+    before = full_state(allocator, "a")
+    for _ in range(2):
+        with pytest.raises(CacheFullError, match="need 1 page, 0 free"):
+            allocator.append("a", 16)
+    assert full_state(allocator, "a") == before
+
+
+def test_a_full_pool_refuses_a_copy_and_changes_nothing():
+    allocator = PagedAllocator(1, PAGE)
+    allocator.allocate("a", tokens(5))
+    allocator.fork("a", "b")
+    before = full_state(allocator, "a", "b")
+    for _ in range(2):
+        with pytest.raises(CacheFullError, match="need 1 page, 0 free"):
+            allocator.append("b", 5)
+    assert full_state(allocator, "a", "b") == before
+    allocator.free("b")
+    assert allocator.append("a", 5) == Append(slot=5, copy=None)
+
+
+# Fork and copy-on-write
+
+
+def test_a_fork_shares_every_page_and_takes_none():
+    allocator = PagedAllocator(8, 4)
+    allocator.allocate("a", tokens(6))
+    allocator.fork("a", "b")
+    assert allocator.page_table("b") == allocator.page_table("a") == [0, 1]
+    assert allocator.num_free_pages == 6
+    assert [region.seq_ids for region in allocator.memory_map().regions] == [("a", "b"), ("a", "b")]
+
+
+def test_append_to_a_shared_partial_page_copies_it_once():
+    allocator = PagedAllocator(8, 4)
+    allocator.allocate("a", tokens(6))
+    allocator.fork("a", "b")
+    assert allocator.append("b", 60) == Append(slot=10, copy=(1, 2))
+    assert allocator.append("b", 70) == Append(slot=11, copy=None)
+    assert allocator.append("a", 6) == Append(slot=6, copy=None)
+    assert (allocator.page_table("a"), allocator.page_table("b")) == ([0, 1], [0, 2])
+    allocator.check()
+
+
+def test_of_three_owners_two_copy_and_the_last_writes_in_place():
+    allocator = PagedAllocator(8, 4)
+    allocator.allocate("a", tokens(6))
+    allocator.fork("a", "b")
+    allocator.fork("b", "c")
+    copies = [allocator.append(seq_id, 6).copy for seq_id in ("b", "a", "c")]
+    assert copies == [(1, 2), (1, 3), None]
+    allocator.check()
+
+
+def test_an_owner_whose_sharers_are_freed_writes_in_place():
+    allocator = PagedAllocator(8, 4)
+    allocator.allocate("a", tokens(6))
+    allocator.fork("a", "b")
+    allocator.free("a")
+    assert allocator.append("b", 6) == Append(slot=6, copy=None)
+
+
+def test_a_fork_on_a_page_boundary_copies_nothing():
+    allocator = PagedAllocator(8, 4)
+    allocator.allocate("a", tokens(8))
+    allocator.fork("a", "b")
+    assert [allocator.append(seq_id, 8).copy for seq_id in ("a", "b")] == [None, None]
+    assert (allocator.page_table("a"), allocator.page_table("b")) == ([0, 1, 2], [0, 1, 3])
+    assert allocator.num_free_pages == 4
+
+
+def test_freeing_a_fork_leaves_the_parent_its_pages():
+    allocator = PagedAllocator(4, 4)
+    allocator.allocate("a", tokens(8))
+    allocator.fork("a", "b")
+    allocator.free("b")
+    assert allocator.num_free_pages == 2
+    assert allocator.slots("a") == tokens(8)
+    allocator.check()
+
+
+# Prefix caching
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "num_found"), [(15, 0), (16, 0), (17, 16), (48, 32), (49, 48), (50, 48)]
+)
+def test_a_prompt_asked_twice_finds_all_full_pages_but_never_its_last_token(num_tokens, num_found):
+    allocator = PagedAllocator(16, PAGE, prefix_caching=True)
+    assert allocator.allocate("a", tokens(num_tokens)) == 0
+    assert allocator.allocate("b", tokens(num_tokens)) == num_found
+    allocator.check()
+
+
+def test_nothing_is_found_when_prefix_caching_is_off():
+    allocator = PagedAllocator(16, PAGE)
+    allocator.allocate("a", tokens(48))
+    assert allocator.allocate("b", tokens(48)) == 0
+
+
+def test_found_pages_are_shared_and_not_taken():
+    allocator = PagedAllocator(16, PAGE, prefix_caching=True)
+    allocator.allocate("a", tokens(40))
+    allocator.allocate("b", tokens(40))
+    assert allocator.page_table("b")[:2] == allocator.page_table("a")[:2]
+    assert allocator.page_table("b")[2] != allocator.page_table("a")[2]
+    assert allocator.num_free_pages == 16 - 4
+
+
+def test_generated_tokens_seal_pages_too():
+    allocator = PagedAllocator(16, 4, prefix_caching=True)
+    allocator.allocate("a", tokens(2))
+    for token_id in range(2, 8):
+        allocator.append("a", token_id)
+    assert allocator.allocate("b", tokens(9)) == 8
+
+
+def test_the_same_page_after_another_prefix_is_another_page():
+    allocator = PagedAllocator(16, 4, prefix_caching=True)
+    allocator.allocate("a", [1, 2, 3, 4, 5, 6, 7, 8])
+    assert allocator.allocate("b", [9, 9, 9, 9, 5, 6, 7, 8, 0]) == 0
+    assert allocator.allocate("c", [5, 6, 7, 8, 0]) == 0
+
+
+def test_a_page_that_is_not_full_is_never_found():
+    allocator = PagedAllocator(16, 4, prefix_caching=True)
+    allocator.allocate("a", tokens(7))
+    assert allocator.allocate("b", tokens(9)) == 4
+
+
+def test_free_cached_pages_count_as_free_and_are_revived_by_a_hit():
+    allocator = PagedAllocator(8, 4, prefix_caching=True)
+    allocator.allocate("a", tokens(8))
+    table = allocator.page_table("a")
+    allocator.free("a")
+    assert allocator.num_free_pages == 8
+    assert account(allocator.memory_map(), {}).cached == 8
+    assert allocator.allocate("b", tokens(9)) == 8
+    assert allocator.page_table("b")[:2] == table
+    assert allocator.num_free_pages == 5
+
+
+def test_a_sequence_loses_its_tail_before_its_head():
+    allocator = PagedAllocator(4, 4, prefix_caching=True)
+    allocator.allocate("a", tokens(16))
+    allocator.free("a")
+    allocator.allocate("b", tokens(4, first=100))
+    allocator.free("b")
+    assert allocator.allocate("c", tokens(13)) == 12
+
+
+def test_the_least_recently_used_prefix_is_evicted_first():
+    allocator = PagedAllocator(4, 4, prefix_caching=True)
+    for seq_id, first in (("old", 0), ("new", 100)):
+        allocator.allocate(seq_id, tokens(8, first))
+        allocator.free(seq_id)
+    assert allocator.allocate("old again", tokens(5)) == 4
+    allocator.free("old again")
+    allocator.allocate("other", tokens(12, first=200))
+    allocator.free("other")
+    assert allocator.allocate("new", tokens(9, first=100)) == 0
+
+
+def test_a_refused_prompt_with_hits_on_free_pages_leaves_everything_as_it_was():
+    allocator = PagedAllocator(4, 4, prefix_caching=True)
+    allocator.allocate("a", tokens(8))
+    allocator.free("a")
+    allocator.allocate("b", tokens(8, first=100))
+    before = full_state(allocator, "b")
+    with pytest.raises(CacheFullError, match="need 3 pages, 2 free"):
+        allocator.allocate("c", tokens(9))
+    assert full_state(allocator, "b") == before
+    allocator.free("b")
+    assert allocator.allocate("c", tokens(9)) == 8
+
+
+def test_a_hit_on_a_page_in_use_needs_no_free_page():
+    allocator = PagedAllocator(3, 4, prefix_caching=True)
+    allocator.allocate("a", tokens(8))
+    assert allocator.allocate("b", tokens(9)) == 8
+    assert allocator.num_free_pages == 0
+
+
+def test_duplicate_pages_serve_until_both_are_gone():
+    allocator = PagedAllocator(4, 4, prefix_caching=True)
+    allocator.allocate("a", tokens(4))
+    allocator.allocate("b", tokens(4))
+    assert allocator.page_table("a") != allocator.page_table("b")
+    allocator.free("a")
+    allocator.allocate("evicts a's page", tokens(12, first=100))
+    assert allocator.num_free_pages == 0
+    allocator.free("evicts a's page")
+    assert allocator.allocate("c", tokens(5)) == 4
+    assert allocator.page_table("c")[0] == allocator.page_table("b")[0]
+
+
+def test_a_fork_that_diverges_is_found_under_its_own_tokens():
+    allocator = PagedAllocator(16, 4, prefix_caching=True)
+    allocator.allocate("a", tokens(6))
+    allocator.fork("a", "b")
+    for seq_id, token_ids in (("a", (6, 7)), ("b", (60, 70))):
+        for token_id in token_ids:
+            allocator.append(seq_id, token_id)
+    assert allocator.allocate("like a", [*range(8), 8]) == 8
+    assert allocator.allocate("like b", [*range(6), 60, 70, 8]) == 8
+    assert allocator.page_table("like b")[:2] == allocator.page_table("b")
+
+
+# Snapshots
+
+
+def test_the_memory_map_shows_each_page_its_owners_and_its_tokens():
+    allocator = PagedAllocator(6, 4, prefix_caching=True)
+    allocator.allocate("gone", tokens(4, first=50))
+    allocator.allocate("a", tokens(6))
+    allocator.fork("a", "b")
+    allocator.append("b", 6)
+    allocator.free("gone")
+    memory_map = allocator.memory_map()
+    assert [(region.start_slot, region.num_tokens, region.seq_ids) for region in memory_map.regions] == [
+        (0, 4, ()),
+        (4, 4, ("a", "b")),
+        (8, 2, ("a",)),
+        (12, 3, ("b",)),
+    ]
+    assert memory_map.holes == ((16, 8),)
+    assert account(memory_map, {"a": 1, "b": 0}).num_slots == allocator.num_slots
+
+
+# Misuse
+
+
+def test_unknown_sequences_are_named():
+    allocator = PagedAllocator(2, 4)
+    for call in (allocator.free, allocator.page_table, allocator.slots):
+        with pytest.raises(KeyError, match="no sequence 'ghost'"):
+            call("ghost")
+    with pytest.raises(KeyError, match="no sequence 'ghost'"):
+        allocator.append("ghost", 1)
+    with pytest.raises(KeyError, match="no sequence 'ghost'"):
+        allocator.fork("ghost", "b")
+
+
+def test_freeing_twice_is_an_error():
+    allocator = PagedAllocator(2, 4)
+    allocator.allocate("a", tokens(3))
+    allocator.free("a")
+    with pytest.raises(KeyError, match="no sequence 'a'"):
+        allocator.free("a")
+    allocator.check()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda a: a.allocate("a", [1]), ValueError, "seq_id 'a' is already allocated"),
+        (lambda a: a.fork("a", "a"), ValueError, "child_id 'a' is already allocated"),
+        (lambda a: a.allocate([], [1]), TypeError, r"seq_id must be hashable, got \[\]"),
+        (lambda a: a.allocate("b", []), ValueError, "token_ids must hold at least one token, got none"),
+        (lambda a: a.allocate("b", 5), TypeError, "token_ids must be an iterable of token ids, got 5"),
+        (lambda a: a.allocate("b", "hello"), TypeError, "token_id must be a whole number, got 'h'"),
+        (lambda a: a.allocate("b", [1, 2.0]), TypeError, "token_id must be a whole number, got 2.0"),
+        (lambda a: a.allocate("b", [True]), TypeError, "token_id must be a whole number, got True"),
+        (lambda a: a.allocate("b", [3, -1]), ValueError, "token_id must be at least 0, got -1"),
+        (lambda a: a.allocate("b", [2**63]), ValueError, "token_id must be at most 9223372036854775807"),
+        (lambda a: a.allocate("b", [1, 2], final_tokens=1), ValueError, "final_tokens must be at least"),
+        (lambda a: a.append("a", 1.0), TypeError, "token_id must be a whole number, got 1.0"),
+        (lambda a: a.append("a", -1), ValueError, "token_id must be at least 0, got -1"),
+        (lambda a: a.append("a", 2**63), ValueError, "token_id must be at most"),
+    ],
+)
+def test_bad_input_is_named_and_changes_nothing(call, error, message):
+    allocator = PagedAllocator(4, 4, prefix_caching=True)
+    allocator.allocate("a", tokens(3))
+    before = full_state(allocator, "a")
+    with pytest.raises(error, match=message):
+        call(allocator)
+    assert full_state(allocator, "a") == before
+    allocator.check()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((0, 4), ValueError, "num_pages must be at least 1, got 0"),
+        ((4, 0), ValueError, "page_size must be at least 1, got 0"),
+        ((4, 16.0), TypeError, "page_size must be a whole number, got 16.0"),
+        ((True, 16), TypeError, "num_pages must be a whole number, got True"),
+        ((4, "16"), TypeError, "page_size must be a whole number, got '16'"),
+    ],
+)
+def test_bad_sizes_are_named(arguments, error, message):
+    with pytest.raises(error, match=message):
+        PagedAllocator(*arguments)
+
+
+def test_numpy_tokens_name_the_same_prefix_as_plain_ones():
+    np = pytest.importorskip("numpy")
+    allocator = PagedAllocator(8, 4, prefix_caching=True)
+    allocator.allocate("a", np.arange(8, dtype=np.int32))
+    allocator.append("a", np.int64(8))
+    assert allocator.allocate("b", range(9)) == 8
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda a: a._sequences["a"].page_table.append(3),
+        lambda a: a._sequences["a"].page_table.append(a._sequences["a"].page_table[0]),
+        lambda a: a._sequences["a"].tail.extend(range(4)),
+        lambda a: a._sequences["a"].page_table.clear(),
+        lambda a: a._pool.share(0),
+    ],
+)
+def test_check_notices_a_spoilt_allocator(spoil):
+    allocator = PagedAllocator(4, 4)
+    allocator.allocate("a", tokens(3))
+    allocator.check()
+    spoil(allocator)
+    with pytest.raises(AssertionError):
+        allocator.check()

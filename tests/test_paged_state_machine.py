@@ -1,0 +1,126 @@
+"""Random histories over the paged allocator, beside a model that remembers what every slot holds."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+)
+
+from paged_demo import CacheFullError, PagedAllocator, account
+
+TOKENS = st.integers(0, 1)  # few tokens, so that prefixes often agree
+
+
+class PagedHistory(RuleBasedStateMachine):
+    """Keys and values depend on the whole prefix, so that is what a slot remembers here."""
+
+    seq_ids = Bundle("seq_ids")
+
+    @initialize(num_pages=st.integers(1, 9), page_size=st.integers(1, 5), prefix_caching=st.booleans())
+    def start(self, num_pages, page_size, prefix_caching):
+        self.allocator = PagedAllocator(num_pages, page_size, prefix_caching=prefix_caching)
+        self.page_size = page_size
+        self.prefix_caching = prefix_caching
+        self.prefix_in_slot = {}
+        self.tokens_of = {}
+        self.num_started = 0
+
+    def new_id(self):
+        self.num_started += 1
+        return f"s{self.num_started}"
+
+    def visible_state(self):
+        tables = {seq_id: self.allocator.page_table(seq_id) for seq_id in self.tokens_of}
+        return (
+            self.allocator.memory_map(),
+            self.allocator.num_free_pages,
+            tables,
+            list(self.allocator._pool._free),
+        )
+
+    @rule(target=seq_ids, tokens=st.lists(TOKENS, min_size=1, max_size=14))
+    def allocate(self, tokens):
+        seq_id = self.new_id()
+        before = self.visible_state()
+        try:
+            num_found = self.allocator.allocate(seq_id, tokens)
+        except CacheFullError:
+            assert self.visible_state() == before
+            return multiple()
+        assert num_found % self.page_size == 0
+        assert num_found < len(tokens)
+        assert num_found == 0 or self.prefix_caching
+        slots = self.allocator.slots(seq_id)
+        for position in range(num_found):
+            assert self.prefix_in_slot[slots[position]] == tuple(tokens[: position + 1])
+        for position in range(num_found, len(tokens)):
+            self.prefix_in_slot[slots[position]] = tuple(tokens[: position + 1])
+        self.tokens_of[seq_id] = list(tokens)
+        return seq_id
+
+    @rule(seq_id=seq_ids, token_id=TOKENS)
+    def append(self, seq_id, token_id):
+        before = self.visible_state()
+        try:
+            slot, copy = self.allocator.append(seq_id, token_id)
+        except CacheFullError:
+            assert self.visible_state() == before
+            assert self.allocator.num_free_pages == 0
+            return
+        if copy is not None:
+            src_page, dst_page = copy
+            for offset in range(self.page_size):
+                source = self.prefix_in_slot.get(src_page * self.page_size + offset)
+                self.prefix_in_slot[dst_page * self.page_size + offset] = source
+        self.tokens_of[seq_id].append(token_id)
+        self.prefix_in_slot[slot] = tuple(self.tokens_of[seq_id])
+
+    @rule(target=seq_ids, parent_id=seq_ids)
+    def fork(self, parent_id):
+        child_id = self.new_id()
+        num_free = self.allocator.num_free_pages
+        self.allocator.fork(parent_id, child_id)
+        assert self.allocator.num_free_pages == num_free
+        self.tokens_of[child_id] = self.tokens_of[parent_id].copy()
+        return child_id
+
+    @rule(seq_id=consumes(seq_ids))
+    def free(self, seq_id):
+        self.allocator.free(seq_id)
+        del self.tokens_of[seq_id]
+
+    @invariant()
+    def every_sequence_reads_back_the_prefix_it_wrote(self):
+        for seq_id, tokens in self.tokens_of.items():
+            read = [self.prefix_in_slot[slot] for slot in self.allocator.slots(seq_id)]
+            assert read == [tuple(tokens[: position + 1]) for position in range(len(tokens))]
+
+    @invariant()
+    def the_allocator_is_sound(self):
+        self.allocator.check()
+
+    @invariant()
+    def regions_and_holes_cover_the_pool_and_every_slot_has_one_fate(self):
+        memory_map = self.allocator.memory_map()
+        runs = sorted([*(region[:2] for region in memory_map.regions), *memory_map.holes])
+        end = 0
+        for start, num_slots in runs:
+            assert start == end
+            end = start + num_slots
+        assert end == memory_map.num_slots
+        usage = account(memory_map, dict.fromkeys(self.tokens_of, 2))
+        assert usage.num_slots == memory_map.num_slots
+        held = {page_id for seq_id in self.tokens_of for page_id in self.allocator.page_table(seq_id)}
+        assert usage.allocated == len(held) * self.page_size
+        written = {slot for seq_id in self.tokens_of for slot in self.allocator.slots(seq_id)}
+        assert usage.used == len(written)
+
+
+class TestPagedHistory(PagedHistory.TestCase):
+    settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
