@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     from paged_demo.allocators.traditional import reserve_pow2 as reserve_pow2
     from paged_demo.model import PRESETS as PRESETS
     from paged_demo.model import ModelSpec as ModelSpec
+    from paged_demo.serving.saturation import FullPool as FullPool
+    from paged_demo.serving.saturation import fill_by_page_size as fill_by_page_size
+    from paged_demo.serving.saturation import keep_full as keep_full
+    from paged_demo.serving.scheduler import Scheduler as Scheduler
+    from paged_demo.serving.scheduler import keep_pages_free as keep_pages_free
+    from paged_demo.serving.workload import Request as Request
+    from paged_demo.serving.workload import sharegpt as sharegpt
 
 __version__ = "0.1.0"
 
@@ -48,6 +55,13 @@ _MODULE_OF = {
     "buddy": "allocators.placement",
     "PagePool": "allocators.page_pool",
     "PagedAllocator": "allocators.paged",
+    "Request": "serving.workload",
+    "sharegpt": "serving.workload",
+    "Scheduler": "serving.scheduler",
+    "keep_pages_free": "serving.scheduler",
+    "FullPool": "serving.saturation",
+    "keep_full": "serving.saturation",
+    "fill_by_page_size": "serving.saturation",
 }
 
 __all__ = list(_MODULE_OF)

@@ -36,6 +36,11 @@ def test_no_hole_of_a_paged_pool_is_external():
     assert (usage.external, usage.free) == (0, 16)
 
 
+def test_slots_that_are_no_whole_page_are_external():
+    usage = account(one_region(num_slots=16, num_reserved=16, page_size=16, hole=15), {"a": 0})
+    assert (usage.external, usage.free) == (15, 0)
+
+
 def test_a_free_page_that_is_remembered_is_cached_and_needs_no_future():
     allocator = PagedAllocator(4, 4, prefix_caching=True)
     allocator.allocate("a", range(6))

@@ -156,8 +156,8 @@ def account(
         reserved slot from an internal one. Where sequences share a page that is not full, the one
         with the longest future counts.
     request_slots : int
-        Slots the next request needs in one run. A free run shorter than this counts as external,
-        unless the pool has pages: there any page serves any request.
+        Slots the next request needs in one run: a free run that is shorter counts as external. A
+        pool with pages needs runs of one page only, whatever the request.
 
     Raises
     ------
@@ -185,8 +185,9 @@ def account(
         reserved += to_come
         internal += room - to_come
         rounding += region.num_slots - region.num_reserved
+    shortest_run = memory_map.page_size or request_slots
     for hole in memory_map.holes:
-        if memory_map.page_size is None and hole.num_slots < request_slots:
+        if hole.num_slots < shortest_run:
             external += hole.num_slots
         else:
             free += hole.num_slots

@@ -1,0 +1,1 @@
+"""Requests, and engines that serve them over an allocator."""

@@ -1,0 +1,125 @@
+"""How much a pool holds while requests queue for it: the effect of the page size alone."""
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from paged_demo.allocators.memory_map import Hole, MemoryMap
+from paged_demo.allocators.paged import PagedAllocator
+from paged_demo.checks import check_count
+from paged_demo.serving.scheduler import (
+    AdmissionPolicy,
+    Iteration,
+    KVAllocator,
+    Scheduler,
+    admit_always,
+    keep_pages_free,
+)
+from paged_demo.serving.workload import Request
+
+WAITING_SHARE_WHEN_WARM = 0.8
+WAITING_SHARE_AT_END = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FullPool:
+    """What a pool holds while the queue for it is never empty.
+
+    Attributes
+    ----------
+    mean_running : float
+        Requests in flight, the mean over iterations.
+    mean_tokens : float
+        Tokens they hold, the mean over iterations.
+    num_preempted : int
+        Requests sent back to the queue, in all iterations.
+    memory_map : MemoryMap
+        The pool in the last iteration.
+    future_tokens : dict
+        Tokens that the requests of that map had yet to generate.
+    """
+
+    mean_running: float
+    mean_tokens: float
+    num_preempted: int
+    memory_map: MemoryMap
+    future_tokens: dict[Hashable, int]
+
+    @property
+    def mean_used_share(self) -> float:
+        """Share of the slots that hold a token, the mean over iterations."""
+        return self.mean_tokens / self.memory_map.num_slots
+
+
+def keep_full(
+    allocator: KVAllocator, requests: Iterable[Request], *, may_admit: AdmissionPolicy = admit_always
+) -> FullPool:
+    """Serve a long queue, and measure what the pool holds meanwhile.
+
+    The run ends when a tenth of the requests still wait, so that the pool is full throughout. The
+    means leave out the iterations before a fifth had been admitted: at first all requests are young.
+
+    Raises
+    ------
+    ValueError
+        If all requests find room before the run ends: then the pool was not full.
+
+    Examples
+    --------
+    >>> requests = [Request(request_id, 6, 10) for request_id in range(40)]
+    >>> round(keep_full(PagedAllocator(16, 4), requests).mean_running, 1)
+    5.3
+    """
+    scheduler = Scheduler(allocator, requests, may_admit=may_admit)
+    num_requests = scheduler.num_waiting
+    iterations: list[Iteration] = []
+    num_preempted = 0
+    while scheduler.num_waiting > WAITING_SHARE_AT_END * num_requests:
+        iteration = scheduler.step()
+        num_preempted += iteration.num_preempted
+        if scheduler.num_waiting <= WAITING_SHARE_WHEN_WARM * num_requests:
+            iterations.append(iteration)
+    if scheduler.num_waiting == 0:
+        raise ValueError(f"requests are too few to keep the pool full, got {num_requests}")
+    return FullPool(
+        mean_running=fmean(iteration.num_running for iteration in iterations),
+        mean_tokens=fmean(iteration.num_tokens for iteration in iterations),
+        num_preempted=num_preempted,
+        memory_map=allocator.memory_map(),
+        future_tokens=scheduler.future_tokens(),
+    )
+
+
+def fill_by_page_size(
+    requests: Sequence[Request], page_sizes: Iterable[int], *, num_slots: int
+) -> dict[int, FullPool]:
+    """Keep one pool full with the same requests, cut into pages of one size after the other.
+
+    Slots that are left over when the pool is cut stay in its map as a hole shorter than a page.
+
+    Parameters
+    ----------
+    requests : sequence of Request
+        The queue.
+    page_sizes : iterable of int
+        Slots in a page, each at most ``num_slots``.
+    num_slots : int
+        Slots in the pool.
+    """
+    pools = {}
+    for page_size in page_sizes:
+        num_pages = check_count("num_slots", num_slots) // check_count("page_size", page_size)
+        if num_pages == 0:
+            raise ValueError(f"page_size must be at most num_slots ({num_slots}), got {page_size}")
+        allocator = PagedAllocator(num_pages, page_size)
+        pool = keep_full(allocator, requests, may_admit=keep_pages_free(allocator))
+        pools[page_size] = replace(pool, memory_map=_with_remnant(pool.memory_map, num_slots))
+    return pools
+
+
+def _with_remnant(memory_map: MemoryMap, num_slots: int) -> MemoryMap:
+    num_left = num_slots - memory_map.num_slots
+    if num_left == 0:
+        return memory_map
+    holes = (*memory_map.holes, Hole(memory_map.num_slots, num_left))
+    return replace(memory_map, num_slots=num_slots, holes=holes)

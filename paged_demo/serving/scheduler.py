@@ -1,0 +1,197 @@
+"""Serve requests over an allocator, one iteration at a time."""
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
+from paged_demo.allocators.paged import PagedAllocator
+from paged_demo.serving.workload import Request
+
+
+class KVAllocator(Protocol):
+    """What a scheduler needs of an allocator; both the traditional and the paged one have it."""
+
+    @property
+    def num_slots(self) -> int:
+        """Slots in the pool."""
+
+    def allocate(self, seq_id: Hashable, token_ids: Iterable[int], *, final_tokens: int) -> int:
+        """Give a new sequence room for its prompt, or raise `CacheFullError`."""
+
+    def append(self, seq_id: Hashable, token_id: int) -> Any:
+        """Give a sequence room for one more token, or raise `CacheFullError`."""
+
+    def free(self, seq_id: Hashable) -> None:
+        """Let go of a sequence."""
+
+    def memory_map(self) -> MemoryMap:
+        """Take a snapshot of the pool."""
+
+
+AdmissionPolicy = Callable[[int], bool]
+"""Whether a request of so many tokens may start now, if there is room."""
+
+
+def admit_always(num_tokens: int) -> bool:
+    """Admit whatever finds room."""
+    return True
+
+
+def keep_pages_free(allocator: PagedAllocator, *, share: float = 0.01) -> AdmissionPolicy:
+    """Admit a request only if it leaves this share of the pages free, for the others to grow.
+
+    Kwon et al. leave 1 % (their implementation's watermark).
+    """
+    if isinstance(share, bool) or not isinstance(share, (int, float)):
+        raise TypeError(f"share must be a number, got {share!r}")
+    if not 0 <= share < 1:
+        raise ValueError(f"share must be at least 0 and below 1, got {share!r}")
+    num_kept = int(share * allocator.num_pages)
+
+    def may_admit(num_tokens: int) -> bool:
+        num_pages = -(-num_tokens // allocator.page_size)
+        return num_pages + num_kept <= allocator.num_free_pages
+
+    return may_admit
+
+
+@dataclass(slots=True)
+class _Progress:
+    request: Request
+    num_generated: int = 0
+
+    @property
+    def num_tokens(self) -> int:
+        return self.request.num_prompt_tokens + self.num_generated
+
+    @property
+    def num_to_come(self) -> int:
+        return self.request.num_output_tokens - self.num_generated
+
+
+class Iteration(NamedTuple):
+    """What one iteration left behind.
+
+    Attributes
+    ----------
+    num_running : int
+        Requests in flight.
+    num_tokens : int
+        Tokens they hold, the ones of this iteration included.
+    num_preempted : int
+        Requests sent back to the queue.
+    """
+
+    num_running: int
+    num_tokens: int
+    num_preempted: int
+
+
+class Scheduler:
+    """First come, first served, with iteration-level batching and preemption.
+
+    In every iteration each running request gains one token, then waiting requests are admitted in
+    their order while there is room. When there is no room to grow, the newest running request gives
+    its slots back and waits at the head of the queue; it will compute its tokens again.
+
+    Parameters
+    ----------
+    allocator : KVAllocator
+        Where the tokens go.
+    requests : iterable of Request
+        The queue, all of it waiting from the start.
+    may_admit : AdmissionPolicy
+        A further condition for starting a request.
+
+    References
+    ----------
+    Kwon et al. (2023), section 4.5: first come first served, preemption of the latest, recomputation.
+    """
+
+    def __init__(
+        self,
+        allocator: KVAllocator,
+        requests: Iterable[Request],
+        *,
+        may_admit: AdmissionPolicy = admit_always,
+    ) -> None:
+        self._allocator = allocator
+        self._may_admit = may_admit
+        self._waiting = deque(_Progress(request) for request in requests)
+        self._running: list[_Progress] = []
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._waiting)
+
+    @property
+    def num_running(self) -> int:
+        """Requests in flight."""
+        return len(self._running)
+
+    def step(self) -> Iteration:
+        """Run one iteration.
+
+        Raises
+        ------
+        CacheFullError
+            If a request alone does not fit into the pool.
+        """
+        self._retire()
+        num_preempted = self._grow()
+        if num_preempted == 0:
+            self._admit()
+        num_tokens = sum(progress.num_tokens for progress in self._running)
+        return Iteration(len(self._running), num_tokens, num_preempted)
+
+    def future_tokens(self) -> dict[Hashable, int]:
+        """Tell how many tokens each running request has yet to generate, for ``account``."""
+        return {progress.request.request_id: progress.num_to_come for progress in self._running}
+
+    def _retire(self) -> None:
+        for progress in self._running:
+            if progress.num_to_come == 0:
+                self._allocator.free(progress.request.request_id)
+        self._running = [progress for progress in self._running if progress.num_to_come > 0]
+
+    def _grow(self) -> int:
+        num_preempted = 0
+        index = 0
+        while index < len(self._running):
+            progress = self._running[index]
+            try:
+                self._allocator.append(progress.request.request_id, 0)
+            except CacheFullError:
+                if len(self._running) == 1:
+                    raise
+                newest = self._running.pop()
+                self._allocator.free(newest.request.request_id)
+                self._waiting.appendleft(newest)
+                num_preempted += 1
+            else:
+                progress.num_generated += 1
+                index += 1
+        return num_preempted
+
+    def _admit(self) -> None:
+        while self._waiting:
+            progress = self._waiting[0]
+            request_id, num_prompt_tokens, num_output_tokens = progress.request
+            if not self._may_admit(progress.num_tokens):
+                if not self._running:
+                    raise ValueError(f"may_admit refuses request {request_id!r} even to an empty pool")
+                return
+            try:
+                self._allocator.allocate(
+                    request_id,
+                    range(progress.num_tokens),
+                    final_tokens=num_prompt_tokens + num_output_tokens,
+                )
+            except CacheFullError:
+                if not self._running:
+                    raise
+                return
+            self._running.append(self._waiting.popleft())

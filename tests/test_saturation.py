@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from paged_demo import (
+    PagedAllocator,
+    Request,
+    TraditionalAllocator,
+    account,
+    buddy,
+    fill_by_page_size,
+    keep_full,
+    reserve_max,
+    sharegpt,
+)
+
+PAPER_POOL_SLOTS = 984 * 16
+
+
+@pytest.fixture(scope="module")
+def requests():
+    return sharegpt.sample(300, rng=np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def pools(requests):
+    return fill_by_page_size(requests, [1, 16, 64, 256, 2048], num_slots=PAPER_POOL_SLOTS)
+
+
+def test_pages_of_2048_hold_exactly_seven_requests_as_orca_max_does(requests, pools):
+    """Kwon et al. (2023), Fig. 13a: Orca (Max) batches 7.00 requests."""
+    traditional = TraditionalAllocator(PAPER_POOL_SLOTS, reserve=reserve_max(2048), placement=buddy)
+    assert pools[2048].mean_running == keep_full(traditional, requests).mean_running == 7
+
+
+def test_smaller_pages_hold_more_requests_in_the_same_pool(pools):
+    batches = [pools[page_size].mean_running for page_size in (1, 16, 64, 256, 2048)]
+    assert batches == sorted(batches, reverse=True)
+    assert {pool.memory_map.num_slots for pool in pools.values()} == {PAPER_POOL_SLOTS}
+
+
+def test_pages_of_16_hold_over_four_times_the_requests_of_pages_of_2048(pools):
+    assert pools[16].mean_running / pools[2048].mean_running > 4
+    assert pools[16].mean_used_share > 0.95
+    assert pools[2048].mean_used_share < 0.25
+
+
+def test_slots_left_over_by_the_cut_are_external(pools):
+    usage = account(pools[2048].memory_map, pools[2048].future_tokens)
+    assert usage.external == PAPER_POOL_SLOTS - 7 * 2048
+    assert usage.num_slots == PAPER_POOL_SLOTS
+
+
+def test_the_means_leave_out_the_young_pool():
+    """Four requests at once fill the pool from the start to the end; only the ages differ."""
+    requests = [Request(request_id, 4, 12) for request_id in range(40)]
+    pool = keep_full(PagedAllocator(4, 16), requests)
+    assert pool.mean_running > 3.5
+    assert pool.mean_tokens / pool.mean_running == pytest.approx(4 + 12 / 2, rel=0.15)
+
+
+def test_bad_input_is_named():
+    for requests in ([], [Request(0, 1, 1)]):
+        with pytest.raises(ValueError, match=f"too few to keep the pool full, got {len(requests)}"):
+            keep_full(PagedAllocator(4, 16), requests)
+    with pytest.raises(ValueError, match=r"page_size must be at most num_slots \(15744\), got 20000"):
+        fill_by_page_size([], [20000], num_slots=PAPER_POOL_SLOTS)
+    with pytest.raises(ValueError, match="page_size must be at least 1, got 0"):
+        fill_by_page_size([], [0], num_slots=PAPER_POOL_SLOTS)

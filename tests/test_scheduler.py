@@ -1,0 +1,126 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paged_demo import (
+    CacheFullError,
+    PagedAllocator,
+    Request,
+    Scheduler,
+    TraditionalAllocator,
+    account,
+    keep_pages_free,
+    reserve_max,
+    reserve_oracle,
+)
+from paged_demo.serving.scheduler import admit_always
+
+
+def requests_of(*lengths):
+    return [Request(request_id, *pair) for request_id, pair in enumerate(lengths)]
+
+
+def run(scheduler):
+    iterations = []
+    while scheduler.num_waiting or scheduler.num_running:
+        iterations.append(scheduler.step())
+    return iterations
+
+
+def test_a_request_prefills_in_one_iteration_and_then_gains_a_token_in_each():
+    scheduler = Scheduler(PagedAllocator(4, 4), requests_of((5, 3)))
+    assert [iteration.num_tokens for iteration in run(scheduler)] == [5, 6, 7, 8, 0]
+
+
+def test_requests_start_in_their_order_even_if_a_later_one_would_fit():
+    allocator = PagedAllocator(4, 4)
+    scheduler = Scheduler(allocator, requests_of((8, 1), (12, 1), (1, 1)))
+    assert scheduler.step().num_running == 1
+    assert list(scheduler.future_tokens()) == [0]
+    run(scheduler)
+    assert allocator.num_free_pages == 4
+
+
+def test_the_newest_request_is_preempted_and_starts_again_with_all_its_tokens():
+    allocator = PagedAllocator(4, 2)
+    scheduler = Scheduler(allocator, requests_of((3, 5), (3, 3)))
+    iterations = run(scheduler)
+    assert [iteration.num_preempted for iteration in iterations[:3]] == [0, 0, 1]
+    # The second request had 4 tokens when it lost its pages; it is admitted again with those 4.
+    assert [iteration.num_tokens for iteration in iterations] == [6, 8, 5, 6, 7, 8, 4, 5, 6, 0]
+
+
+def test_nobody_is_admitted_in_an_iteration_that_preempts():
+    allocator = PagedAllocator(4, 2)
+    scheduler = Scheduler(allocator, requests_of((3, 5), (3, 3), (1, 1)))
+    for _ in range(3):
+        iteration = scheduler.step()
+    assert (iteration.num_preempted, iteration.num_running) == (1, 1)
+    assert scheduler.num_waiting == 2
+
+
+def test_a_request_that_alone_cannot_grow_is_an_error():
+    scheduler = Scheduler(PagedAllocator(2, 2), requests_of((3, 5)))
+    with pytest.raises(CacheFullError, match="need 1 page, 0 free"):
+        run(scheduler)
+
+
+def test_a_prompt_that_never_fits_is_an_error():
+    with pytest.raises(CacheFullError, match="need 3 pages, 2 free"):
+        Scheduler(PagedAllocator(2, 2), requests_of((5, 1))).step()
+
+
+def test_a_watermark_keeps_pages_for_growth():
+    allocator = PagedAllocator(10, 2)
+    may_admit = keep_pages_free(allocator, share=0.25)
+    assert may_admit(16)
+    assert not may_admit(17)
+
+
+def test_a_watermark_that_refuses_a_request_for_ever_is_an_error():
+    allocator = PagedAllocator(4, 2)
+    scheduler = Scheduler(allocator, requests_of((7, 1)), may_admit=keep_pages_free(allocator, share=0.5))
+    with pytest.raises(ValueError, match="may_admit refuses request 0 even to an empty pool"):
+        scheduler.step()
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan"), True, "1 %"])
+def test_a_watermark_is_a_share(share):
+    with pytest.raises((TypeError, ValueError), match="share must be"):
+        keep_pages_free(PagedAllocator(4, 2), share=share)
+
+
+LENGTHS = st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), min_size=1, max_size=12)
+
+
+@given(lengths=LENGTHS, num_pages=st.integers(6, 20))
+def test_every_request_is_served_whole_and_the_pool_ends_empty(lengths, num_pages):
+    allocator = PagedAllocator(num_pages, 4)
+    scheduler = Scheduler(allocator, requests_of(*lengths))
+    iterations = []
+    while scheduler.num_waiting or scheduler.num_running:
+        iterations.append(scheduler.step())
+        usage = account(allocator.memory_map(), scheduler.future_tokens())
+        assert usage.used == iterations[-1].num_tokens
+        assert usage.num_slots == allocator.num_slots
+        assert len(iterations) < 1000
+    allocator.check()
+    assert allocator.num_free_pages == num_pages
+    assert len(iterations) >= max(num_output_tokens for _, num_output_tokens in lengths)
+
+
+@given(lengths=LENGTHS)
+def test_reserving_the_maximum_is_paging_with_one_page_per_sequence(lengths):
+    requests = requests_of(*lengths)
+    traditional = TraditionalAllocator(24 * 3 + 5, reserve=reserve_max(24))
+    paged = PagedAllocator((24 * 3 + 5) // 24, 24)
+    assert run(Scheduler(traditional, requests)) == run(Scheduler(paged, requests))
+
+
+def test_the_schedule_over_an_oracle_never_preempts():
+    scheduler = Scheduler(
+        TraditionalAllocator(40, reserve=reserve_oracle),
+        requests_of((10, 10), (10, 10), (10, 10)),
+        may_admit=admit_always,
+    )
+    assert sum(iteration.num_preempted for iteration in run(scheduler)) == 0
