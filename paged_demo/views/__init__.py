@@ -1,0 +1,1 @@
+"""Pictures and sliders: functions of snapshots."""

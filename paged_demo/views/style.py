@@ -1,0 +1,151 @@
+"""One look for every picture: the fates of a slot, the tints of a sequence, the fonts.
+
+The colours were found by search. The smallest CIEDE2000 difference between two fates, in the worst of
+normal, protan, deutan and tritan sight (Machado et al. 2009, severity 100), is 16.4; in the Okabe-Ito
+palette it is 10.9. In grey any two fates are 8 L* apart or more. Two tints differ by 12.4 or more.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import matplotlib as mpl
+
+from paged_demo.checks import check_count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What became of a slot, and how it is drawn.
+
+    Attributes
+    ----------
+    name : str
+        The word for it, as in ``MemoryUsage``.
+    colour : str
+        Fill, as ``#RRGGBB``.
+    hatch : str
+        Matplotlib hatch; empty for a plain fill.
+    ink : str
+        Colour of text and hatch on the fill, with a contrast of at least 4.5 (WCAG AA).
+    meaning : str
+        One line for a legend or a caption.
+    outline : str
+        Colour of the border; empty for none.
+    """
+
+    name: str
+    colour: str
+    hatch: str
+    ink: str
+    meaning: str
+    outline: str = ""
+
+    def patch_style(self) -> dict[str, Any]:
+        """Return keyword arguments for a patch, a collection or a bar of this fate."""
+        return {
+            "facecolor": self.colour,
+            "hatch": self.hatch or None,
+            # The hatch takes the edge's colour, even where the edge has no width. Part transparent, it marks
+            # the fate and leaves the fill to speak first.
+            "edgecolor": self.outline or (self.ink, 0.6),
+            "linewidth": 0.8 if self.outline else 0.0,
+        }
+
+    def text_style(self) -> dict[str, Any]:
+        """Return keyword arguments for text on this fate: ink on a plain plate, clear of the hatch."""
+        return {"color": self.ink, "bbox": {"facecolor": self.colour, "edgecolor": "none", "pad": 1.0}}
+
+
+_FATES = (
+    Fate(name="used", colour="#0A48B8", hatch="", ink="white", meaning="holds a token"),
+    Fate(name="reserved", colour="#E5B520", hatch="//", ink="black", meaning="held, will be written later"),
+    Fate(name="internal", colour="#B8440F", hatch="xx", ink="white", meaning="held, will never be written"),
+    Fate(name="rounding", colour="#807E76", hatch="++", ink="black", meaning="held, but never asked for"),
+    Fate(name="external", colour="#37282F", hatch="..", ink="white", meaning="free, in too small a hole"),
+    Fate(name="cached", colour="#B6D4FF", hatch="--", ink="black", meaning="free, and remembered"),
+    Fate(name="free", colour="#F5F5F5", hatch="", ink="black", meaning="free, and empty", outline="#8C8C8C"),
+    Fate(name="shared", colour="#559BBC", hatch="\\\\", ink="black", meaning="used by several sequences"),
+)
+
+FATES: Mapping[str, Fate] = MappingProxyType({fate.name: fate for fate in _FATES})
+"""Every fate by name, in legend order: the seven that add up to the pool, then ``shared``, a kind of used."""
+
+TRADITIONAL = FATES["internal"].colour
+PAGED = FATES["used"].colour
+"""The two series of every comparison. Their lightness is close, so tell their lines apart by dashes too."""
+
+SEQUENCE_TINTS = ("#70C0E0", "#FFE0B8", "#A89020", "#E564A4", "#609F71", "#B0D060", "#8888F0", "#DBA8A5")
+"""Plain fills for the cells of a sequence, all for black ink. They recur: the letter is the identity."""
+
+_DARK = "#1A1A1A"
+
+RC: dict[str, Any] = {
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "axes.facecolor": "white",
+    # A reader's dark theme makes these white, and white would vanish on our background.
+    "text.color": _DARK,
+    "axes.edgecolor": _DARK,
+    "axes.labelcolor": _DARK,
+    "xtick.color": _DARK,
+    "ytick.color": _DARK,
+    # For figures 9 inches wide, which a notebook shows about 900 pixels wide. Matplotlib brings this font.
+    "font.family": ["DejaVu Sans"],
+    "font.size": 11.0,
+    "axes.titlesize": 12.0,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "hatch.linewidth": 0.8,
+}
+"""The Matplotlib settings of every figure."""
+
+
+@contextmanager
+def applied() -> Iterator[None]:
+    """Draw in this style inside the ``with`` block; the reader's own settings return after it.
+
+    Some settings act when an artist is made and some when it is drawn, so create and save a figure inside.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> with applied():
+    ...     spines = Figure().subplots().spines
+    >>> spines["top"].get_visible()
+    False
+    """
+    settings: Any = RC  # Matplotlib 3.11 types the keys as literals, earlier versions as str
+    with mpl.rc_context(settings):
+        yield
+
+
+def sequence_letter(index: int) -> str:
+    """Return the letter of the sequence at `index`, counting from 0: A to Z, then AA, AB and on.
+
+    Examples
+    --------
+    >>> [sequence_letter(index) for index in (0, 25, 26, 27, 702)]
+    ['A', 'Z', 'AA', 'AB', 'AAA']
+    """
+    letters = ""
+    number = check_count("index", index, minimum=0) + 1
+    while number:
+        # No digit of this system means zero (Z is followed by AA), hence the step back before each division.
+        number, digit = divmod(number - 1, 26)
+        letters = chr(ord("A") + digit) + letters
+    return letters
+
+
+def sequence_tint(index: int) -> str:
+    """Return the fill, for black ink, of the sequence at `index`; the tints recur after the last.
+
+    Examples
+    --------
+    >>> sequence_tint(0) == sequence_tint(len(SEQUENCE_TINTS))
+    True
+    """
+    return SEQUENCE_TINTS[check_count("index", index, minimum=0) % len(SEQUENCE_TINTS)]
