@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from paged_demo.allocators.memory_map import MemoryMap as MemoryMap
     from paged_demo.allocators.memory_map import MemoryUsage as MemoryUsage
     from paged_demo.allocators.memory_map import Region as Region
+    from paged_demo.allocators.memory_map import Run as Run
     from paged_demo.allocators.memory_map import account as account
+    from paged_demo.allocators.memory_map import fates as fates
     from paged_demo.allocators.page_pool import PagePool as PagePool
     from paged_demo.allocators.paged import PagedAllocator as PagedAllocator
     from paged_demo.allocators.placement import best_fit as best_fit
@@ -43,6 +45,8 @@ _MODULE_OF = {
     "Region": "allocators.memory_map",
     "Hole": "allocators.memory_map",
     "MemoryUsage": "allocators.memory_map",
+    "Run": "allocators.memory_map",
+    "fates": "allocators.memory_map",
     "account": "allocators.memory_map",
     "CacheFullError": "allocators.memory_map",
     "Append": "allocators.sequences",

@@ -1,6 +1,6 @@
 import pytest
 
-from paged_demo import CacheFullError, Hole, MemoryMap, PagedAllocator, Region, account
+from paged_demo import CacheFullError, Hole, MemoryMap, PagedAllocator, Region, account, fates
 
 
 def one_region(*, num_slots=2048, num_reserved=2048, num_tokens=100, seq_ids=("a",), page_size=None, hole=0):
@@ -80,3 +80,14 @@ def test_cache_full_says_what_was_needed_and_what_was_free():
     assert str(error) == "need 3 pages, 1 free"
     assert (error.needed, error.free, error.unit) == (3, 1, "pages")
     assert str(CacheFullError(needed=1, free=0, unit="pages")) == "need 1 page, 0 free"
+
+
+def test_the_fates_of_a_pool_are_runs_that_follow_each_other_without_a_gap():
+    memory_map = one_region(num_slots=128, num_reserved=100, num_tokens=30, hole=7)
+    assert fates(memory_map, {"a": 50}, request_slots=8) == [
+        (0, 30, "used", ("a",)),
+        (30, 50, "reserved", ("a",)),
+        (80, 20, "internal", ("a",)),
+        (100, 28, "rounding", ("a",)),
+        (128, 7, "external", ()),
+    ]

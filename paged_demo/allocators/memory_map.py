@@ -6,7 +6,7 @@ such a picture by their fate.
 """
 
 from collections.abc import Hashable, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from typing import NamedTuple
 
 from paged_demo.checks import check_count
@@ -142,10 +142,29 @@ class MemoryUsage:
         return self.allocated - self.used
 
 
-def account(
+class Run(NamedTuple):
+    """Neighbouring slots with the same fate.
+
+    Attributes
+    ----------
+    start_slot, num_slots : int
+        Where it lies.
+    fate : str
+        The name of a field of `MemoryUsage`.
+    seq_ids : tuple
+        The sequences that hold it.
+    """
+
+    start_slot: int
+    num_slots: int
+    fate: str
+    seq_ids: tuple[Hashable, ...]
+
+
+def fates(
     memory_map: MemoryMap, future_tokens: Mapping[Hashable, int], *, request_slots: int = 1
-) -> MemoryUsage:
-    """Sort every slot of a pool by its fate.
+) -> list[Run]:
+    """Sort every slot of a pool by its fate, in the order of the addresses.
 
     Parameters
     ----------
@@ -163,6 +182,39 @@ def account(
     ------
     ValueError
         If a sequence of the map has no entry in ``future_tokens``, or a count is negative.
+    TypeError
+        If a count is not a whole number.
+    """
+    request_slots = check_count("request_slots", request_slots)
+    runs = []
+    for region in memory_map.regions:
+        if not region.seq_ids:
+            parts = {"cached": region.num_slots}
+        else:
+            room = region.num_reserved - region.num_tokens
+            to_come = min(room, max(_future(future_tokens, seq_id) for seq_id in region.seq_ids))
+            parts = {
+                "used": region.num_tokens,
+                "reserved": to_come,
+                "internal": room - to_come,
+                "rounding": region.num_slots - region.num_reserved,
+            }
+        start_slot = region.start_slot
+        for fate, num_slots in parts.items():
+            if num_slots > 0:
+                runs.append(Run(start_slot, num_slots, fate, region.seq_ids))
+                start_slot += num_slots
+    shortest_run = memory_map.page_size or request_slots
+    runs.extend(
+        Run(*hole, "external" if hole.num_slots < shortest_run else "free", ()) for hole in memory_map.holes
+    )
+    return sorted(runs, key=lambda run: run.start_slot)
+
+
+def account(
+    memory_map: MemoryMap, future_tokens: Mapping[Hashable, int], *, request_slots: int = 1
+) -> MemoryUsage:
+    """Count the slots of a pool by their fate. Parameters and errors are those of `fates`.
 
     Examples
     --------
@@ -173,33 +225,10 @@ def account(
     >>> account(memory_map, {"a": 28}, request_slots=2048)
     MemoryUsage(used=100, reserved=28, internal=1920, rounding=0, external=952, cached=0, free=0)
     """
-    request_slots = check_count("request_slots", request_slots)
-    used = reserved = internal = rounding = external = cached = free = 0
-    for region in memory_map.regions:
-        if not region.seq_ids:
-            cached += region.num_slots
-            continue
-        room = region.num_reserved - region.num_tokens
-        to_come = min(room, max(_future(future_tokens, seq_id) for seq_id in region.seq_ids))
-        used += region.num_tokens
-        reserved += to_come
-        internal += room - to_come
-        rounding += region.num_slots - region.num_reserved
-    shortest_run = memory_map.page_size or request_slots
-    for hole in memory_map.holes:
-        if hole.num_slots < shortest_run:
-            external += hole.num_slots
-        else:
-            free += hole.num_slots
-    return MemoryUsage(
-        used=used,
-        reserved=reserved,
-        internal=internal,
-        rounding=rounding,
-        external=external,
-        cached=cached,
-        free=free,
-    )
+    counts = dict.fromkeys((field.name for field in fields(MemoryUsage)), 0)
+    for run in fates(memory_map, future_tokens, request_slots=request_slots):
+        counts[run.fate] += run.num_slots
+    return MemoryUsage(**counts)
 
 
 def _future(future_tokens: Mapping[Hashable, int], seq_id: Hashable) -> int:
