@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from paged_demo.allocators.memory_map import Run as Run
     from paged_demo.allocators.memory_map import account as account
     from paged_demo.allocators.memory_map import fates as fates
+    from paged_demo.allocators.one_sequence import keep_one_sequence as keep_one_sequence
     from paged_demo.allocators.page_pool import PagePool as PagePool
     from paged_demo.allocators.paged import PagedAllocator as PagedAllocator
     from paged_demo.allocators.placement import best_fit as best_fit
@@ -59,6 +60,7 @@ _MODULE_OF = {
     "buddy": "allocators.placement",
     "PagePool": "allocators.page_pool",
     "PagedAllocator": "allocators.paged",
+    "keep_one_sequence": "allocators.one_sequence",
     "Request": "serving.workload",
     "sharegpt": "serving.workload",
     "Scheduler": "serving.scheduler",

@@ -12,8 +12,7 @@ from paged_demo import (
     reserve_max,
     sharegpt,
 )
-
-PAPER_POOL_SLOTS = 984 * 16
+from paged_demo.serving.paper import NUM_SLOTS_13B
 
 
 @pytest.fixture(scope="module")
@@ -23,19 +22,19 @@ def requests():
 
 @pytest.fixture(scope="module")
 def pools(requests):
-    return fill_by_page_size(requests, [1, 16, 64, 256, 2048], num_slots=PAPER_POOL_SLOTS)
+    return fill_by_page_size(requests, [1, 16, 64, 256, 2048], num_slots=NUM_SLOTS_13B)
 
 
 def test_pages_of_2048_hold_exactly_seven_requests_as_orca_max_does(requests, pools):
     """Kwon et al. (2023), Fig. 13a: Orca (Max) batches 7.00 requests."""
-    traditional = TraditionalAllocator(PAPER_POOL_SLOTS, reserve=reserve_max(2048), placement=buddy)
+    traditional = TraditionalAllocator(NUM_SLOTS_13B, reserve=reserve_max(2048), placement=buddy)
     assert pools[2048].mean_running == keep_full(traditional, requests).mean_running == 7
 
 
 def test_smaller_pages_hold_more_requests_in_the_same_pool(pools):
     batches = [pools[page_size].mean_running for page_size in (1, 16, 64, 256, 2048)]
     assert batches == sorted(batches, reverse=True)
-    assert {pool.memory_map.num_slots for pool in pools.values()} == {PAPER_POOL_SLOTS}
+    assert {pool.memory_map.num_slots for pool in pools.values()} == {NUM_SLOTS_13B}
 
 
 def test_pages_of_16_hold_over_four_times_the_requests_of_pages_of_2048(pools):
@@ -46,8 +45,8 @@ def test_pages_of_16_hold_over_four_times_the_requests_of_pages_of_2048(pools):
 
 def test_slots_left_over_by_the_cut_are_external(pools):
     usage = account(pools[2048].memory_map, pools[2048].future_tokens)
-    assert usage.external == PAPER_POOL_SLOTS - 7 * 2048
-    assert usage.num_slots == PAPER_POOL_SLOTS
+    assert usage.external == NUM_SLOTS_13B - 7 * 2048
+    assert usage.num_slots == NUM_SLOTS_13B
 
 
 def test_the_means_leave_out_the_young_pool():
@@ -63,6 +62,6 @@ def test_bad_input_is_named():
         with pytest.raises(ValueError, match=f"too few to keep the pool full, got {len(requests)}"):
             keep_full(PagedAllocator(4, 16), requests)
     with pytest.raises(ValueError, match=r"page_size must be at most num_slots \(15744\), got 20000"):
-        fill_by_page_size([], [20000], num_slots=PAPER_POOL_SLOTS)
+        fill_by_page_size([], [20000], num_slots=NUM_SLOTS_13B)
     with pytest.raises(ValueError, match="page_size must be at least 1, got 0"):
-        fill_by_page_size([], [0], num_slots=PAPER_POOL_SLOTS)
+        fill_by_page_size([], [0], num_slots=NUM_SLOTS_13B)

@@ -1,0 +1,206 @@
+"""The explorers of the notebooks: what each shows, and which values its controls set."""
+
+from collections.abc import Mapping
+
+import ipywidgets as widgets
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure, SubFigure
+
+from paged_demo.allocators.memory_map import MemoryUsage, account
+from paged_demo.allocators.one_sequence import keep_one_sequence
+from paged_demo.model import MIB, PRESETS, ModelSpec
+from paged_demo.serving.paper import MAX_TOKENS, PAGE_SIZE
+from paged_demo.serving.saturation import FullPool
+from paged_demo.views import plots, style
+from paged_demo.views.live import Explorer, clear_contents, contents, set_title
+
+LOOKS = {"layout": {"width": "min(100%, 32em)"}, "style": {"description_width": "9em"}}
+
+LARGEST_PAGE = 256
+
+FATES_OF_A_PAGED_POOL = ("used", "reserved", "internal", "external", "free")
+
+
+class _PoolScene:
+    """The slots of a full pool, cut into pages of one size."""
+
+    frame = None
+
+    def __init__(self, figure: Figure | SubFigure, pools: Mapping[int, FullPool]) -> None:
+        self._pools = pools
+        self._ax = figure.add_axes((0.02, 0.03, 0.96, 0.85))
+        self._ax.yaxis.set_visible(False)
+        self._artists: dict[int, list[Artist]] = {}
+        self._words: dict[int, str] = {}
+        self._page_size = 0
+
+    def update(self, *, page_size: int) -> str:
+        if page_size not in self._artists:
+            self._draw(page_size)
+        for size, artists in self._artists.items():
+            for artist in artists:
+                artist.set_visible(size == page_size)
+        set_title(self._ax, f"page size {page_size}: {self._pools[page_size].mean_running:.1f} requests")
+        self._page_size = page_size
+        return self._words[page_size]
+
+    def moving(self) -> list[Artist]:
+        return [*self._artists[self._page_size], self._ax.title]
+
+    def _draw(self, page_size: int) -> None:
+        pool = self._pools[page_size]
+        earlier = set(contents(self._ax))
+        plots.slot_strip(pool.memory_map, pool.future_tokens, ax=self._ax)
+        self._artists[page_size] = [artist for artist in contents(self._ax) if artist not in earlier]
+        usage = account(pool.memory_map, pool.future_tokens)
+        self._words[page_size] = (
+            f"Page size {page_size}: on average {pool.mean_running:.1f} requests in flight, and"
+            f" {_percent(pool.mean_used_share)} of the {usage.num_slots:,} slots hold a token."
+            f" Slots in the picture: {_describe_fates(usage)}."
+        )
+
+
+class _DialScene:
+    """A full pool, and where its page size lies on the curve of all page sizes."""
+
+    frame = None
+
+    def __init__(self, figure: Figure | SubFigure, pools: Mapping[int, FullPool]) -> None:
+        self._pools = pools
+        top, bottom = figure.subfigures(2, 1, height_ratios=[5, 1], squeeze=False).flat
+        left, right = top.subfigures(1, 2, width_ratios=[11, 9], squeeze=False).flat
+        self._pool_scene = _PoolScene(left, pools)
+        curve = plots.batch_against_page_size(pools, ax=right.add_axes((0.14, 0.17, 0.83, 0.74)))
+        self._mark = curve.plot([], [], "o", markersize=15, markerfacecolor="none", color="black")[0]
+        plots.fate_legend(bottom.add_axes((0, 0, 1, 1)), FATES_OF_A_PAGED_POOL, num_columns=3)
+
+    def update(self, *, page_size: int) -> str:
+        self._mark.set_data([page_size], [self._pools[page_size].mean_running])
+        return self._pool_scene.update(page_size=page_size)
+
+    def moving(self) -> list[Artist]:
+        return [*self._pool_scene.moving(), self._mark]
+
+
+def explore_page_size(pools: Mapping[int, FullPool]) -> Explorer:
+    """Explore a full pool by its page size.
+
+    Parameters
+    ----------
+    pools : mapping of int to FullPool
+        What `paged_demo.fill_by_page_size` measured.
+    """
+    page_size = widgets.SelectionSlider(
+        options=list(pools),
+        value=PAGE_SIZE if PAGE_SIZE in pools else next(iter(pools)),
+        description="page size (slots)",
+        **LOOKS,
+    )
+    return Explorer(
+        lambda figure: _DialScene(figure, pools),
+        {"page_size": page_size},
+        height=4.3,
+        make_sheet_scene=lambda figure: _PoolScene(figure, pools),
+    )
+
+
+class _OneSequenceBars:
+    """One sequence kept both ways: what it holds, uses and wastes."""
+
+    def __init__(self, figure: Figure | SubFigure) -> None:
+        self._ax = figure.add_axes((0.15, 0.2, 0.74, 0.6))
+
+    def update(self, *, num_tokens: int, page_size: int, model: str) -> str:
+        spec = PRESETS[model]
+        usages = keep_one_sequence(num_tokens, page_size=page_size, max_tokens=MAX_TOKENS)
+        clear_contents(self._ax)
+        plots.usage_bars(
+            usages,
+            model=spec,
+            words={"internal": "wasted"},
+            axis_slots=MAX_TOKENS + LARGEST_PAGE,
+            ax=self._ax,
+        )
+        comparison = _compare(usages["paged"].allocated, usages["traditional"].allocated)
+        set_title(self._ax, f"{_count(num_tokens, 'token')}, pages of {page_size}: paging holds {comparison}")
+        self.frame = model
+        return (
+            f"{model}, {_count(num_tokens, 'token')}, page size {page_size}."
+            f" Traditional: {_describe_usage(usages['traditional'], spec)}."
+            f" Paged: {_count(usages['paged'].allocated // page_size, 'page')}"
+            f" = {_describe_usage(usages['paged'], spec)}."
+            f" Paging holds {comparison}."
+        )
+
+    def moving(self) -> list[Artist]:
+        return contents(self._ax)
+
+
+class _OneSequenceScene:
+    """The bars of one sequence, and where its length lies on the curves of all lengths."""
+
+    def __init__(self, figure: Figure | SubFigure) -> None:
+        top, bottom = figure.subfigures(2, 1, height_ratios=[2, 3], squeeze=False).flat
+        self._bars = _OneSequenceBars(top)
+        self._ax = bottom.add_axes((0.15, 0.2, 0.74, 0.76))
+
+    @property
+    def frame(self) -> str:
+        return self._bars.frame
+
+    def update(self, *, num_tokens: int, page_size: int, model: str) -> str:
+        clear_contents(self._ax)
+        plots.memory_against_length(PRESETS[model], page_size=page_size, max_tokens=MAX_TOKENS, ax=self._ax)
+        self._ax.axvline(num_tokens, color="black", linewidth=1)
+        return self._bars.update(num_tokens=num_tokens, page_size=page_size, model=model)
+
+    def moving(self) -> list[Artist]:
+        return [*contents(self._ax), *self._bars.moving()]
+
+
+def explore_one_sequence() -> Explorer:
+    """Explore what one sequence holds, by its length, the page size and the model."""
+    return Explorer(
+        _OneSequenceScene,
+        {
+            "num_tokens": widgets.IntSlider(500, 1, MAX_TOKENS, description="tokens", **LOOKS),
+            "page_size": widgets.IntSlider(
+                PAGE_SIZE, 1, LARGEST_PAGE, description="page size (slots)", **LOOKS
+            ),
+            "model": widgets.Dropdown(
+                options=list(PRESETS), value="Llama-2-7B", description="model", **LOOKS
+            ),
+        },
+        height=4.6,
+        make_sheet_scene=_OneSequenceBars,
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _compare(allocated: int, reference: int) -> str:
+    if allocated == reference:
+        return "as much"
+    word = "less" if allocated < reference else "more"
+    return f"{_percent(abs(1 - allocated / reference))} {word}"
+
+
+def _describe_usage(usage: MemoryUsage, model: ModelSpec) -> str:
+    allocated, used, wasted = (
+        slots * model.kv_bytes_per_token / MIB for slots in (usage.allocated, usage.used, usage.wasted)
+    )
+    return (
+        f"{_count(usage.allocated, 'slot')} or {allocated:,.2f} MiB allocated, {used:,.2f} used,"
+        f" {wasted:,.2f} wasted ({_percent(usage.wasted / usage.allocated)})"
+    )
+
+
+def _describe_fates(usage: MemoryUsage) -> str:
+    parts = [f"{getattr(usage, name):,} {name}" for name in style.FATES if getattr(usage, name, 0)]
+    return ", ".join(parts)

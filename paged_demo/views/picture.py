@@ -1,0 +1,92 @@
+"""A finished picture: pixels for those who see it, words for those who do not."""
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from paged_demo.views import style
+
+WIDTH_INCHES = 9.0
+WIDTH_PX = 900
+DPI = 144
+
+NUM_COLOURS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A PNG and what it shows, for a notebook to display.
+
+    Attributes
+    ----------
+    png : bytes
+        The picture.
+    words : str
+        The same in words. A notebook keeps them as the plain-text form of its output.
+    """
+
+    png: bytes
+    words: str
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], Any]:
+        bundle = {"image/png": self.png, "text/plain": self.words}
+        return bundle, {"image/png": {"width": WIDTH_PX}}
+
+
+def new_figure(height: float) -> Figure:
+    """Make a figure of the notebook's width, ``height`` inches high, apart from pyplot."""
+    with style.applied():
+        figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DPI)
+        FigureCanvasAgg(figure)
+    return figure
+
+
+def new_axes(height: float = 3.6) -> Axes:
+    """Make one pair of axes on a figure of its own, which fits its labels."""
+    with style.applied():
+        figure = new_figure(height)
+        figure.set_layout_engine("constrained")
+        return figure.subplots()
+
+
+def show(axes: Axes, words: str) -> Picture:
+    """Finish the figure of some axes as a picture, with what it shows in words."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    draw(figure)
+    return Picture(encode_png(figure), words)
+
+
+def draw(figure: Figure) -> None:
+    """Draw a whole figure onto its canvas."""
+    with style.applied():
+        figure.canvas.draw()
+
+
+def encode_png(figure: Figure, *, moving: bool = False) -> bytes:
+    """Return what is on a figure's canvas as a PNG.
+
+    Parameters
+    ----------
+    figure : Figure
+        Made by `new_figure`, and drawn.
+    moving : bool
+        Prefer speed to size, for a picture that follows a slider. Otherwise the picture is reduced
+        to 64 colours, which makes a committed notebook a third as large.
+    """
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    stream = io.BytesIO()
+    if moving:
+        pixels.save(stream, "PNG", compress_level=1)
+    else:
+        reduced = pixels.quantize(NUM_COLOURS, dither=Image.Dither.NONE)
+        reduced.save(stream, "PNG", optimize=True)
+    return stream.getvalue()

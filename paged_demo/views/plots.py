@@ -1,0 +1,382 @@
+"""Plots: each draws one record on one pair of axes, and returns the axes."""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import groupby
+from math import ceil, isqrt, log2
+from types import MappingProxyType
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from paged_demo.allocators.memory_map import MemoryMap, MemoryUsage, Run, fates
+from paged_demo.model import GIB, MIB, ModelSpec
+from paged_demo.serving.paper import MEAN_BATCH_SHAREGPT, PAGE_SIZE
+from paged_demo.serving.saturation import FullPool
+from paged_demo.views import style
+from paged_demo.views.picture import new_axes
+
+MOST_SLOTS_WITH_LETTERS = 256
+
+PLATE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
+"""Behind a label that a line may cross."""
+
+Look = tuple[str, tuple[Hashable, ...]]
+"""A fate, and the sequence whose tint is drawn instead of the fate's colour."""
+
+
+class Box(NamedTuple):
+    """A rectangle of slots: its upper left corner and its size."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+def slot_strip(
+    memory_map: MemoryMap,
+    future_tokens: Mapping[Hashable, int],
+    *,
+    request_slots: int = 1,
+    num_columns: int | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a pool slot by slot, in rows that are read like text.
+
+    In a small pool the slots that hold a token have the tint and the letter of their sequence. In a
+    large one a letter has no room, and they have the colour of their fate like all others.
+
+    Parameters
+    ----------
+    memory_map, future_tokens, request_slots
+        As for `paged_demo.fates`.
+    num_columns : int, optional
+        Slots in a row.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    """
+    columns = num_columns or _columns(memory_map)
+    num_rows = ceil(memory_map.num_slots / columns)
+    has_letters = memory_map.num_slots <= MOST_SLOTS_WITH_LETTERS
+    ax = ax or new_axes(min(4.0, 1.0 + 0.35 * num_rows))
+    runs = fates(memory_map, future_tokens, request_slots=request_slots)
+    boxes_by_look: dict[Look, list[Box]] = {}
+    for look, alike in groupby(runs, key=lambda run: _look(run, has_letters)):
+        neighbours = list(alike)
+        num_slots = sum(run.num_slots for run in neighbours)
+        boxes_by_look.setdefault(look, []).extend(_boxes(neighbours[0].start_slot, num_slots, columns))
+    for (fate, owners), boxes in boxes_by_look.items():
+        fill = style.FATES[fate].patch_style()
+        if owners:
+            fill = {"facecolor": style.sequence_tint(_index(owners[0])), "edgecolor": "none"}
+        ax.add_collection(_collection(boxes, **fill))
+    if has_letters:
+        _draw_cells(ax, memory_map, columns)
+        _write_letters(ax, runs, columns)
+    ax.set(xlim=(0, columns), ylim=(num_rows, 0), xticks=[])
+    ax.set_yticks(range(0, num_rows, max(1, num_rows // 4)))
+    ax.set_yticklabels([f"{row * columns:,}" for row in ax.get_yticks()])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set_ylabel("slot")
+    return ax
+
+
+def fate_legend(ax: Axes, names: Iterable[str], *, num_columns: int = 2) -> Axes:
+    """Fill some axes with the key to the fates: their looks and what they mean."""
+    patches = [
+        Patch(**style.FATES[name].patch_style(), label=f"{name}: {style.FATES[name].meaning}")
+        for name in names
+    ]
+    ax.set_axis_off()
+    ax.legend(
+        handles=patches, loc="center", ncols=num_columns, fontsize=10, handlelength=2, columnspacing=1.2
+    )
+    return ax
+
+
+def usage_bars(
+    usages: Mapping[str, MemoryUsage],
+    *,
+    model: ModelSpec | None = None,
+    words: Mapping[str, str] = MappingProxyType({}),
+    axis_slots: int | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw where the slots of each pool went, as one bar per pool.
+
+    What is wasted is told as a share of what the pool's sequences hold.
+
+    Parameters
+    ----------
+    usages : mapping of str to MemoryUsage
+        The bars from top to bottom, by name.
+    model : ModelSpec, optional
+        Draw bytes of this model's KV cache instead of slots.
+    words : mapping of str to str
+        What to call a fate, where its own name would say too little.
+    axis_slots : int, optional
+        How far the axis reaches; the size of the largest pool if left out.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    """
+    ax = ax or new_axes(0.7 + 0.7 * len(usages))
+    longest = axis_slots or max(usage.num_slots for usage in usages.values())
+    scale, unit = _scale(longest, model)
+    ends: dict[str, list[float]] = {name: [] for name in style.FATES}
+    for row, usage in enumerate(usages.values()):
+        start = 0.0
+        for name, fate in style.FATES.items():
+            width = getattr(usage, name, 0) * scale
+            label = f"{words.get(name, name)} {_amount(width, unit)}"
+            if width > 0.014 * len(label) * longest * scale:
+                ax.text(start + width / 2, row, label, ha="center", va="center", **fate.text_style())
+            ends[name].append(start)
+            start += width
+        wasted = f"{100 * usage.wasted / max(usage.allocated, 1):.1f} % wasted"
+        ax.annotate(wasted, (start, row), (6, 0), textcoords="offset points", va="center")
+    for name, starts in ends.items():
+        widths = [getattr(usage, name, 0) * scale for usage in usages.values()]
+        if any(widths):
+            ax.barh(range(len(usages)), widths, left=starts, height=0.62, **style.FATES[name].patch_style())
+    for row, (name, usage) in enumerate(usages.items()):
+        holds = f"{name}\nholds {_amount(usage.allocated * scale, unit)}"
+        ax.annotate(
+            holds,
+            (0, row),
+            (-6, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+        )
+    ax.set_yticks([])
+    ax.set(xlim=(0, longest * scale), ylim=(len(usages) - 0.5, -0.5))
+    ax.xaxis.set_major_formatter(lambda amount, _: _amount(amount, unit))
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.spines["left"].set_visible(False)
+    return ax
+
+
+def memory_against_length(
+    model: ModelSpec, *, page_size: int = PAGE_SIZE, max_tokens: int = 2048, ax: Axes | None = None
+) -> Axes:
+    """Draw the memory that a sequence holds against its length, for both ways.
+
+    Parameters
+    ----------
+    model : ModelSpec
+        Gives the bytes of a token.
+    page_size : int
+        Slots in a page.
+    max_tokens : int
+        The longest sequence, which the traditional way reserves.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    """
+    ax = ax or new_axes()
+    scale, unit = _scale(max_tokens, model)
+    lengths = np.arange(1, max_tokens + 1)
+    paged = -(-lengths // page_size) * page_size * scale
+    ax.fill_between(lengths, paged, max_tokens * scale, color=style.TRADITIONAL, alpha=0.12, linewidth=0)
+    ax.plot(
+        lengths,
+        np.full(max_tokens, max_tokens * scale),
+        color=style.TRADITIONAL,
+        linewidth=2.2,
+        linestyle="--",
+    )
+    ax.plot(lengths, paged, color=style.PAGED, linewidth=2.2)
+    ax.annotate(
+        f"traditional: {_amount(max_tokens * scale, unit)}, always",
+        (0.03, max_tokens * scale),
+        (0, -6),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        va="top",
+        color=style.TRADITIONAL,
+        bbox=PLATE,
+    )
+    ax.annotate(
+        f"paged: whole pages of {page_size}",
+        (0.62 * max_tokens, 0.62 * max_tokens * scale),
+        (8, -8),
+        textcoords="offset points",
+        va="top",
+        color=style.PAGED,
+        bbox=PLATE,
+    )
+    ax.set(xlim=(0, max_tokens), ylim=(0, 1.06 * max_tokens * scale))
+    ax.set(xlabel="length of the sequence (tokens)", ylabel=f"memory held ({unit})")
+    return ax
+
+
+def batch_against_page_size(pools: Mapping[int, FullPool], *, ax: Axes | None = None) -> Axes:
+    """Draw the requests in flight against the page size, and the paper's two ends.
+
+    Parameters
+    ----------
+    pools : mapping of int to FullPool
+        What the pool held, by page size in slots.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    """
+    ax = ax or new_axes()
+    page_sizes = list(pools)
+    ax.plot(page_sizes, [pool.mean_running for pool in pools.values()], "o-", color=style.PAGED, linewidth=2)
+    ends = [("vLLM", PAGE_SIZE, (0, -22), "center"), ("Orca (Max)", max(page_sizes), (-14, -4), "right")]
+    for name, page_size, offset, align in ends:
+        point = (page_size, MEAN_BATCH_SHAREGPT[name])
+        ax.plot(*point, "D", color="black", markerfacecolor="none", markersize=9)
+        label = f"paper,\n{name}: {point[1]:.2f}"
+        ax.annotate(label, point, offset, textcoords="offset points", ha=align, va="center")
+    ax.set_xscale("log", base=2)
+    labelled = [size for size in page_sizes if log2(size) % 2 == 0 and 2 * size != max(page_sizes)]
+    ax.set_xticks(
+        page_sizes, ["" if size not in [*labelled, max(page_sizes)] else str(size) for size in page_sizes]
+    )
+    ax.set(ylim=(0, None), xlabel="page size (slots)", ylabel="requests in flight")
+    return ax
+
+
+def page_tables(tables: Mapping[Hashable, Sequence[int]], *, num_pages: int, ax: Axes | None = None) -> Axes:
+    """Draw which physical page each logical page of some sequences lies in.
+
+    Parameters
+    ----------
+    tables : mapping of sequence id to sequence of int
+        The page tables.
+    num_pages : int
+        Pages in the pool.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    """
+    ax = ax or new_axes(2.6)
+    num_logical = sum(map(len, tables.values())) + len(tables) - 1
+    width = max(num_pages, num_logical)
+    owners: dict[int, list[Hashable]] = {}
+    logical_x = (width - num_logical) / 2
+    pool_x = (width - num_pages) / 2
+    for seq_id, table in tables.items():
+        tint = style.sequence_tint(_index(seq_id))
+        for logical, page_id in enumerate(table):
+            ax.add_patch(Rectangle((logical_x, 2), 1, 0.7, facecolor=tint, edgecolor="black", linewidth=0.8))
+            ax.text(logical_x + 0.5, 2.35, f"{_letter(seq_id)}{logical}", ha="center", va="center")
+            ax.plot([logical_x + 0.5, pool_x + page_id + 0.5], [2, 0.7], color="black", linewidth=0.8)
+            owners.setdefault(page_id, []).append(seq_id)
+            logical_x += 1
+        logical_x += 1
+    for page_id in range(num_pages):
+        holders = owners.get(page_id, [])
+        fate = style.FATES["shared" if len(holders) > 1 else "free"]
+        look = fate.patch_style() | {"edgecolor": "black", "linewidth": 0.8}
+        if len(holders) == 1:
+            look["facecolor"] = style.sequence_tint(_index(holders[0]))
+        ax.add_patch(Rectangle((pool_x + page_id, 0), 1, 0.7, **look))
+        ax.text(pool_x + page_id + 0.5, -0.1, str(page_id), ha="center", va="top")
+        letters = "".join(map(_letter, holders))
+        ax.text(
+            pool_x + page_id + 0.5,
+            0.35,
+            letters,
+            ha="center",
+            va="center",
+            **fate.text_style() if len(holders) > 1 else {},
+        )
+    ax.set(xlim=(-0.2, width + 0.2), ylim=(-0.6, 2.9))
+    ax.set_yticks([0.35, 2.35], ["physical\npages", "logical\npages"])
+    ax.set_xticks([])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def _columns(memory_map: MemoryMap) -> int:
+    if memory_map.num_slots <= 64:
+        return memory_map.num_slots
+    columns = 64 if memory_map.num_slots <= MOST_SLOTS_WITH_LETTERS else isqrt(4 * memory_map.num_slots)
+    page_size = memory_map.page_size or 1
+    return columns - columns % page_size or columns
+
+
+def _look(run: Run, has_letters: bool) -> Look:
+    if run.fate == "used" and len(run.seq_ids) > 1:
+        return "shared", ()
+    return run.fate, run.seq_ids if has_letters and run.fate == "used" else ()
+
+
+def _boxes(start: int, num_slots: int, columns: int) -> list[Box]:
+    """Cover a run by the fewest boxes: the rest of a row, whole rows, and the begin of a row."""
+    boxes = []
+    end = start + num_slots
+    while start < end:
+        row, column = divmod(start, columns)
+        num_rows = max(1, (end - start) // columns) if column == 0 else 1
+        width = min(columns - column, end - start)
+        boxes.append(Box(column, row, width, num_rows))
+        start += width * num_rows
+    return boxes
+
+
+def _collection(boxes: Iterable[Box], **look: Any) -> PolyCollection:
+    corners = [
+        [
+            (box.x, box.y),
+            (box.x + box.width, box.y),
+            (box.x + box.width, box.y + box.height),
+            (box.x, box.y + box.height),
+        ]
+        for box in boxes
+    ]
+    return PolyCollection(corners, **look)
+
+
+def _draw_cells(ax: Axes, memory_map: MemoryMap, columns: int) -> None:
+    for row, start in enumerate(range(0, memory_map.num_slots, columns)):
+        width = min(columns, memory_map.num_slots - start)
+        ax.vlines(np.arange(1, width), row, row + 1, color="white", linewidth=0.6)
+        ax.hlines(row, 0, width, color="white", linewidth=1.5)
+    outlines = [box for region in memory_map.regions for box in _boxes(*region[:2], columns)]
+    ax.add_collection(_collection(outlines, facecolor="none", edgecolor="black", linewidth=1.2))
+
+
+def _write_letters(ax: Axes, runs: Iterable[Run], columns: int) -> None:
+    for run in runs:
+        if run.fate != "used":
+            continue
+        letters = "".join(map(_letter, run.seq_ids))
+        ink = style.FATES["shared"].text_style() if len(run.seq_ids) > 1 else {"color": "black"}
+        for box in _boxes(run.start_slot, run.num_slots, columns):
+            center = (box.x + box.width / 2, box.y + box.height / 2)
+            ax.text(*center, letters, ha="center", va="center", clip_on=True, **ink)
+
+
+def _letter(seq_id: Hashable) -> str:
+    return style.sequence_letter(seq_id) if isinstance(seq_id, int) else str(seq_id)
+
+
+def _index(seq_id: Hashable) -> int:
+    """Choose a tint that a sequence keeps, whoever else is drawn."""
+    if isinstance(seq_id, int):
+        return seq_id
+    name = str(seq_id)
+    return ord(name) - ord("A") if len(name) == 1 and name >= "A" else crc32(name.encode())
+
+
+def _scale(num_slots: int, model: ModelSpec | None) -> tuple[float, str]:
+    """Choose a unit for so many slots: units per slot, and its name."""
+    if model is None:
+        return 1, "slots"
+    num_bytes = num_slots * model.kv_bytes_per_token
+    divisor, unit = (GIB, "GiB") if num_bytes >= 10 * GIB else (MIB, "MiB")
+    return model.kv_bytes_per_token / divisor, unit
+
+
+def _amount(amount: float, unit: str) -> str:
+    decimals = 2 if unit == "GiB" and amount % 1 else 0
+    return f"{amount:,.{decimals}f} {unit}"
