@@ -163,5 +163,7 @@ class PagePool:
             del self._duplicates[key]
 
     def _check_page(self, page_id: int) -> None:
+        if type(page_id) is int and 0 <= page_id < self.num_pages:
+            return
         if check_count("page_id", page_id, minimum=0) >= self.num_pages:
             raise ValueError(f"page_id must be below num_pages ({self.num_pages}), got {page_id!r}")

@@ -1,7 +1,7 @@
 """The paged way: every sequence takes one page when it needs one, anywhere in the pool."""
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from struct import Struct
 
@@ -27,6 +27,7 @@ class _Sequence:
     page_table: list[int]
     tail: list[int]  # the tokens of the last page while it is not full
     key: bytes  # of the last full page: it names the whole prefix up to there
+    next_slot: int  # where the next token goes, if the last page has room for it
     forked_tail: bool = False  # whether a fork has shared the last page since it was last written
 
 
@@ -135,10 +136,13 @@ class PagedAllocator:
         taken = [self._pool.take() for _ in range(num_new)]
         for page_id, key in zip(taken, keys[len(found) :], strict=False):
             self._pool.seal(page_id, key)
+        page_table = found + taken
+        tail = tokens[len(tokens) // self.page_size * self.page_size :]
         self._sequences[seq_id] = _Sequence(
-            page_table=found + taken,
-            tail=tokens[len(tokens) // self.page_size * self.page_size :],
+            page_table=page_table,
+            tail=tail,
             key=keys[-1] if keys else ROOT_KEY,
+            next_slot=page_table[-1] * self.page_size + len(tail),
         )
         return len(found) * self.page_size
 
@@ -158,10 +162,15 @@ class PagedAllocator:
         if type(token_id) is not int or not 0 <= token_id <= MAX_TOKEN_ID:
             token_id = check_token(token_id)
         tail = sequence.tail
+        copy = None
         if not tail:
-            sequence.page_table.append(self._pool.take())
-        copy = self._unshare_last_page(sequence) if sequence.forked_tail else None
-        slot = sequence.page_table[-1] * self.page_size + len(tail)
+            page_id = self._pool.take()
+            sequence.page_table.append(page_id)
+            sequence.next_slot = page_id * self.page_size
+        elif sequence.forked_tail:
+            copy = self._unshare_last_page(sequence)
+        slot = sequence.next_slot
+        sequence.next_slot = slot + 1
         tail.append(token_id)
         if len(tail) == self.page_size:
             self._finish_last_page(sequence)
@@ -182,8 +191,8 @@ class PagedAllocator:
         for page_id in parent.page_table:
             self._pool.share(page_id)
         parent.forked_tail = bool(parent.tail)
-        self._sequences[child_id] = _Sequence(
-            parent.page_table.copy(), parent.tail.copy(), parent.key, parent.forked_tail
+        self._sequences[child_id] = replace(
+            parent, page_table=parent.page_table.copy(), tail=parent.tail.copy()
         )
 
     def free(self, seq_id: Hashable) -> None:
@@ -236,6 +245,8 @@ class PagedAllocator:
             assert sequence.page_table, "a sequence without a page"
             assert len(set(sequence.page_table)) == len(sequence.page_table), "a page twice in a table"
             assert len(sequence.tail) < self.page_size, "a full page that was not finished"
+            page_id, offset = divmod(sequence.next_slot, self.page_size)
+            assert not sequence.tail or (page_id, offset) == (sequence.page_table[-1], len(sequence.tail))
             for page_id in sequence.page_table:
                 references[page_id] += 1
         for page_id, num_references in enumerate(references):
@@ -264,9 +275,11 @@ class PagedAllocator:
         src_page = sequence.page_table[-1]
         copy = None
         if self._pool.ref_count(src_page) > 1:
-            copy = (src_page, self._pool.take())
+            dst_page = self._pool.take()
             self._pool.release(src_page)
-            sequence.page_table[-1] = copy[1]
+            sequence.page_table[-1] = dst_page
+            sequence.next_slot = dst_page * self.page_size + len(sequence.tail)
+            copy = (src_page, dst_page)
         sequence.forked_tail = False
         return copy
 

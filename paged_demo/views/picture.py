@@ -16,7 +16,7 @@ WIDTH_INCHES = 9.0
 WIDTH_PX = 900
 DPI = 144
 
-NUM_COLOURS = 64
+NUM_COLOURS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def encode_png(figure: Figure, *, moving: bool = False) -> bytes:
         Made by `new_figure`, and drawn.
     moving : bool
         Prefer speed to size, for a picture that follows a slider. Otherwise the picture is reduced
-        to 64 colours, which makes a committed notebook a third as large.
+        to 32 colours, which makes a committed notebook a third as large.
     """
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)

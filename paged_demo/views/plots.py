@@ -128,22 +128,23 @@ def usage_bars(
     ax = ax or new_axes(0.7 + 0.7 * len(usages))
     longest = axis_slots or max(usage.num_slots for usage in usages.values())
     scale, unit = _scale(longest, model)
-    ends: dict[str, list[float]] = {name: [] for name in style.FATES}
+    bars: dict[str, list[tuple[int, float, float]]] = {}
     for row, usage in enumerate(usages.values()):
         start = 0.0
         for name, fate in style.FATES.items():
             width = getattr(usage, name, 0) * scale
+            if width == 0:
+                continue
+            bars.setdefault(name, []).append((row, start, width))
             label = f"{words.get(name, name)} {_amount(width, unit)}"
             if width > 0.014 * len(label) * longest * scale:
                 ax.text(start + width / 2, row, label, ha="center", va="center", **fate.text_style())
-            ends[name].append(start)
             start += width
         wasted = f"{100 * usage.wasted / max(usage.allocated, 1):.1f} % wasted"
         ax.annotate(wasted, (start, row), (6, 0), textcoords="offset points", va="center")
-    for name, starts in ends.items():
-        widths = [getattr(usage, name, 0) * scale for usage in usages.values()]
-        if any(widths):
-            ax.barh(range(len(usages)), widths, left=starts, height=0.62, **style.FATES[name].patch_style())
+    for name, pieces in bars.items():
+        rows, starts, widths = zip(*pieces, strict=True)
+        ax.barh(rows, widths, left=starts, height=0.62, **style.FATES[name].patch_style())
     for row, (name, usage) in enumerate(usages.items()):
         holds = f"{name}\nholds {_amount(usage.allocated * scale, unit)}"
         ax.annotate(

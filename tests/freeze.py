@@ -1,0 +1,107 @@
+"""Run the notebooks and freeze what they show, so that readers without a kernel see it too.
+
+``python tests/freeze.py`` runs every notebook and writes its outputs into it. Pictures and words stay;
+live widgets go, since a page without a kernel shows an error in their place. ``--check`` writes nothing:
+it compares each notebook with a fresh run and names what is stale. The pictures in ``assets/`` are
+taken from the notebooks, so freezing renews them too.
+
+The pixels of pictures are not compared, since they differ between versions of Matplotlib.
+"""
+
+import argparse
+import base64
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+ASSETS = {"page-sizes.png": ("00_one_slider", "sheet")}
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def freeze(notebook):
+    """Run a copy of a notebook and return it in the form that is committed."""
+    fresh = nbformat.from_dict(notebook)
+    NotebookClient(
+        fresh,
+        timeout=120,
+        kernel_name="python3",
+        store_widget_state=False,
+        resources={"metadata": {"path": str(NOTEBOOKS)}},
+    ).execute()
+    fresh.metadata = nbformat.from_dict(METADATA)
+    for cell in fresh.cells:
+        cell.metadata = nbformat.from_dict({})
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(WIDGET_VIEW, None)
+    return fresh
+
+
+def pictures(path):
+    """Return the pictures of a frozen notebook that are assets as well, as PNG by name."""
+    found = {}
+    cells = {cell.id: cell for cell in nbformat.read(path, as_version=4).cells}
+    for name, (notebook, cell_id) in ASSETS.items():
+        if notebook == path.stem:
+            data = next(output.data for output in cells[cell_id].outputs if "image/png" in output.data)
+            found[name] = base64.b64decode(data["image/png"])
+    return found
+
+
+def differences(committed, fresh):
+    """Name every difference between a committed notebook and a fresh run of it."""
+    if committed.metadata != fresh.metadata:
+        yield f"its metadata should be {dict(fresh.metadata)}"
+    for old, new in zip(committed.cells, fresh.cells, strict=True):
+        if old.metadata:
+            yield f"cell {old.id!r} has metadata {dict(old.metadata)}"
+        if old.cell_type == "code" and shown(old) != shown(new):
+            yield f"cell {old.id!r} shows {shown(old)}, a fresh run shows {shown(new)}"
+
+
+def shown(cell):
+    """Return what a code cell shows: its texts, and the kinds of its pictures."""
+    parts = [cell.execution_count]
+    for output in cell.outputs:
+        parts.extend((output.output_type, output[key]) for key in ("name", "text", "ename") if key in output)
+        for kind, content in sorted(output.get("data", {}).items()):
+            parts.append((kind, content if kind.startswith("text/") else "..."))
+    return parts
+
+
+def main(arguments):
+    """Freeze or check the notebooks, and return the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing, name what is stale")
+    parser.add_argument("names", nargs="*", help="such as 00_one_slider; all if left out")
+    options = parser.parse_args(arguments)
+    stale = 0
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        if options.names and path.stem not in options.names:
+            continue
+        committed = nbformat.read(path, as_version=4)
+        fresh = freeze(committed)
+        found = list(differences(committed, fresh))
+        if not options.check:
+            nbformat.write(fresh, path)
+            for name, png in pictures(path).items():
+                (ROOT / "assets" / name).write_bytes(png)
+        for difference in found:
+            print(f"{path.name}: {difference}")
+        stale += bool(found)
+    if options.check and stale:
+        print("Run: python tests/freeze.py")
+    return int(options.check and stale > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,77 @@
+"""What a reader follows: links, pictures, and the two commands."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / ".github" / "CONTRIBUTING.md",
+    *sorted((ROOT / "notebooks").glob("*.ipynb")),
+]
+TOP_LEVEL = {"notebooks", "paged_demo", "assets", "tests", "pyproject.toml", "README.md", "LICENSE"}
+
+each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+
+
+def markdown(path):
+    if path.suffix == ".md":
+        return path.read_text(encoding="utf-8")
+    cells = nbformat.read(path, as_version=4).cells
+    return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
+def anchors(text):
+    """Name the headings as GitHub does."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@each_document
+def test_local_links_lead_somewhere(path):
+    text = markdown(path)
+    for target in re.findall(r"\]\(([^)\s]+)", text) + re.findall(r'(?:src|href)="([^"]+)"', text):
+        if re.match(r"[a-z]+:", target):
+            assert target.startswith("https://"), target
+            continue
+        file, _, anchor = target.partition("#")
+        linked = (path.parent / file).resolve() if file else path
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(markdown(linked)), target
+
+
+@each_document
+def test_every_picture_has_an_alternative_text(path):
+    text = markdown(path)
+    alternatives = re.findall(r"!\[([^\]]*)\]\(", text)
+    alternatives += re.findall(r'<img[^>]*?alt="([^"]*)"', text)
+    assert len(alternatives) == len(re.findall(r"!\[|<img", text))
+    assert all(len(alternative.split()) > 4 for alternative in alternatives)
+
+
+def test_the_readme_begins_with_the_two_commands():
+    text = markdown(ROOT / "README.md")
+    commands = re.findall(r"^python3 -m paged_demo.*$", text, re.MULTILINE)
+    assert [command.split("#")[0].strip() for command in commands[:2]] == [
+        "python3 -m paged_demo",
+        "python3 -m paged_demo test",
+    ]
+
+
+def test_the_readme_lists_every_module():
+    text = markdown(ROOT / "README.md")
+    for path in (ROOT / "paged_demo").rglob("*.py"):
+        if not path.name.startswith("__"):
+            assert re.search(rf"\b{path.name}\b", text), path
+
+
+def test_the_visible_top_level_is_what_the_readme_shows():
+    run = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        pytest.skip("not a git checkout")
+    top_level = {name.split("/")[0] for name in run.stdout.splitlines()}
+    assert {name for name in top_level if not name.startswith(".")} <= TOP_LEVEL

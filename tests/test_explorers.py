@@ -1,0 +1,150 @@
+"""Every explorer, without a kernel and without a browser: set the controls, read the words and the pixels."""
+
+import base64
+import html
+import io
+import re
+
+import ipywidgets as widgets
+import numpy as np
+import pytest
+from PIL import Image
+
+from paged_demo import PRESETS, Request, fill_by_page_size
+from paged_demo.views.explorers import FATES_OF_A_PAGED_POOL, explore_one_sequence, explore_page_size
+from paged_demo.views.live import WIDGET_VIEW
+
+PAGE_SIZES = [2**power for power in range(12)]
+
+
+@pytest.fixture(scope="module")
+def pools():
+    requests = [Request(request_id, 40 + request_id, 300) for request_id in range(60)]
+    return fill_by_page_size(requests, PAGE_SIZES, num_slots=2 * 2048 + 100)
+
+
+@pytest.fixture(params=["page_size", "one_sequence"])
+def explorer(request, pools):
+    return explore_page_size(pools) if request.param == "page_size" else explore_one_sequence()
+
+
+def ends_and_middle(control):
+    """Values to drive a control through."""
+    if isinstance(control, widgets.IntSlider):
+        return [control.min, control.min + 1, (control.min + control.max) // 2, control.max - 1, control.max]
+    labels_and_values = [
+        option if isinstance(option, tuple) else (option, option) for option in control.options
+    ]
+    return [value for _, value in labels_and_values]
+
+
+def pixels(explorer):
+    source = re.search(r'src="data:image/png;base64,([^"]+)"', explorer._image.value)[1]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source))))
+
+
+def alt(explorer):
+    return html.unescape(re.search(r'<img alt="([^"]*)"', explorer._image.value)[1])
+
+
+def test_every_control_can_be_moved_through_its_whole_range(explorer):
+    size = pixels(explorer).shape
+    for control in explorer.controls.values():
+        first = control.value
+        seen = set()
+        for value in ends_and_middle(control):
+            control.value = value
+            assert pixels(explorer).shape == size
+            seen.add((explorer.words, explorer._image.value))
+        assert len(seen) == len(ends_and_middle(control))
+        control.value = first
+
+
+def test_all_controls_at_their_ends_at_once_raise_nothing():
+    explorer = explore_one_sequence()
+    for num_tokens in (1, 2048):
+        for page_size in (1, 255, 256):
+            for model in PRESETS:
+                explorer.controls["num_tokens"].value = num_tokens
+                explorer.controls["page_size"].value = page_size
+                explorer.controls["model"].value = model
+                assert model in explorer.words
+
+
+def test_the_words_name_the_value_of_every_control(explorer):
+    for control in explorer.controls.values():
+        for value in ends_and_middle(control):
+            control.value = value
+            words = explorer.words.replace(",", "")
+            assert all(
+                re.search(rf"\b{re.escape(str(shown))}\b", words) for shown in explorer.values.values()
+            )
+
+
+def test_the_words_are_the_alternative_text_and_are_announced(explorer):
+    assert alt(explorer) == explorer.words
+    assert 'role="status"' in explorer._caption.value
+    assert html.escape(explorer.words) in explorer._caption.value
+
+
+def test_the_picture_that_follows_a_slider_is_the_one_a_full_drawing_gives(explorer):
+    for control in explorer.controls.values():
+        for value in ends_and_middle(control):
+            control.value = value
+            quick = pixels(explorer).astype(int)
+            explorer._figure.canvas.draw()
+            full = np.asarray(explorer._figure.canvas.buffer_rgba())[..., :3].astype(int)
+            differing = (np.abs(quick - full).max(axis=-1) > 40).mean()
+            assert differing < 0.002, (control.description, value, differing)
+
+
+def test_a_notebook_output_has_the_live_view_the_picture_and_the_words(explorer):
+    bundle, metadata = explorer._repr_mimebundle_()
+    assert bundle["image/png"].startswith(b"\x89PNG")
+    assert bundle["text/plain"] == explorer.words
+    assert bundle[WIDGET_VIEW]["model_id"]
+    assert metadata["image/png"]["width"] == 900
+
+
+def test_500_tokens_of_a_7b_are_told_as_the_original_demonstration_told_them():
+    words = explore_one_sequence().words
+    assert "2,048 slots or 1,024.00 MiB allocated, 250.00 used, 774.00 wasted (75.6 %)" in words
+    assert "512 slots or 256.00 MiB allocated, 250.00 used, 6.00 wasted (2.3 %)" in words
+    assert "Paging holds 75.0 % less." in words
+
+
+def test_paging_can_hold_as_much_and_more():
+    explorer = explore_one_sequence()
+    explorer.controls["num_tokens"].value = 2048
+    assert "Paging holds as much." in explorer.words
+    explorer.controls["page_size"].value = 255
+    assert "Paging holds 12.1 % more." in explorer.words
+
+
+def test_the_dial_tells_the_batch_of_its_page_size(pools):
+    explorer = explore_page_size(pools)
+    for page_size, pool in pools.items():
+        explorer.controls["page_size"].value = page_size
+        assert explorer.words.startswith(
+            f"Page size {page_size}: on average {pool.mean_running:.1f} requests"
+        )
+
+
+def test_a_contact_sheet_shows_and_tells_every_setting(explorer):
+    name, control = next(iter(explorer.controls.items()))
+    values = ends_and_middle(control)[:3]
+    settings = [{name: value} for value in values]
+    before = explorer.words
+    sheet = explorer.contact_sheet(settings, num_columns=2, height=2, key=FATES_OF_A_PAGED_POOL)
+    assert explorer.words == before
+    told = sheet.words.split("\n")
+    for value, words in zip(values, told, strict=True):
+        control.value = value
+        assert words == explorer.words
+    assert Image.open(io.BytesIO(sheet.png)).size == (1296, 4 * 144)
+
+
+def test_the_dial_starts_at_16_if_it_can(pools):
+    assert explore_page_size(pools).values == {"page_size": 16}
+    without_16 = {page_size: pool for page_size, pool in pools.items() if page_size > 16}
+    assert explore_page_size(without_16).values == {"page_size": 32}

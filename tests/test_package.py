@@ -1,0 +1,101 @@
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import paged_demo
+
+PACKAGE = Path(paged_demo.__file__).parent
+
+# What each room may import, itself included. Everybody may import paged_demo.checks.
+ALLOWED = {
+    "checks": [],
+    "model": [],
+    "allocators.memory_map": [],
+    "allocators": ["allocators"],
+    "serving": ["serving", "allocators"],
+    "views": ["views", "serving", "allocators", "model"],
+}
+CORE = ["allocators", "serving", "model", "checks"]
+HEAVY = ["matplotlib", "ipywidgets", "IPython", "PIL", "jupyterlab"]
+
+
+def module_name(path):
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+MODULES = {
+    module_name(path): path for path in sorted(PACKAGE.rglob("*.py")) if not path.name.startswith("__")
+}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_in(module, rooms):
+    return any(module == room or module.startswith(f"{room}.") for room in rooms)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_from_the_rooms_below_it(module):
+    room = next(room for room in ALLOWED if is_in(module, [room]))
+    ours = {
+        name.removeprefix("paged_demo.")
+        for name in imports(MODULES[module])
+        if name.startswith("paged_demo.")
+    }
+    modules = {name for name in ours if name in MODULES}
+    assert modules or not ours
+    assert all(is_in(name, ["checks", *ALLOWED[room]]) for name in modules), modules
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if is_in(module, CORE)])
+def test_the_core_imports_numpy_and_the_standard_library_alone(module):
+    roots = {name.split(".")[0] for name in imports(MODULES[module])}
+    assert roots <= sys.stdlib_module_names | {"numpy", "paged_demo"}
+
+
+def loaded_after(statement):
+    code = f"import json, sys; {statement}; print(json.dumps(sorted(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in json.loads(run.stdout)}
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    loaded = loaded_after("import paged_demo")
+    assert not loaded & {*HEAVY, "numpy"}
+
+
+def test_using_the_whole_core_loads_neither_matplotlib_nor_ipywidgets():
+    loaded = loaded_after("from paged_demo import *")
+    assert "numpy" in loaded
+    assert not loaded & set(HEAVY)
+
+
+def test_every_public_name_is_found_and_listed():
+    for name in paged_demo.__all__:
+        assert getattr(paged_demo, name) is not None
+        assert name in dir(paged_demo)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'paged_demo' has no attribute 'page_pol'"):
+        _ = paged_demo.page_pol
+
+
+def test_type_checkers_see_the_same_public_names():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.name: node.module.removeprefix("paged_demo.") for node in block.body for alias in node.names
+    }
+    assert seen == paged_demo._MODULE_OF

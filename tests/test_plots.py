@@ -1,0 +1,166 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.collections import PolyCollection
+
+from paged_demo import (
+    PRESETS,
+    PagedAllocator,
+    Request,
+    TraditionalAllocator,
+    account,
+    buddy,
+    fates,
+    fill_by_page_size,
+    keep_one_sequence,
+    reserve_pow2,
+)
+from paged_demo.views import plots, style
+from paged_demo.views.picture import Picture, new_figure, show
+
+LLAMA_7B = PRESETS["Llama-2-7B"]
+
+
+def new_axes():
+    return new_figure(3).subplots()
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def slots_of(collection, num_columns):
+    """List the slots that the rectangles of a collection cover."""
+    slots = []
+    for path in collection.get_paths():
+        (left, top), (right, bottom) = path.vertices.min(axis=0), path.vertices.max(axis=0)
+        slots += [
+            int(row) * num_columns + int(column)
+            for row in np.arange(top, bottom)
+            for column in np.arange(left, right)
+        ]
+    return slots
+
+
+def small_pool():
+    allocator = PagedAllocator(8, 4, prefix_caching=True)
+    allocator.allocate("A", range(9))
+    allocator.allocate("B", range(20, 26))
+    allocator.fork("B", "C")
+    allocator.allocate("D", range(40, 44))
+    allocator.free("D")
+    return allocator
+
+
+@given(
+    lengths=st.lists(st.tuples(st.integers(1, 60), st.integers(0, 60)), max_size=4),
+    num_columns=st.integers(1, 70),
+)
+@settings(max_examples=25, deadline=None)
+def test_the_strip_of_a_large_pool_covers_every_slot_once_in_the_colour_of_its_fate(lengths, num_columns):
+    allocator = TraditionalAllocator(600, reserve=reserve_pow2(120), placement=buddy)
+    future = {}
+    for seq_id, (num_prompt_tokens, num_more) in enumerate(lengths):
+        allocator.allocate(seq_id, range(num_prompt_tokens), final_tokens=num_prompt_tokens + num_more)
+        future[seq_id] = num_more
+    memory_map = allocator.memory_map()
+    ax = plots.slot_strip(memory_map, future, request_slots=128, num_columns=num_columns, ax=new_axes())
+    drawn = {}
+    for collection in ax.collections:
+        assert isinstance(collection, PolyCollection)
+        colour = tuple(np.round(collection.get_facecolor()[0], 3))
+        for slot in slots_of(collection, num_columns):
+            assert slot not in drawn
+            drawn[slot] = colour
+    expected = {}
+    for run in fates(memory_map, future, request_slots=128):
+        patch = PolyCollection([], facecolor=style.FATES[run.fate].colour)
+        colour = tuple(np.round(patch.get_facecolor()[0], 3))
+        expected.update(dict.fromkeys(range(run.start_slot, run.start_slot + run.num_slots), colour))
+    assert drawn == expected
+
+
+def test_the_strip_of_a_small_pool_names_the_sequences_in_their_slots():
+    ax = plots.slot_strip(small_pool().memory_map(), {"A": 2, "B": 1, "C": 0}, ax=new_axes())
+    assert texts(ax) == ["A", "A", "A", "BC", "BC"]
+
+
+def test_a_pool_of_one_slot_can_be_drawn():
+    allocator = PagedAllocator(1, 1)
+    plots.slot_strip(allocator.memory_map(), {}, ax=new_axes())
+    allocator.allocate("A", [1])
+    assert texts(plots.slot_strip(allocator.memory_map(), {"A": 0}, ax=new_axes())) == ["A"]
+
+
+def test_page_tables_draw_a_line_from_every_logical_page_to_its_physical_one():
+    allocator = small_pool()
+    tables = {seq_id: allocator.page_table(seq_id) for seq_id in "ABC"}
+    ax = plots.page_tables(tables, num_pages=8, ax=new_axes())
+    number_at = {
+        round(text.get_position()[0], 3): text.get_text() for text in ax.texts if text.get_position()[1] < 0
+    }
+    targets = [int(number_at[round(line.get_xdata()[1], 3)]) for line in ax.lines]
+    assert targets == [page_id for table in tables.values() for page_id in table]
+    assert texts(ax)[:7] == ["A0", "A1", "A2", "B0", "B1", "C0", "C1"]
+    assert texts(ax).count("BC") == 2
+
+
+def test_usage_bars_are_as_long_as_the_slots_they_stand_for():
+    usages = keep_one_sequence(500)
+    ax = plots.usage_bars(usages, ax=new_axes())
+    widths = sorted(patch.get_width() for patch in ax.patches)
+    assert widths == sorted([500, 1548, 500, 12, 1536])
+    assert "traditional\nholds 2,048 slots" in texts(ax)
+    assert "75.6 % wasted" in texts(ax)
+
+
+def test_usage_bars_of_a_model_are_in_mib():
+    ax = plots.usage_bars(keep_one_sequence(500), model=LLAMA_7B, words={"internal": "wasted"}, ax=new_axes())
+    assert max(patch.get_width() for patch in ax.patches) == 774
+    assert {"used 250 MiB", "wasted 774 MiB", "free 768 MiB", "paged\nholds 256 MiB"} <= set(texts(ax))
+
+
+def test_large_amounts_are_in_gib():
+    usages = {"pool": account(PagedAllocator(984, 16).memory_map(), {})}
+    ax = plots.usage_bars(usages, model=PRESETS["OPT-13B"], ax=new_axes())
+    assert "free 12.01 GiB" in texts(ax)
+
+
+@pytest.mark.parametrize("page_size", [1, 16, 255, 2048])
+def test_the_memory_curve_is_what_the_allocators_hold(page_size):
+    ax = plots.memory_against_length(LLAMA_7B, page_size=page_size, ax=new_axes())
+    traditional, paged = (dict(zip(*line.get_data(), strict=True)) for line in ax.lines)
+    for num_tokens in (1, 2, 255, 256, 257, 500, 2047, 2048):
+        usages = keep_one_sequence(num_tokens, page_size=page_size)
+        assert traditional[num_tokens] == usages["traditional"].allocated / 2
+        assert paged[num_tokens] == usages["paged"].allocated / 2
+
+
+def test_the_batch_curve_has_a_point_per_page_size_and_the_papers_two():
+    requests = [Request(request_id, 100, 300) for request_id in range(100)]
+    pools = fill_by_page_size(requests, [16, 256, 2048], num_slots=8192)
+    ax = plots.batch_against_page_size(pools, ax=new_axes())
+    assert list(ax.lines[0].get_xdata()) == [16, 256, 2048]
+    assert list(ax.lines[0].get_ydata()) == [pool.mean_running for pool in pools.values()]
+    paper = {(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines[1:]}
+    assert paper == {(16, 30.42), (2048, 7.0)}
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: plots.slot_strip(small_pool().memory_map(), {"A": 2, "B": 1, "C": 0}),
+        lambda: plots.page_tables({"A": [3, 1]}, num_pages=4),
+        lambda: plots.usage_bars(keep_one_sequence(500)),
+        lambda: plots.memory_against_length(LLAMA_7B),
+        lambda: plots.fate_legend(new_axes(), list(style.FATES)),
+    ],
+)
+def test_a_plot_without_axes_makes_its_own_picture(draw):
+    picture = show(draw(), "what it shows")
+    assert isinstance(picture, Picture)
+    bundle, metadata = picture._repr_mimebundle_()
+    assert bundle["image/png"].startswith(b"\x89PNG")
+    assert bundle["text/plain"] == "what it shows"
+    assert metadata["image/png"]["width"] == 900
