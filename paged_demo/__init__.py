@@ -4,6 +4,8 @@ The names below are loaded when first used, so that a Python without numpy can s
 ``python -m paged_demo``.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
