@@ -13,7 +13,7 @@ from paged_demo import (
     reserve_max,
     reserve_oracle,
 )
-from paged_demo.serving.scheduler import admit_always
+from paged_demo.serving.scheduler import Iteration, admit_always
 
 
 def requests_of(*lengths):
@@ -50,12 +50,13 @@ def test_the_newest_request_is_preempted_and_starts_again_with_all_its_tokens():
     assert [iteration.num_tokens for iteration in iterations] == [6, 8, 5, 6, 7, 8, 4, 5, 6, 0]
 
 
-def test_nobody_is_admitted_in_an_iteration_that_preempts():
-    allocator = PagedAllocator(4, 2)
-    scheduler = Scheduler(allocator, requests_of((3, 5), (3, 3), (1, 1)))
-    for _ in range(3):
-        iteration = scheduler.step()
-    assert (iteration.num_preempted, iteration.num_running) == (1, 1)
+def test_a_preempted_request_waits_at_the_head_and_not_in_the_iteration_that_preempts():
+    scheduler = Scheduler(PagedAllocator(4, 2), requests_of((3, 5), (4, 3), (1, 1)))
+    scheduler.step()
+    # The second request finds no page for its fifth token. The two pages it leaves would do for its four.
+    assert scheduler.step() == Iteration(num_running=1, num_tokens=4, num_preempted=1)
+    # One page is free now: enough for the third request, which has to wait behind the second.
+    assert scheduler.step() == Iteration(num_running=1, num_tokens=5, num_preempted=0)
     assert scheduler.num_waiting == 2
 
 
