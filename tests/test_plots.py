@@ -16,6 +16,7 @@ from paged_demo import (
     keep_one_sequence,
     reserve_pow2,
 )
+from paged_demo.views import picture as picture_module
 from paged_demo.views import plots, style
 from paged_demo.views.picture import Picture, new_figure, show
 
@@ -160,7 +161,16 @@ def test_the_batch_curve_has_a_point_per_page_size_and_the_papers_two():
 def test_a_plot_without_axes_makes_its_own_picture(draw):
     picture = show(draw(), "what it shows")
     assert isinstance(picture, Picture)
-    bundle, metadata = picture._repr_mimebundle_()
+    bundle, metadata = picture.bundle()
     assert bundle["image/png"].startswith(b"\x89PNG")
     assert bundle["text/plain"] == "what it shows"
     assert metadata["image/png"]["width"] == 900
+
+
+def test_a_picture_is_displayed_with_its_words_below(monkeypatch):
+    shown = []
+    monkeypatch.setattr(picture_module, "display", lambda bundle, **_: shown.append(bundle))
+    Picture(b"png", "three bars")._ipython_display_()
+    assert [list(bundle) for bundle in shown] == [["image/png", "text/plain"], ["text/plain"]]
+    assert shown[1]["text/plain"] == "In words: three bars"
+    assert repr(Picture(b"png", "three bars")) == "Picture(words='three bars')"

@@ -151,7 +151,7 @@ class Explorer:
             artist.draw(canvas.get_renderer())
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], Any]:
-        bundle, metadata = self.picture()._repr_mimebundle_()
+        bundle, metadata = self.picture().bundle()
         box = widgets.VBox([*self.controls.values(), self._image, self._caption])
         return bundle | {WIDGET_VIEW: box._repr_mimebundle_()[WIDGET_VIEW]}, metadata
 

@@ -1,10 +1,11 @@
 """A finished picture: pixels for those who see it, words for those who do not."""
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -21,22 +22,27 @@ NUM_COLOURS = 32
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A PNG and what it shows, for a notebook to display.
+    """A PNG and what it shows. A notebook displays the one and prints the other below it.
 
     Attributes
     ----------
     png : bytes
         The picture.
     words : str
-        The same in words. A notebook keeps them as the plain-text form of its output.
+        The same in words.
     """
 
-    png: bytes
+    png: bytes = field(repr=False)
     words: str
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], Any]:
-        bundle = {"image/png": self.png, "text/plain": self.words}
-        return bundle, {"image/png": {"width": WIDTH_PX}}
+    def _ipython_display_(self) -> None:
+        bundle, metadata = self.bundle()
+        display(bundle, metadata=metadata, raw=True)
+        display({"text/plain": f"In words: {self.words}"}, raw=True)
+
+    def bundle(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the picture by media type, and its metadata, as Jupyter wants them."""
+        return {"image/png": self.png, "text/plain": self.words}, {"image/png": {"width": WIDTH_PX}}
 
 
 def new_figure(height: float) -> Figure:
