@@ -31,13 +31,19 @@ if TYPE_CHECKING:
     from paged_demo.allocators.traditional import reserve_pow2 as reserve_pow2
     from paged_demo.model import PRESETS as PRESETS
     from paged_demo.model import ModelSpec as ModelSpec
+    from paged_demo.serving.lengths import LengthDistribution as LengthDistribution
+    from paged_demo.serving.lengths import alpaca as alpaca
+    from paged_demo.serving.lengths import azure_code as azure_code
+    from paged_demo.serving.lengths import azure_conv as azure_conv
+    from paged_demo.serving.lengths import sharegpt as sharegpt
     from paged_demo.serving.saturation import FullPool as FullPool
     from paged_demo.serving.saturation import fill_by_page_size as fill_by_page_size
     from paged_demo.serving.saturation import keep_full as keep_full
     from paged_demo.serving.scheduler import Scheduler as Scheduler
     from paged_demo.serving.scheduler import keep_pages_free as keep_pages_free
     from paged_demo.serving.workload import Request as Request
-    from paged_demo.serving.workload import sharegpt as sharegpt
+    from paged_demo.serving.workload import poisson_arrivals as poisson_arrivals
+    from paged_demo.serving.workload import read_trace as read_trace
 
 __version__ = "0.1.0"
 
@@ -64,7 +70,13 @@ _MODULE_OF = {
     "PagedAllocator": "allocators.paged",
     "keep_one_sequence": "allocators.one_sequence",
     "Request": "serving.workload",
-    "sharegpt": "serving.workload",
+    "poisson_arrivals": "serving.workload",
+    "read_trace": "serving.workload",
+    "LengthDistribution": "serving.lengths",
+    "sharegpt": "serving.lengths",
+    "alpaca": "serving.lengths",
+    "azure_conv": "serving.lengths",
+    "azure_code": "serving.lengths",
     "Scheduler": "serving.scheduler",
     "keep_pages_free": "serving.scheduler",
     "FullPool": "serving.saturation",

@@ -1,5 +1,6 @@
 """Errors for bad arguments: each names the argument and what came."""
 
+import math
 import operator
 from typing import Any
 
@@ -43,3 +44,32 @@ def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
     if count < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
     return count
+
+
+def check_positive(name: str, value: Any) -> float:
+    """Return ``value`` as a float, or say why it is not a finite number above zero.
+
+    Raises
+    ------
+    TypeError
+        If ``value`` is not a number.
+    ValueError
+        If ``value`` is zero, negative, infinite or not a number (NaN).
+
+    Examples
+    --------
+    >>> check_positive("rate_rps", 2)
+    2.0
+    >>> check_positive("rate_rps", float("nan"))
+    Traceback (most recent call last):
+    ValueError: rate_rps must be a finite number above 0, got nan
+    """
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    try:
+        number: float = value.__float__()
+    except (AttributeError, TypeError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    if not math.isfinite(number) or number <= 0:
+        raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
+    return float(number)

@@ -1,77 +1,75 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from paged_demo import sharegpt
-from paged_demo.serving.workload import lognormal_mixture, weibull
+from paged_demo import Request, poisson_arrivals, read_trace
 
-# Quantiles of the 79,725 sampled ShareGPT conversations behind Kwon et al. (2023), Fig. 11.
-SHARES = [0.12, 0.24, 0.36, 0.48, 0.6, 0.72, 0.84, 0.92, 0.96]
-SAMPLED_PROMPTS = [10, 15, 22, 33, 55, 107, 294, 619, 985]
-SAMPLED_OUTPUTS = [57, 122, 194, 260, 330, 424, 598, 786, 961]
+HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 
 
-@pytest.fixture(scope="module")
-def requests():
-    return sharegpt.sample(100_000, rng=np.random.default_rng(7))
+@pytest.fixture
+def trace(tmp_path):
+    def write(text):
+        path = tmp_path / "trace.csv"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
 
 
-def test_the_mean_lengths_are_those_of_the_paper_to_3_percent(requests):
-    """Fig. 11 prints 161.31 and 337.99; the standard error here is about 1 token."""
-    _, prompts, outputs = zip(*requests, strict=True)
-    assert np.mean(prompts) == pytest.approx(161.31, rel=0.03)
-    assert np.mean(outputs) == pytest.approx(337.99, rel=0.03)
+def test_poisson_arrivals_have_the_mean_and_the_spread_of_an_exponential():
+    requests = poisson_arrivals(
+        [Request(request_id, 1, 1) for request_id in range(20_000)], rate_rps=4, rng=np.random.default_rng(0)
+    )
+    gaps = np.diff([0.0] + [request.arrival_s for request in requests])
+    assert (gaps >= 0).all()
+    assert gaps.mean() == pytest.approx(1 / 4, rel=0.03)
+    assert gaps.std() == pytest.approx(1 / 4, rel=0.03)
 
 
-@pytest.mark.parametrize(("side", "sampled"), [(1, SAMPLED_PROMPTS), (2, SAMPLED_OUTPUTS)])
-def test_the_fits_stay_within_4_points_of_the_sampled_distribution(requests, side, sampled):
-    """The fits are within 0.022 and 0.026 of it; whole tokens and this sample add up to 0.014."""
-    lengths = np.array(requests)[:, side]
-    shares_below = [(lengths <= length).mean() for length in sampled]
-    assert np.abs(np.subtract(shares_below, SHARES)).max() < 0.04
+@pytest.mark.parametrize("rate_rps", [0, -1, float("nan"), float("inf"), "4", True, None])
+def test_a_rate_is_a_finite_number_above_zero(rate_rps):
+    with pytest.raises((TypeError, ValueError), match="rate_rps must be a"):
+        poisson_arrivals([Request(0, 1, 1)], rate_rps=rate_rps, rng=np.random.default_rng(0))
 
 
-def test_prompt_and_output_have_the_rank_correlation_of_their_copula():
-    requests = np.array(sharegpt.sample(50_000, rng=np.random.default_rng(3), context_limit=10**6))
-    ranks = np.argsort(np.argsort(requests[:, 1:], axis=0), axis=0)
-    expected = 6 / np.pi * np.arcsin(sharegpt.correlation / 2)
-    assert np.corrcoef(ranks.T)[0, 1] == pytest.approx(expected, abs=0.015)
+def test_a_trace_gives_requests_with_times_from_its_first_line(trace):
+    path = trace(HEADER + "2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:50.9951690,396,109\n")
+    first, second = read_trace(path)
+    assert first == Request(0, 374, 44, 0.0)
+    assert second[:3] == (1, 396, 109)
+    assert second.arrival_s == pytest.approx(4.314579, abs=2e-6)
 
 
-@given(seed=st.integers(0, 10**6), context_limit=st.integers(3, 3000))
-def test_every_request_has_a_prompt_and_an_output_and_stays_below_the_context_limit(seed, context_limit):
-    requests = sharegpt.sample(20, rng=np.random.default_rng(seed), context_limit=context_limit)
-    assert [request.request_id for request in requests] == list(range(20))
-    for _, num_prompt_tokens, num_output_tokens in requests:
-        assert num_prompt_tokens >= 1
-        assert num_output_tokens >= 1
-        assert num_prompt_tokens + num_output_tokens < context_limit
-
-
-def test_equal_seeds_give_equal_requests():
-    first, second, other = (sharegpt.sample(50, rng=np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert first == second != other
-
-
-def test_a_weibull_of_shape_1_is_exponential():
-    shares = np.array([0.0, 0.5, 0.9])
-    np.testing.assert_allclose(weibull(shape=1, scale=10)(shares), -10 * np.log(1 - shares))
-
-
-def test_the_median_of_a_lognormal_is_exp_mu():
-    quantile = lognormal_mixture((0.5, 3.0, 0.7), (0.5, 3.0, 0.7))
-    assert quantile(np.array([0.5]))[0] == pytest.approx(np.exp(3.0), rel=1e-4)
+def test_a_trace_may_have_further_columns_and_another_order(trace):
+    path = trace("user,GeneratedTokens,TIMESTAMP,ContextTokens\nx,44,2023-11-16 18:15:46,374\n")
+    assert read_trace(path) == [Request(0, 374, 44, 0.0)]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "message"),
+    ("text", "message"),
     [
-        ({"num_requests": 0}, ValueError, "num_requests must be at least 1, got 0"),
-        ({"num_requests": 2.5}, TypeError, "num_requests must be a whole number, got 2.5"),
-        ({"num_requests": 1, "context_limit": 2}, ValueError, "context_limit must be at least 3, got 2"),
+        ("TIMESTAMP,ContextTokens\n2023-11-16 18:15:46,3\n", "line 1: no column GeneratedTokens, found"),
+        ("", "line 1: no column TIMESTAMP, ContextTokens, GeneratedTokens"),
+        (HEADER, "no requests after the header"),
+        (HEADER + "yesterday,3,4\n", "line 2: TIMESTAMP must be a time, got 'yesterday'"),
+        (HEADER + "2023-11-16 18:15:46,3,4\n2023-11-16 18:15:47,three,4\n", "line 3: ContextTokens must be"),
+        (
+            HEADER + "2023-11-16 18:15:46,3,0\n",
+            "line 2: GeneratedTokens must be a whole number from 1, got '0'",
+        ),
+        (
+            HEADER + "2023-11-16 18:15:46,3\n",
+            "line 2: GeneratedTokens must be a whole number from 1, got None",
+        ),
+        (HEADER + "2023-11-16 18:15:46,3,4\n2023-11-16 18:15:45,3,4\n", "line 3: TIMESTAMP .* is before"),
     ],
 )
-def test_bad_counts_are_named(arguments, error, message):
-    with pytest.raises(error, match=message):
-        sharegpt.sample(**arguments, rng=np.random.default_rng(0))
+def test_a_bad_trace_is_an_error_that_names_file_and_line(trace, text, message):
+    path = trace(text)
+    with pytest.raises(ValueError, match=rf"trace\.csv.*{message}"):
+        read_trace(path)
+
+
+def test_a_missing_trace_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no-such\.csv"):
+        read_trace(tmp_path / "no-such.csv")

@@ -179,7 +179,7 @@ class Scheduler:
     def _admit(self) -> None:
         while self._waiting:
             progress = self._waiting[0]
-            request_id, num_prompt_tokens, num_output_tokens = progress.request
+            request_id = progress.request.request_id
             if not self._may_admit(progress.num_tokens):
                 if not self._running:
                     raise ValueError(f"may_admit refuses request {request_id!r} even to an empty pool")
@@ -188,7 +188,7 @@ class Scheduler:
                 self._allocator.allocate(
                     request_id,
                     range(progress.num_tokens),
-                    final_tokens=num_prompt_tokens + num_output_tokens,
+                    final_tokens=progress.num_tokens + progress.num_to_come,
                 )
             except CacheFullError:
                 if not self._running:

@@ -1,18 +1,16 @@
-"""What clients send: requests, and how long their prompts and outputs are."""
+"""What clients send: requests, and when they arrive."""
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+import csv
+from collections.abc import Iterable
+from datetime import datetime
+from os import PathLike
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from paged_demo.checks import check_count
+from paged_demo.checks import check_positive
 
-Floats = NDArray[np.float64]
-Quantile = Callable[[Floats], Floats]
-"""Lengths, from shares of requests that are shorter (0 to 1)."""
+TRACE_COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 
 
 class Request(NamedTuple):
@@ -26,102 +24,93 @@ class Request(NamedTuple):
         Tokens the client sends.
     num_output_tokens : int
         Tokens the model will generate. No allocator but an oracle knows it beforehand.
+    arrival_s : float
+        When it arrives, in seconds from the start.
+    num_samples : int
+        Outputs that are generated from the one prompt, each of that length.
     """
 
     request_id: int
     num_prompt_tokens: int
     num_output_tokens: int
+    arrival_s: float = 0.0
+    num_samples: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LengthDistribution:
-    """The joint distribution of prompt and output lengths of a data set.
-
-    Attributes
-    ----------
-    name : str
-        The data set.
-    prompt_quantile, output_quantile : callable
-        Quantile functions of the two lengths, in tokens.
-    correlation : float
-        Correlation of the two normal scores (a Gaussian copula).
-    """
-
-    name: str
-    prompt_quantile: Quantile
-    output_quantile: Quantile
-    correlation: float
-
-    def sample(
-        self, num_requests: int, *, rng: np.random.Generator, context_limit: int = 2048
-    ) -> list[Request]:
-        """Draw requests whose tokens stay below the model's context limit.
-
-        Longer outputs are cut, as a server cuts them; rejecting the long requests instead would make
-        the others shorter on average.
-
-        Parameters
-        ----------
-        num_requests : int
-            How many.
-        rng : numpy.random.Generator
-            Where the randomness comes from.
-        context_limit : int
-            Prompt and output together have fewer tokens than this; at least 3.
-
-        Examples
-        --------
-        >>> requests = sharegpt.sample(1000, rng=np.random.default_rng(0))
-        >>> max(request.num_prompt_tokens + request.num_output_tokens for request in requests) < 2048
-        True
-        """
-        check_count("num_requests", num_requests)
-        check_count("context_limit", context_limit, minimum=3)
-        prompt_scores, other_scores = rng.standard_normal((2, num_requests))
-        output_scores = self.correlation * prompt_scores + math.sqrt(1 - self.correlation**2) * other_scores
-        prompts = _whole(self.prompt_quantile(_normal_cdf(prompt_scores)), np.int64(context_limit - 2))
-        outputs = _whole(self.output_quantile(_normal_cdf(output_scores)), context_limit - 1 - prompts)
-        pairs = zip(prompts.tolist(), outputs.tolist(), strict=True)
-        return [Request(index, *pair) for index, pair in enumerate(pairs)]
-
-
-def weibull(*, shape: float, scale: float) -> Quantile:
-    """Return the quantile function of a Weibull distribution; ``scale`` in tokens."""
-    return lambda shares: scale * (-np.log1p(-shares)) ** (1 / shape)
-
-
-def lognormal_mixture(*parts: tuple[float, float, float]) -> Quantile:
-    """Return the quantile function of a mixture of lognormal distributions.
+def poisson_arrivals(
+    requests: Iterable[Request], *, rate_rps: float, rng: np.random.Generator
+) -> list[Request]:
+    """Let requests arrive independently of each other.
 
     Parameters
     ----------
-    *parts : (weight, mu, sigma)
-        The weights sum to 1; ``mu`` and ``sigma`` are of the natural logarithm of the tokens.
+    requests : iterable of Request
+        In the order of their arrival.
+    rate_rps : float
+        Requests per second on average.
+    rng : numpy.random.Generator
+        Where the randomness comes from.
     """
-    lowest = min(mu - 6 * sigma for _, mu, sigma in parts)
-    highest = max(mu + 6 * sigma for _, mu, sigma in parts)
-    log_lengths = np.linspace(lowest, highest, 4000)
-    shares_below = sum(
-        (weight * _normal_cdf((log_lengths - mu) / sigma) for weight, mu, sigma in parts),
-        start=np.zeros_like(log_lengths),
-    )
-    return lambda shares: np.exp(np.interp(shares, shares_below, log_lengths))
+    check_positive("rate_rps", rate_rps)
+    requests = list(requests)
+    times = np.cumsum(rng.exponential(1 / rate_rps, len(requests)))
+    return [request._replace(arrival_s=time) for request, time in zip(requests, times.tolist(), strict=True)]
 
 
-def _normal_cdf(scores: Floats) -> Floats:
-    return np.array([math.erfc(-score / math.sqrt(2)) / 2 for score in scores.tolist()])
+def read_trace(path: str | PathLike[str]) -> list[Request]:
+    """Read requests from a file in the format of the Azure LLM inference traces.
+
+    Parameters
+    ----------
+    path : path
+        A CSV file with the columns TIMESTAMP, ContextTokens and GeneratedTokens. Times are counted
+        from the first one.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, there are no requests, a number or a time is bad, or times go
+        backwards. The message names the file and the line.
+
+    References
+    ----------
+    Azure LLM inference traces 2023, AzureLLMInferenceTrace_conv.csv and AzureLLMInferenceTrace_code.csv
+    (Microsoft, CC-BY 4.0): https://github.com/Azure/AzurePublicDataset
+    """
+    requests: list[Request] = []
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        missing = [column for column in TRACE_COLUMNS if column not in (rows.fieldnames or ())]
+        if missing:
+            raise ValueError(f"{path}, line 1: no column {', '.join(missing)}, found {rows.fieldnames}")
+        start = None
+        for row in rows:
+            where = f"{path}, line {rows.line_num}"
+            time = _read_time(row["TIMESTAMP"], where)
+            start = start or time
+            arrival_s = (time - start).total_seconds()
+            if requests and arrival_s < requests[-1].arrival_s:
+                raise ValueError(f"{where}: TIMESTAMP {row['TIMESTAMP']} is before that of the line above")
+            num_prompt_tokens, num_output_tokens = (
+                _read_count(row, column, where) for column in TRACE_COLUMNS[1:]
+            )
+            requests.append(Request(len(requests), num_prompt_tokens, num_output_tokens, arrival_s))
+    if not requests:
+        raise ValueError(f"{path}: no requests after the header")
+    return requests
 
 
-def _whole(lengths: Floats, longest: NDArray[np.int64] | np.int64) -> NDArray[np.int64]:
-    return np.clip(np.rint(lengths).astype(np.int64), 1, longest)
+def _read_time(text: str | None, where: str) -> datetime:
+    try:
+        # The traces give seven digits of a second; Python reads six.
+        whole, _, fraction = (text or "").strip().partition(".")
+        return datetime.fromisoformat(f"{whole}.{fraction[:6]:0<6}")
+    except ValueError:
+        raise ValueError(f"{where}: TIMESTAMP must be a time, got {text!r}") from None
 
 
-sharegpt = LengthDistribution(
-    name="ShareGPT",
-    prompt_quantile=lognormal_mixture((0.754, 3.191, 0.991), (0.246, 5.972, 0.851)),
-    output_quantile=weibull(shape=1.171, scale=358.8),
-    correlation=0.224,
-)
-"""Conversations with a chat model, fitted to the sample behind Kwon et al. (2023), Fig. 11 (means of
-161.31 and 337.99 tokens). The fitted and the sampled distribution functions differ by at most 0.022
-(prompts) and 0.026 (outputs)."""
+def _read_count(row: dict[str, str], column: str, where: str) -> int:
+    text = row[column] or ""
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise ValueError(f"{where}: {column} must be a whole number from 1, got {row[column]!r}")
+    return int(text)
