@@ -59,7 +59,8 @@ def main(arguments: list[str]) -> int:
         if first == "test":
             return hand_over([find_python("test"), "-m", "pytest", *arguments[1:]])
         python = find_python()
-        say(f"Opening {FIRST_NOTEBOOK} in JupyterLab. To stop it, press Ctrl-C twice here.\n")
+        say(f"Opening {FIRST_NOTEBOOK} in JupyterLab.\n")
+        say("There, choose Run > Run All Cells; then move the sliders. To stop, press Ctrl-C twice here.\n")
         return hand_over([python, "-m", "jupyterlab", *lab_arguments(arguments)])
     except SetUpError as error:
         sys.stderr.write(f"{error}\n")
@@ -229,6 +230,8 @@ def lab_arguments(given: list[str]) -> list[str]:
         "--LabApp.default_url": f"/lab/tree/{FIRST_NOTEBOOK}",
         "--log-level": "WARN",
         "--LabApp.log_level": "WARN",
+        # A saved notebook keeps its pictures; widgets in it would show an error when it is opened again.
+        "--ContentsManager.pre_save_hook": "paged_demo.views.frozen.drop_widgets_when_saved",
     }
     if "--port" in names:
         # Who asks for a port wants that one, or to hear that it is taken.

@@ -135,9 +135,15 @@ MISTRAL_SMALL_24B = _hub(
 PHI_4 = _hub("microsoft/phi-4", "Phi-4", num_layers=40, num_kv_heads=10, head_dim=128)
 OLMO_2_7B = _hub("allenai/OLMo-2-1124-7B", "OLMo-2-7B", num_layers=32, num_kv_heads=32, head_dim=128)
 
+
+class _Presets(dict[str, ModelSpec]):
+    def __missing__(self, name: str) -> ModelSpec:
+        raise KeyError(f"no preset {name!r}; there are {', '.join(self)}")
+
+
 PRESETS: Mapping[str, ModelSpec] = MappingProxyType(
-    {
-        spec.name: spec
+    _Presets(
+        (spec.name, spec)
         for spec in (
             OPT_13B,
             OPT_66B,
@@ -152,5 +158,5 @@ PRESETS: Mapping[str, ModelSpec] = MappingProxyType(
             PHI_4,
             OLMO_2_7B,
         )
-    }
+    )
 )

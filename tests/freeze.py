@@ -16,17 +16,14 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+from paged_demo.views.frozen import freeze
+
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 ASSETS = {"page-sizes.png": ("00_one_slider", "sheet")}
-METADATA = {
-    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-    "language_info": {"name": "python"},
-}
 
 
-def freeze(notebook):
+def run(notebook):
     """Run a copy of a notebook and return it in the form that is committed."""
     fresh = nbformat.from_dict(notebook)
     NotebookClient(
@@ -36,12 +33,8 @@ def freeze(notebook):
         store_widget_state=False,
         resources={"metadata": {"path": str(NOTEBOOKS)}},
     ).execute()
-    fresh.metadata = nbformat.from_dict(METADATA)
-    for cell in fresh.cells:
-        cell.metadata = nbformat.from_dict({})
-        for output in cell.get("outputs", []):
-            output.get("data", {}).pop(WIDGET_VIEW, None)
-    return fresh
+    freeze(fresh)
+    return nbformat.from_dict(fresh)
 
 
 def pictures(path):
@@ -89,7 +82,7 @@ def main(arguments):
         if options.names and path.stem not in options.names:
             continue
         committed = nbformat.read(path, as_version=4)
-        fresh = freeze(committed)
+        fresh = run(committed)
         found = list(differences(committed, fresh))
         if not options.check:
             nbformat.write(fresh, path)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from paged_demo import PRESETS, Request, fill_by_page_size
 from paged_demo.views.explorers import FATES_OF_A_PAGED_POOL, explore_one_sequence, explore_page_size
-from paged_demo.views.live import WIDGET_VIEW
+from paged_demo.views.frozen import WIDGET_VIEW
 
 PAGE_SIZES = [2**power for power in range(12)]
 
@@ -142,6 +142,22 @@ def test_a_contact_sheet_shows_and_tells_every_setting(explorer):
         control.value = value
         assert words == explorer.words
     assert Image.open(io.BytesIO(sheet.png)).size == (1296, 4 * 144)
+
+
+def test_a_contact_sheet_refuses_what_no_control_offers(pools):
+    explorer = explore_page_size(pools)
+    with pytest.raises(ValueError, match=r"settings must name controls \(page_size\), got 'pages'"):
+        explorer.contact_sheet([{"pages": 16}], num_columns=1, height=2)
+    with pytest.raises(ValueError, match=r"page_size must be one that its control offers, .* got 3"):
+        explorer.contact_sheet([{"page_size": 3}], num_columns=1, height=2)
+    with pytest.raises(ValueError, match=r"num_tokens must be one .* range\(1, 2049\), got 2049"):
+        explore_one_sequence().contact_sheet([{"num_tokens": 2049}], num_columns=1, height=2)
+
+
+def test_an_explorer_begins_with_the_model_it_is_given():
+    assert explore_one_sequence("OPT-13B").words.startswith("OPT-13B, 500 tokens")
+    with pytest.raises(KeyError, match="no preset 'GPT-5'; there are OPT-13B"):
+        explore_one_sequence("GPT-5")
 
 
 def test_the_dial_starts_at_16_if_it_can(pools):

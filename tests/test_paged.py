@@ -358,6 +358,8 @@ def test_bad_input_is_named_and_changes_nothing(call, error, message):
     ],
 )
 def test_bad_sizes_are_named(arguments, error, message):
+    with pytest.raises(TypeError, match="prefix_caching must be True or False, got 'yes'"):
+        PagedAllocator(4, 16, prefix_caching="yes")
     with pytest.raises(error, match=message):
         PagedAllocator(*arguments)
 

@@ -16,6 +16,7 @@ from paged_demo import (
     keep_one_sequence,
     reserve_pow2,
 )
+from paged_demo.serving.paper import NUM_SLOTS_13B
 from paged_demo.views import picture as picture_module
 from paged_demo.views import plots, style
 from paged_demo.views.picture import Picture, new_figure, show
@@ -138,14 +139,15 @@ def test_the_memory_curve_is_what_the_allocators_hold(page_size):
         assert paged[num_tokens] == usages["paged"].allocated / 2
 
 
-def test_the_batch_curve_has_a_point_per_page_size_and_the_papers_two():
-    requests = [Request(request_id, 100, 300) for request_id in range(100)]
-    pools = fill_by_page_size(requests, [16, 256, 2048], num_slots=8192)
+@pytest.mark.parametrize(("num_slots", "paper"), [(NUM_SLOTS_13B, {(16, 30.42), (2048, 7.0)}), (8192, set())])
+def test_the_batch_curve_has_a_point_per_page_size_and_the_papers_beside_its_own_pool(num_slots, paper):
+    requests = [Request(request_id, 100, 300) for request_id in range(150)]
+    pools = fill_by_page_size(requests, [16, 256, 2048], num_slots=num_slots)
     ax = plots.batch_against_page_size(pools, ax=new_axes())
     assert list(ax.lines[0].get_xdata()) == [16, 256, 2048]
     assert list(ax.lines[0].get_ydata()) == [pool.mean_running for pool in pools.values()]
-    paper = {(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines[1:]}
-    assert paper == {(16, 30.42), (2048, 7.0)}
+    assert {(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines[1:]} == paper
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["16", "256", "2048"]
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,13 @@ def test_slots_left_over_by_the_cut_are_external(pools):
     assert usage.num_slots == NUM_SLOTS_13B
 
 
+def test_the_snapshot_is_near_the_means(pools):
+    for pool in pools.values():
+        usage = account(pool.memory_map, pool.future_tokens)
+        assert usage.used == pytest.approx(pool.mean_tokens, rel=0.25)
+        assert len(pool.future_tokens) == pytest.approx(pool.mean_running, rel=0.25)
+
+
 def test_the_means_leave_out_the_young_pool():
     """Four requests at once fill the pool from the start to the end; only the ages differ."""
     requests = [Request(request_id, 4, 12) for request_id in range(40)]
@@ -63,5 +70,9 @@ def test_bad_input_is_named():
             keep_full(PagedAllocator(4, 16), requests)
     with pytest.raises(ValueError, match=r"page_size must be at most num_slots \(15744\), got 20000"):
         fill_by_page_size([], [20000], num_slots=NUM_SLOTS_13B)
+    with pytest.raises(
+        ValueError, match=r"room for the longest request \(90 tokens\) .* got 100 in pages of 64"
+    ):
+        fill_by_page_size([Request(0, 40, 50)], [64], num_slots=100)
     with pytest.raises(ValueError, match="page_size must be at least 1, got 0"):
         fill_by_page_size([], [0], num_slots=NUM_SLOTS_13B)

@@ -76,10 +76,15 @@ class PagedAllocator:
     def __init__(self, num_pages: int, page_size: int, *, prefix_caching: bool = False) -> None:
         self.num_pages = check_count("num_pages", num_pages)
         self.page_size = check_count("page_size", page_size)
+        if not isinstance(prefix_caching, bool):
+            raise TypeError(f"prefix_caching must be True or False, got {prefix_caching!r}")
         self.prefix_caching = prefix_caching
         self._pool = PagePool(self.num_pages)
         self._sequences: SequenceTable[_Sequence] = SequenceTable()
         self._pack_page = Struct(f"<{self.page_size}q").pack
+
+    def __repr__(self) -> str:
+        return f"PagedAllocator({self.num_pages} pages of {self.page_size} slots, {self.num_free_pages} free)"
 
     @property
     def num_slots(self) -> int:

@@ -106,9 +106,15 @@ class TraditionalAllocator:
         self, num_slots: int, *, reserve: ReservationPolicy, placement: PlacementPolicy = first_fit
     ) -> None:
         self.num_slots = check_count("num_slots", num_slots)
+        for name, policy in (("reserve", reserve), ("placement", placement)):
+            if not callable(policy):
+                raise TypeError(f"{name} must be a function, such as reserve_oracle or buddy, got {policy!r}")
         self._reserve = reserve
         self._placement = placement(self.num_slots)
         self._sequences: SequenceTable[_Sequence] = SequenceTable()
+
+    def __repr__(self) -> str:
+        return f"TraditionalAllocator({self.num_slots} slots, {len(self._sequences)} sequences)"
 
     def allocate(self, seq_id: Hashable, token_ids: Iterable[int], *, final_tokens: int) -> int:
         """Reserve a run of slots for a new sequence and put its prompt there.

@@ -19,6 +19,8 @@ from paged_demo.serving.workload import Request
 
 WAITING_SHARE_WHEN_WARM = 0.8
 WAITING_SHARE_AT_END = 0.1
+NUM_SNAPSHOTS = 30
+"""For the whole queue; about 20 of them fall between those two shares."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,16 +33,19 @@ class FullPool:
         Requests in flight, the mean over iterations.
     mean_tokens : float
         Tokens they hold, the mean over iterations.
+    num_requests : int
+        Requests in the queue at first.
     num_preempted : int
-        Requests sent back to the queue, in all iterations.
+        How often a request was sent back to the queue, to compute its tokens again.
     memory_map : MemoryMap
-        The pool in the last iteration.
+        The pool in one iteration: of 20 or so, the one nearest to the means.
     future_tokens : dict
         Tokens that the requests of that map had yet to generate.
     """
 
     mean_running: float
     mean_tokens: float
+    num_requests: int
     num_preempted: int
     memory_map: MemoryMap
     future_tokens: dict[Hashable, int]
@@ -73,20 +78,34 @@ def keep_full(
     scheduler = Scheduler(allocator, requests, may_admit=may_admit)
     num_requests = scheduler.num_waiting
     iterations: list[Iteration] = []
+    snapshots: list[tuple[Iteration, MemoryMap, dict[Hashable, int]]] = []
     num_preempted = 0
+    next_snapshot = WAITING_SHARE_WHEN_WARM * num_requests
     while scheduler.num_waiting > WAITING_SHARE_AT_END * num_requests:
         iteration = scheduler.step()
         num_preempted += iteration.num_preempted
         if scheduler.num_waiting <= WAITING_SHARE_WHEN_WARM * num_requests:
             iterations.append(iteration)
+        if scheduler.num_waiting <= next_snapshot:
+            snapshots.append((iteration, allocator.memory_map(), scheduler.future_tokens()))
+            next_snapshot -= num_requests / NUM_SNAPSHOTS
     if scheduler.num_waiting == 0:
         raise ValueError(f"requests are too few to keep the pool full, got {num_requests}")
+    mean_running = fmean(iteration.num_running for iteration in iterations)
+    mean_tokens = fmean(iteration.num_tokens for iteration in iterations)
+    _, memory_map, future_tokens = min(
+        snapshots,
+        key=lambda snapshot: (
+            abs(snapshot[0].num_running / mean_running - 1) + abs(snapshot[0].num_tokens / mean_tokens - 1)
+        ),
+    )
     return FullPool(
-        mean_running=fmean(iteration.num_running for iteration in iterations),
-        mean_tokens=fmean(iteration.num_tokens for iteration in iterations),
+        mean_running=mean_running,
+        mean_tokens=mean_tokens,
+        num_requests=num_requests,
         num_preempted=num_preempted,
-        memory_map=allocator.memory_map(),
-        future_tokens=scheduler.future_tokens(),
+        memory_map=memory_map,
+        future_tokens=future_tokens,
     )
 
 
@@ -104,15 +123,29 @@ def fill_by_page_size(
     page_sizes : iterable of int
         Slots in a page, each at most ``num_slots``.
     num_slots : int
-        Slots in the pool.
+        Slots in the pool; the longest request must fit.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a size is not a whole number from 1, the longest request does not fit, or the requests are
+        too few to keep the pool full.
     """
+    check_count("num_slots", num_slots)
+    longest = max((request.num_prompt_tokens + request.num_output_tokens for request in requests), default=1)
     pools = {}
     for page_size in page_sizes:
-        num_pages = check_count("num_slots", num_slots) // check_count("page_size", page_size)
+        num_pages = num_slots // check_count("page_size", page_size)
         if num_pages == 0:
             raise ValueError(f"page_size must be at most num_slots ({num_slots}), got {page_size}")
         allocator = PagedAllocator(num_pages, page_size)
-        pool = keep_full(allocator, requests, may_admit=keep_pages_free(allocator))
+        may_admit = keep_pages_free(allocator)
+        if not may_admit(longest):
+            raise ValueError(
+                f"num_slots must have room for the longest request ({longest} tokens) and 1 % of the pages"
+                f" besides, got {num_slots} in pages of {page_size}"
+            )
+        pool = keep_full(allocator, requests, may_admit=may_admit)
         pools[page_size] = replace(pool, memory_map=_with_remnant(pool.memory_map, num_slots))
     return pools
 

@@ -55,8 +55,9 @@ class _PoolScene:
         usage = account(pool.memory_map, pool.future_tokens)
         self._words[page_size] = (
             f"Page size {page_size}: on average {pool.mean_running:.1f} requests in flight, and"
-            f" {_percent(pool.mean_used_share)} of the {usage.num_slots:,} slots hold a token."
-            f" Slots in the picture: {_describe_fates(usage)}."
+            f" {_percent(pool.mean_used_share)} of the {usage.num_slots:,} slots hold a token;"
+            f" {pool.num_preempted:,} restarts among {pool.num_requests:,} requests."
+            f" In the picture: {len(pool.future_tokens)} requests, {_describe_fates(usage)} slots."
         )
 
 
@@ -108,7 +109,7 @@ class _OneSequenceBars:
     """One sequence kept both ways: what it holds, uses and wastes."""
 
     def __init__(self, figure: Figure | SubFigure) -> None:
-        self._ax = figure.add_axes((0.15, 0.2, 0.74, 0.6))
+        self._ax = figure.add_axes((0.15, 0.2, 0.71, 0.6))
 
     def update(self, *, num_tokens: int, page_size: int, model: str) -> str:
         spec = PRESETS[model]
@@ -142,7 +143,7 @@ class _OneSequenceScene:
     def __init__(self, figure: Figure | SubFigure) -> None:
         top, bottom = figure.subfigures(2, 1, height_ratios=[2, 3], squeeze=False).flat
         self._bars = _OneSequenceBars(top)
-        self._ax = bottom.add_axes((0.15, 0.2, 0.74, 0.76))
+        self._ax = bottom.add_axes((0.15, 0.2, 0.71, 0.76))
 
     @property
     def frame(self) -> str:
@@ -158,8 +159,15 @@ class _OneSequenceScene:
         return [*contents(self._ax), *self._bars.moving()]
 
 
-def explore_one_sequence() -> Explorer:
-    """Explore what one sequence holds, by its length, the page size and the model."""
+def explore_one_sequence(model: str = "Llama-2-7B") -> Explorer:
+    """Explore what one sequence holds, by its length, the page size and the model.
+
+    Parameters
+    ----------
+    model : str
+        The model to begin with, by its name in ``PRESETS``.
+    """
+    begin_with = PRESETS[model].name
     return Explorer(
         _OneSequenceScene,
         {
@@ -167,8 +175,8 @@ def explore_one_sequence() -> Explorer:
             "page_size": widgets.IntSlider(
                 PAGE_SIZE, 1, LARGEST_PAGE, description="page size (slots)", **LOOKS
             ),
-            "model": widgets.Dropdown(
-                options=list(PRESETS), value="Llama-2-7B", description="model", **LOOKS
+            "model": widgets.SelectionSlider(
+                options=list(PRESETS), value=begin_with, description="model", **LOOKS
             ),
         },
         height=4.6,
@@ -181,7 +189,8 @@ def _count(number: int, noun: str) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    decimals = 1 if share in {0, 1} or 0.001 <= share < 0.9995 else 2
+    return f"{100 * share:.{decimals}f} %"
 
 
 def _compare(allocated: int, reference: int) -> str:

@@ -17,9 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 
 from paged_demo.views import plots, style
+from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.picture import WIDTH_INCHES, WIDTH_PX, Picture, draw, encode_png, new_figure
-
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class Scene(Protocol):
@@ -110,6 +109,8 @@ class Explorer:
         key : sequence of str
             Fates to explain in a part of the sheet of their own.
         """
+        for setting in settings:
+            self._check(setting)
         num_parts = len(settings) + bool(key)
         num_rows = ceil(num_parts / num_columns)
         figure = new_figure(height * num_rows)
@@ -122,6 +123,15 @@ class Explorer:
                 plots.fate_legend(parts[len(settings)].add_axes((0, 0, 1, 1)), key, num_columns=1)
         draw(figure)
         return Picture(encode_png(figure), "\n".join(words))
+
+    def _check(self, setting: Mapping[str, Any]) -> None:
+        for name, value in setting.items():
+            if name not in self.controls:
+                raise ValueError(f"settings must name controls ({', '.join(self.controls)}), got {name!r}")
+            control = self.controls[name]
+            allowed = getattr(control, "options", None) or range(control.min, control.max + 1)
+            if value not in allowed:
+                raise ValueError(f"{name} must be one that its control offers, {allowed}, got {value!r}")
 
     def _follow(self, change: Any = None) -> None:
         with style.applied():

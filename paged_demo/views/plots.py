@@ -15,12 +15,14 @@ from matplotlib.ticker import MaxNLocator
 
 from paged_demo.allocators.memory_map import MemoryMap, MemoryUsage, Run, fates
 from paged_demo.model import GIB, MIB, ModelSpec
-from paged_demo.serving.paper import MEAN_BATCH_SHAREGPT, PAGE_SIZE
+from paged_demo.serving.paper import MAX_TOKENS, MEAN_BATCH_SHAREGPT, NUM_SLOTS_13B, PAGE_SIZE
 from paged_demo.serving.saturation import FullPool
 from paged_demo.views import style
 from paged_demo.views.picture import new_axes
 
 MOST_SLOTS_WITH_LETTERS = 256
+
+MOST_TICK_LABELS = 7
 
 PLATE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
 """Behind a label that a line may cross."""
@@ -184,14 +186,12 @@ def memory_against_length(
     scale, unit = _scale(max_tokens, model)
     lengths = np.arange(1, max_tokens + 1)
     paged = -(-lengths // page_size) * page_size * scale
-    ax.fill_between(lengths, paged, max_tokens * scale, color=style.TRADITIONAL, alpha=0.12, linewidth=0)
-    ax.plot(
-        lengths,
-        np.full(max_tokens, max_tokens * scale),
-        color=style.TRADITIONAL,
-        linewidth=2.2,
-        linestyle="--",
+    traditional = np.full(max_tokens, max_tokens * scale)
+    saved = paged < traditional
+    ax.fill_between(
+        lengths, paged, traditional, where=saved, color=style.TRADITIONAL, alpha=0.12, linewidth=0
     )
+    ax.plot(lengths, traditional, color=style.TRADITIONAL, linewidth=2.2, linestyle="--")
     ax.plot(lengths, paged, color=style.PAGED, linewidth=2.2)
     ax.annotate(
         f"traditional: {_amount(max_tokens * scale, unit)}, always",
@@ -212,13 +212,15 @@ def memory_against_length(
         color=style.PAGED,
         bbox=PLATE,
     )
-    ax.set(xlim=(0, max_tokens), ylim=(0, 1.06 * max_tokens * scale))
+    ax.set(xlim=(0, max_tokens), ylim=(0, max(1.15 * max_tokens * scale, 1.03 * paged.max())))
     ax.set(xlabel="length of the sequence (tokens)", ylabel=f"memory held ({unit})")
     return ax
 
 
 def batch_against_page_size(pools: Mapping[int, FullPool], *, ax: Axes | None = None) -> Axes:
-    """Draw the requests in flight against the page size, and the paper's two ends.
+    """Draw the requests in flight against the page size, beside the paper's numbers.
+
+    The paper's are those of its own pool, at its own two page sizes; others have no number to compare.
 
     Parameters
     ----------
@@ -230,17 +232,20 @@ def batch_against_page_size(pools: Mapping[int, FullPool], *, ax: Axes | None = 
     ax = ax or new_axes()
     page_sizes = list(pools)
     ax.plot(page_sizes, [pool.mean_running for pool in pools.values()], "o-", color=style.PAGED, linewidth=2)
-    ends = [("vLLM", PAGE_SIZE, (0, -22), "center"), ("Orca (Max)", max(page_sizes), (-14, -4), "right")]
+    ends = [("vLLM", PAGE_SIZE, (0, -22), "center"), ("Orca (Max)", MAX_TOKENS, (-14, -4), "right")]
     for name, page_size, offset, align in ends:
+        if page_size not in pools or pools[page_size].memory_map.num_slots != NUM_SLOTS_13B:
+            continue
         point = (page_size, MEAN_BATCH_SHAREGPT[name])
         ax.plot(*point, "D", color="black", markerfacecolor="none", markersize=9)
         label = f"paper,\n{name}: {point[1]:.2f}"
         ax.annotate(label, point, offset, textcoords="offset points", ha=align, va="center")
     ax.set_xscale("log", base=2)
-    labelled = [size for size in page_sizes if log2(size) % 2 == 0 and 2 * size != max(page_sizes)]
-    ax.set_xticks(
-        page_sizes, ["" if size not in [*labelled, max(page_sizes)] else str(size) for size in page_sizes]
-    )
+    labels = [str(size) if log2(size) % 2 == 0 and 2 * size != max(page_sizes) else "" for size in page_sizes]
+    if len(page_sizes) <= MOST_TICK_LABELS:
+        labels = [str(size) for size in page_sizes]
+    labels[-1] = str(page_sizes[-1])
+    ax.set_xticks(page_sizes, labels)
     ax.set(ylim=(0, None), xlabel="page size (slots)", ylabel="requests in flight")
     return ax
 
@@ -374,10 +379,12 @@ def _scale(num_slots: int, model: ModelSpec | None) -> tuple[float, str]:
     if model is None:
         return 1, "slots"
     num_bytes = num_slots * model.kv_bytes_per_token
-    divisor, unit = (GIB, "GiB") if num_bytes >= 10 * GIB else (MIB, "MiB")
+    divisor, unit = (GIB, "GiB") if num_bytes >= 4 * GIB else (MIB, "MiB")
     return model.kv_bytes_per_token / divisor, unit
 
 
 def _amount(amount: float, unit: str) -> str:
-    decimals = 2 if unit == "GiB" and amount % 1 else 0
-    return f"{amount:,.{decimals}f} {unit}"
+    number = (
+        f"{amount:,.0f}" if amount >= 100 or unit == "slots" else f"{amount:,.2f}".rstrip("0").rstrip(".")
+    )
+    return f"{number} {unit}"
