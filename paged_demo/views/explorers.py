@@ -13,6 +13,7 @@ from paged_demo.serving.paper import MAX_TOKENS, PAGE_SIZE
 from paged_demo.serving.saturation import FullPool
 from paged_demo.views import plots, style
 from paged_demo.views.live import Explorer, clear_contents, contents, set_title
+from paged_demo.views.plots import percent
 
 LOOKS = {"layout": {"width": "min(100%, 32em)"}, "style": {"description_width": "9em"}}
 
@@ -55,7 +56,7 @@ class _PoolScene:
         usage = account(pool.memory_map, pool.future_tokens)
         self._words[page_size] = (
             f"Page size {page_size}: on average {pool.mean_running:.1f} requests in flight, and"
-            f" {_percent(pool.mean_used_share)} of the {usage.num_slots:,} slots hold a token;"
+            f" {percent(pool.mean_used_share)} of the {usage.num_slots:,} slots hold a token;"
             f" {pool.num_preempted:,} restarts among {pool.num_requests:,} requests."
             f" In the picture: {len(pool.future_tokens)} requests, {_describe_fates(usage)} slots."
         )
@@ -188,16 +189,11 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def _percent(share: float) -> str:
-    decimals = 1 if share in {0, 1} or 0.001 <= share < 0.9995 else 2
-    return f"{100 * share:.{decimals}f} %"
-
-
 def _compare(allocated: int, reference: int) -> str:
     if allocated == reference:
         return "as much"
     word = "less" if allocated < reference else "more"
-    return f"{_percent(abs(1 - allocated / reference))} {word}"
+    return f"{percent(abs(1 - allocated / reference))} {word}"
 
 
 def _describe_usage(usage: MemoryUsage, model: ModelSpec) -> str:
@@ -206,7 +202,7 @@ def _describe_usage(usage: MemoryUsage, model: ModelSpec) -> str:
     )
     return (
         f"{_count(usage.allocated, 'slot')} or {allocated:,.2f} MiB allocated, {used:,.2f} used,"
-        f" {wasted:,.2f} wasted ({_percent(usage.wasted / usage.allocated)})"
+        f" {wasted:,.2f} wasted ({percent(usage.wasted / usage.allocated)})"
     )
 
 

@@ -142,7 +142,7 @@ def usage_bars(
             if width > 0.014 * len(label) * longest * scale:
                 ax.text(start + width / 2, row, label, ha="center", va="center", **fate.text_style())
             start += width
-        wasted = f"{100 * usage.wasted / max(usage.allocated, 1):.1f} % wasted"
+        wasted = f"{percent(usage.wasted / max(usage.allocated, 1))} wasted"
         ax.annotate(wasted, (start, row), (6, 0), textcoords="offset points", va="center")
     for name, pieces in bars.items():
         rows, starts, widths = zip(*pieces, strict=True)
@@ -300,6 +300,18 @@ def page_tables(tables: Mapping[Hashable, Sequence[int]], *, num_pages: int, ax:
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return ax
+
+
+def percent(share: float) -> str:
+    """Write a share as a percentage, with a second decimal where one would say 0 or 100.
+
+    Examples
+    --------
+    >>> percent(0.756), percent(0.9995), percent(1)
+    ('75.6 %', '99.95 %', '100.0 %')
+    """
+    decimals = 1 if share in {0, 1} or 0.0005 <= share < 0.9995 else 2
+    return f"{100 * share:.{decimals}f} %"
 
 
 def _columns(memory_map: MemoryMap) -> int:
