@@ -396,6 +396,8 @@ def _scale(num_slots: int, model: ModelSpec | None) -> tuple[float, str]:
 
 
 def _amount(amount: float, unit: str) -> str:
+    if unit == "GiB" and 0 < amount < 0.1:
+        amount, unit = amount * GIB / MIB, "MiB"
     number = (
         f"{amount:,.0f}" if amount >= 100 or unit == "slots" else f"{amount:,.2f}".rstrip("0").rstrip(".")
     )
