@@ -47,42 +47,22 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULE_OF = {
-    "ModelSpec": "model",
-    "PRESETS": "model",
-    "MemoryMap": "allocators.memory_map",
-    "Region": "allocators.memory_map",
-    "Hole": "allocators.memory_map",
-    "MemoryUsage": "allocators.memory_map",
-    "Run": "allocators.memory_map",
-    "fates": "allocators.memory_map",
-    "account": "allocators.memory_map",
-    "CacheFullError": "allocators.memory_map",
-    "Append": "allocators.sequences",
-    "TraditionalAllocator": "allocators.traditional",
-    "reserve_max": "allocators.traditional",
-    "reserve_pow2": "allocators.traditional",
-    "reserve_oracle": "allocators.traditional",
-    "first_fit": "allocators.placement",
-    "best_fit": "allocators.placement",
-    "buddy": "allocators.placement",
-    "PagePool": "allocators.page_pool",
-    "PagedAllocator": "allocators.paged",
-    "keep_one_sequence": "allocators.one_sequence",
-    "Request": "serving.workload",
-    "poisson_arrivals": "serving.workload",
-    "read_trace": "serving.workload",
-    "LengthDistribution": "serving.lengths",
-    "sharegpt": "serving.lengths",
-    "alpaca": "serving.lengths",
-    "azure_conv": "serving.lengths",
-    "azure_code": "serving.lengths",
-    "Scheduler": "serving.scheduler",
-    "keep_pages_free": "serving.scheduler",
-    "FullPool": "serving.saturation",
-    "keep_full": "serving.saturation",
-    "fill_by_page_size": "serving.saturation",
+# The public names, in reading order, by the module that they come from.
+_NAMES_IN = {
+    "model": "ModelSpec PRESETS",
+    "allocators.memory_map": "MemoryMap Region Hole MemoryUsage Run fates account CacheFullError",
+    "allocators.sequences": "Append",
+    "allocators.traditional": "TraditionalAllocator reserve_max reserve_pow2 reserve_oracle",
+    "allocators.placement": "first_fit best_fit buddy",
+    "allocators.page_pool": "PagePool",
+    "allocators.paged": "PagedAllocator",
+    "allocators.one_sequence": "keep_one_sequence",
+    "serving.workload": "Request poisson_arrivals read_trace",
+    "serving.lengths": "LengthDistribution sharegpt alpaca azure_conv azure_code",
+    "serving.scheduler": "Scheduler keep_pages_free",
+    "serving.saturation": "FullPool keep_full fill_by_page_size",
 }
+_MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in names.split()}
 
 __all__ = list(_MODULE_OF)
 

@@ -82,6 +82,16 @@ class ModelSpec:
         """
         return 2 * self.num_layers * self.num_kv_heads * self.head_dim * self.bytes_per_element
 
+    def bytes_of(self, num_slots: int) -> int:
+        """Return the bytes that so many slots take.
+
+        Examples
+        --------
+        >>> OPT_13B.bytes_of(2048) == 2048 * 819_200
+        True
+        """
+        return check_count("num_slots", num_slots, minimum=0) * self.kv_bytes_per_token
+
     def slots_in(self, memory_bytes: int) -> int:
         """Return how many whole tokens' K and V fit into ``memory_bytes``.
 

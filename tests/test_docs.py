@@ -62,6 +62,22 @@ def test_the_readme_begins_with_the_two_commands():
     ]
 
 
+def test_the_numbers_of_the_readme_are_those_of_the_notebook():
+    notebook = nbformat.read(ROOT / "notebooks" / "00_one_slider.ipynb", as_version=4)
+    sheet = next(cell for cell in notebook.cells if cell.id == "sheet")
+    words = "".join(output.get("data", {}).get("text/plain", "") for output in sheet.outputs)
+    batches = dict(re.findall(r"Page size (\d+): on average ([\d.]+) requests", words))
+    text = markdown(ROOT / "README.md")
+    told = re.search(
+        r"With pages of 16 .*? and ([\d.]+) requests .*? of 2048 .*? and ([\d.]+) requests run", text
+    )
+    assert told.groups() == (batches["16"], batches["2048"])
+    told = re.search(r": (\d+) requests fit\. With pages of 16, .*?, (\d+) requests fit", text)
+    assert [int(number) for number in told.groups()] == [
+        round(float(batches[size])) for size in ("2048", "16")
+    ]
+
+
 def test_the_readme_lists_every_module():
     text = markdown(ROOT / "README.md")
     for path in (ROOT / "paged_demo").rglob("*.py"):

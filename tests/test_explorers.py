@@ -98,6 +98,36 @@ def test_the_picture_that_follows_a_slider_is_the_one_a_full_drawing_gives(explo
             assert differing < 0.002, (control.description, value, differing)
 
 
+def test_a_picture_does_not_depend_on_the_ones_before_it(pools):
+    explorer = explore_page_size(pools)
+    for page_size in [16, 2048, 64, 1, 256, 16, 2048, 64]:
+        explorer.controls["page_size"].value = page_size
+        fresh = explore_page_size(pools)
+        fresh.controls["page_size"].value = page_size
+        assert np.array_equal(pixels(explorer), pixels(fresh)), page_size
+
+
+def test_the_marks_on_the_curves_follow_the_sliders(pools):
+    dial, one = explore_page_size(pools), explore_one_sequence()
+    dial.controls["page_size"].value = 256
+    assert [list(data) for data in dial._scene._mark.get_data()] == [[256], [pools[256].mean_running]]
+    one.controls["num_tokens"].value = 1234
+    assert list(one._scene._ax.lines[-1].get_xdata()) == [1234, 1234]
+
+
+def test_no_label_leaves_the_picture():
+    explorer = explore_one_sequence()
+    for num_tokens, page_size in [(2048, 255), (2048, 250), (1, 256), (1, 1)]:
+        for model in ("Llama-2-7B", "OPT-175B"):
+            for name, value in {"num_tokens": num_tokens, "page_size": page_size, "model": model}.items():
+                explorer.controls[name].value = value
+            figure = explorer._figure.bbox
+            for artist in explorer._scene.moving():
+                box = artist.get_window_extent(explorer._figure.canvas.get_renderer())
+                assert figure.x0 <= box.x0, artist
+                assert box.x1 <= figure.x1, artist
+
+
 def test_a_notebook_output_has_the_live_view_the_picture_and_the_words(explorer):
     bundle, metadata = explorer._repr_mimebundle_()
     assert bundle["image/png"].startswith(b"\x89PNG")
@@ -108,8 +138,12 @@ def test_a_notebook_output_has_the_live_view_the_picture_and_the_words(explorer)
 
 def test_500_tokens_of_a_7b_are_told_as_the_original_demonstration_told_them():
     words = explore_one_sequence().words
-    assert "2,048 slots or 1,024.00 MiB allocated, 250.00 used, 774.00 wasted (75.6 %)" in words
-    assert "512 slots or 256.00 MiB allocated, 250.00 used, 6.00 wasted (2.3 %)" in words
+    traditional = (
+        "2,048 slots (1,024.00 MiB) allocated, 500 slots (250.00 MiB) used, 1,548 slots (774.00 MiB)"
+    )
+    paged = "512 slots (256.00 MiB) allocated, 500 slots (250.00 MiB) used, 12 slots (6.00 MiB)"
+    assert f"Traditional: {traditional} wasted, 75.6 %." in words
+    assert f"Paged: 32 pages, {paged} wasted, 2.3 %." in words
     assert "Paging holds 75.0 % less." in words
 
 

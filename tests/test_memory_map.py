@@ -1,6 +1,19 @@
+import pickle
+
 import pytest
 
-from paged_demo import CacheFullError, Hole, MemoryMap, PagedAllocator, Region, account, fates
+from paged_demo import (
+    CacheFullError,
+    Hole,
+    MemoryMap,
+    PagedAllocator,
+    Region,
+    TraditionalAllocator,
+    account,
+    buddy,
+    fates,
+    reserve_oracle,
+)
 
 
 def one_region(*, num_slots=2048, num_reserved=2048, num_tokens=100, seq_ids=("a",), page_size=None, hole=0):
@@ -73,6 +86,18 @@ def test_a_sequence_without_a_future_is_an_error_that_names_it():
 def test_bad_counts_are_named(future_tokens, request_slots, error, message):
     with pytest.raises(error, match=message):
         account(one_region(), future_tokens, request_slots=request_slots)
+
+
+def test_a_remnant_below_the_buddys_unit_is_external_for_any_request():
+    allocator = TraditionalAllocator(30, reserve=reserve_oracle, placement=buddy)
+    allocator.allocate("a", range(16), final_tokens=16)
+    usage = account(allocator.memory_map(), {"a": 0}, request_slots=5)
+    assert (usage.external, usage.free) == (14, 0)
+
+
+def test_cache_full_can_be_pickled():
+    error = pickle.loads(pickle.dumps(CacheFullError(needed=3, free=1, unit="pages", where=" here")))
+    assert (str(error), error.needed) == ("need 3 pages, 1 free here", 3)
 
 
 def test_cache_full_says_what_was_needed_and_what_was_free():

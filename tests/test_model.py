@@ -159,3 +159,30 @@ def test_presets_are_keyed_by_name_and_start_with_the_papers_models() -> None:
 @pytest.mark.parametrize("spec", PRESETS.values(), ids=PRESETS)
 def test_every_preset_cites_where_its_numbers_come_from(spec: ModelSpec) -> None:
     assert "https://huggingface.co/" in spec.source or "https://arxiv.org/" in spec.source
+
+
+@pytest.mark.parametrize(
+    ("name", "kib_per_token"),
+    [
+        ("OPT-13B", 800),
+        ("OPT-66B", 2304),
+        ("OPT-175B", 4608),
+        ("Llama-2-7B", 512),
+        ("Llama-2-13B", 800),
+        ("Llama-2-70B", 320),
+        ("Llama-3.1-8B", 128),
+        ("Llama-3.1-70B", 320),
+        ("Qwen3-8B", 144),
+        ("Mistral-Small-24B", 160),
+        ("Phi-4", 200),
+        ("OLMo-2-7B", 512),
+    ],
+)
+def test_every_preset_has_the_size_of_its_published_config(name, kib_per_token):
+    assert PRESETS[name].kv_bytes_per_token == kib_per_token * KIB
+    assert PRESETS[name].bytes_of(3) == 3 * kib_per_token * KIB
+
+
+def test_an_unknown_preset_is_named_beside_the_known_ones():
+    with pytest.raises(KeyError, match="no preset 'GPT-5'; there are OPT-13B, OPT-66B"):
+        PRESETS["GPT-5"]

@@ -94,6 +94,23 @@ def test_misuse_is_an_error_and_changes_nothing(call, message):
     assert (pool.ref_count(0), pool.num_free, pool.find(["key"])) == (1, 1, [0])
 
 
+@pytest.mark.parametrize(("key", "error"), [(None, ValueError), ([1], TypeError)])
+def test_a_key_that_names_nothing_is_refused_and_seals_nothing(key, error):
+    pool = PagePool(2)
+    page_id = pool.take()
+    with pytest.raises(error):
+        pool.seal(page_id, key)
+    pool.check()
+    pool.seal(page_id, "key")
+
+
+def test_page_ids_from_numpy_become_plain_ones():
+    np = pytest.importorskip("numpy")
+    pool = PagePool(1)
+    pool.release(np.int64(pool.take()))
+    assert type(pool.take()) is int
+
+
 def test_a_pool_needs_a_whole_number_of_pages():
     with pytest.raises(ValueError, match="num_pages must be at least 1, got 0"):
         PagePool(0)

@@ -354,6 +354,7 @@ def test_bad_input_is_named_and_changes_nothing(call, error, message):
         ((4, 0), ValueError, "page_size must be at least 1, got 0"),
         ((4, 16.0), TypeError, "page_size must be a whole number, got 16.0"),
         ((True, 16), TypeError, "num_pages must be a whole number, got True"),
+        ((4, 2**60), ValueError, "page_size must be at most 2147483647, got"),
         ((4, "16"), TypeError, "page_size must be a whole number, got '16'"),
     ],
 )
@@ -362,6 +363,31 @@ def test_bad_sizes_are_named(arguments, error, message):
         PagedAllocator(4, 16, prefix_caching="yes")
     with pytest.raises(error, match=message):
         PagedAllocator(*arguments)
+
+
+def test_an_error_of_the_callers_own_generator_is_passed_on():
+    def tokens_then_trouble():
+        yield 1
+        raise TypeError("my own trouble")
+
+    allocator = PagedAllocator(4, 4)
+    with pytest.raises(TypeError, match="my own trouble"):
+        allocator.allocate("a", tokens_then_trouble())
+    allocator.check()
+    assert allocator.num_free_pages == 4
+
+
+def test_a_generator_that_takes_the_same_id_meanwhile_is_refused():
+    allocator = PagedAllocator(8, 4)
+
+    def meddle():
+        yield 1
+        allocator.allocate("a", [7])
+
+    with pytest.raises(ValueError, match="seq_id 'a' is already allocated"):
+        allocator.allocate("a", meddle())
+    allocator.check()
+    assert allocator.num_free_pages == 7
 
 
 def test_numpy_tokens_name_the_same_prefix_as_plain_ones():

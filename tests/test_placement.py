@@ -31,6 +31,14 @@ def test_first_fit_takes_the_lowest_hole_and_best_fit_the_shortest(policy, num_s
     assert sum(hole.num_slots for hole in placement.holes()) == 9 - num_slots
 
 
+def test_of_holes_of_one_length_best_fit_takes_the_lowest():
+    placement = best_fit(7)
+    runs = [placement.place(num_slots) for num_slots in (2, 1, 2, 1, 1)]
+    placement.release(runs[2])
+    placement.release(runs[0])
+    assert placement.place(2) == Hole(0, 2)
+
+
 @pytest.mark.parametrize("policy", [first_fit, best_fit])
 def test_enough_free_slots_are_of_no_use_when_they_are_scattered(policy):
     placement = with_holes_of_4_2_3(policy)

@@ -1,8 +1,10 @@
+import matplotlib as mpl
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_hex
 
 from paged_demo import (
     PRESETS,
@@ -20,6 +22,7 @@ from paged_demo.serving.paper import NUM_SLOTS_13B
 from paged_demo.views import picture as picture_module
 from paged_demo.views import plots, style
 from paged_demo.views.picture import Picture, new_figure, show
+from paged_demo.views.strip import slot_strip
 
 LLAMA_7B = PRESETS["Llama-2-7B"]
 
@@ -67,7 +70,7 @@ def test_the_strip_of_a_large_pool_covers_every_slot_once_in_the_colour_of_its_f
         allocator.allocate(seq_id, range(num_prompt_tokens), final_tokens=num_prompt_tokens + num_more)
         future[seq_id] = num_more
     memory_map = allocator.memory_map()
-    ax = plots.slot_strip(memory_map, future, request_slots=128, num_columns=num_columns, ax=new_axes())
+    ax = slot_strip(memory_map, future, request_slots=128, num_columns=num_columns, ax=new_axes())
     drawn = {}
     for collection in ax.collections:
         assert isinstance(collection, PolyCollection)
@@ -84,15 +87,56 @@ def test_the_strip_of_a_large_pool_covers_every_slot_once_in_the_colour_of_its_f
 
 
 def test_the_strip_of_a_small_pool_names_the_sequences_in_their_slots():
-    ax = plots.slot_strip(small_pool().memory_map(), {"A": 2, "B": 1, "C": 0}, ax=new_axes())
+    ax = slot_strip(small_pool().memory_map(), {"A": 2, "B": 1, "C": 0}, ax=new_axes())
     assert texts(ax) == ["A", "A", "A", "BC", "BC"]
+
+
+def test_every_used_run_has_the_tint_of_its_sequence():
+    ax = slot_strip(small_pool().memory_map(), {"A": 2, "B": 1, "C": 0}, ax=new_axes())
+    fills = [
+        to_hex(collection.get_facecolor()[0])
+        for collection in ax.collections
+        if len(collection.get_facecolor())
+    ]
+    assert style.sequence_tint(0).lower() in fills
+    assert style.FATES["shared"].colour.lower() in fills
+
+
+@pytest.mark.parametrize("seq_id", [-1, True, 3, "a long name", ("a", "tuple"), None])
+def test_any_sequence_id_can_be_drawn(seq_id):
+    allocator = PagedAllocator(2, 4)
+    allocator.allocate(seq_id, [1, 2])
+    assert len(texts(slot_strip(allocator.memory_map(), {seq_id: 0}, ax=new_axes()))) == 1
+
+
+def test_the_key_explains_every_fate_it_is_given():
+    legend = plots.fate_legend(new_axes(), ["used", "free"]).get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "used: holds a token",
+        "free: free, and empty",
+    ]
+
+
+def test_plots_keep_their_look_inside_a_dark_style():
+    with mpl.rc_context({"text.color": "white", "figure.facecolor": "black"}):
+        ax = plots.usage_bars(keep_one_sequence(500))
+        assert {
+            to_hex(text.get_color())
+            for text in ax.texts
+            if "wasted" in text.get_text() and "%" in text.get_text()
+        } == {"#1a1a1a"}
+
+
+def test_a_page_size_of_zero_is_named():
+    with pytest.raises(ValueError, match="page_size must be at least 1, got 0"):
+        plots.memory_against_length(LLAMA_7B, page_size=0)
 
 
 def test_a_pool_of_one_slot_can_be_drawn():
     allocator = PagedAllocator(1, 1)
-    plots.slot_strip(allocator.memory_map(), {}, ax=new_axes())
+    slot_strip(allocator.memory_map(), {}, ax=new_axes())
     allocator.allocate("A", [1])
-    assert texts(plots.slot_strip(allocator.memory_map(), {"A": 0}, ax=new_axes())) == ["A"]
+    assert texts(slot_strip(allocator.memory_map(), {"A": 0}, ax=new_axes())) == ["A"]
 
 
 def test_page_tables_draw_a_line_from_every_logical_page_to_its_physical_one():
@@ -137,6 +181,7 @@ def test_the_memory_curve_is_what_the_allocators_hold(page_size):
         usages = keep_one_sequence(num_tokens, page_size=page_size)
         assert traditional[num_tokens] == usages["traditional"].allocated / 2
         assert paged[num_tokens] == usages["paged"].allocated / 2
+    assert ax.get_ylim()[1] > max(paged.values())
 
 
 @pytest.mark.parametrize(("num_slots", "paper"), [(NUM_SLOTS_13B, {(16, 30.42), (2048, 7.0)}), (8192, set())])
@@ -153,7 +198,7 @@ def test_the_batch_curve_has_a_point_per_page_size_and_the_papers_beside_its_own
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda: plots.slot_strip(small_pool().memory_map(), {"A": 2, "B": 1, "C": 0}),
+        lambda: slot_strip(small_pool().memory_map(), {"A": 2, "B": 1, "C": 0}),
         lambda: plots.page_tables({"A": [3, 1]}, num_pages=4),
         lambda: plots.usage_bars(keep_one_sequence(500)),
         lambda: plots.memory_against_length(LLAMA_7B),

@@ -43,14 +43,23 @@ def test_pages_of_16_hold_over_four_times_the_requests_of_pages_of_2048(pools):
     assert pools[2048].mean_used_share < 0.25
 
 
+def test_only_pools_that_overcommit_restart_requests(pools):
+    assert pools[2048].num_preempted == 0
+    assert pools[16].num_preempted > 0
+
+
 def test_slots_left_over_by_the_cut_are_external(pools):
     usage = account(pools[2048].memory_map, pools[2048].future_tokens)
     assert usage.external == NUM_SLOTS_13B - 7 * 2048
     assert usage.num_slots == NUM_SLOTS_13B
 
 
-def test_the_snapshot_is_near_the_means(pools):
+def test_the_snapshot_is_near_the_means_and_its_futures_are_those_of_its_requests(requests, pools):
     for pool in pools.values():
+        lengths = {request.request_id: request.num_output_tokens for request in requests}
+        assert all(0 <= future <= lengths[request_id] for request_id, future in pool.future_tokens.items())
+        assert sum(pool.future_tokens.values()) > len(pool.future_tokens)
+        assert pool.num_requests == 300
         usage = account(pool.memory_map, pool.future_tokens)
         assert usage.used == pytest.approx(pool.mean_tokens, rel=0.25)
         assert len(pool.future_tokens) == pytest.approx(pool.mean_running, rel=0.25)
@@ -65,9 +74,8 @@ def test_the_means_leave_out_the_young_pool():
 
 
 def test_bad_input_is_named():
-    for requests in ([], [Request(0, 1, 1)]):
-        with pytest.raises(ValueError, match=f"too few to keep the pool full, got {len(requests)}"):
-            keep_full(PagedAllocator(4, 16), requests)
+    with pytest.raises(ValueError, match="requests are too few to keep the pool full, got 1"):
+        keep_full(PagedAllocator(4, 16), [Request(0, 1, 1)])
     with pytest.raises(ValueError, match=r"page_size must be at most num_slots \(15744\), got 20000"):
         fill_by_page_size([], [20000], num_slots=NUM_SLOTS_13B)
     with pytest.raises(

@@ -7,7 +7,8 @@ such a picture by their fate.
 
 from collections.abc import Hashable, Mapping
 from dataclasses import astuple, dataclass, fields
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from paged_demo.checks import check_count
 
@@ -33,8 +34,14 @@ class CacheFullError(RuntimeError):
         self.needed = needed
         self.free = free
         self.unit = unit
+        self._where = where
         asked = unit.removesuffix("s") if needed == 1 else unit
         super().__init__(f"need {needed} {asked}, {free} free{where}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say how to make an equal error, so that it can cross processes."""
+        make = partial(CacheFullError, needed=self.needed, free=self.free, unit=self.unit, where=self._where)
+        return make, ()
 
 
 class Region(NamedTuple):
@@ -83,12 +90,15 @@ class MemoryMap:
         In the order of their addresses.
     page_size : int or None
         Slots in a page; None if the pool has no pages.
+    unit_slots : int
+        The shortest run that the placement gives out.
     """
 
     num_slots: int
     regions: tuple[Region, ...]
     holes: tuple[Hole, ...]
     page_size: int | None = None
+    unit_slots: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +214,7 @@ def fates(
             if num_slots > 0:
                 runs.append(Run(start_slot, num_slots, fate, region.seq_ids))
                 start_slot += num_slots
-    shortest_run = memory_map.page_size or request_slots
+    shortest_run = memory_map.page_size or max(request_slots, memory_map.unit_slots)
     runs.extend(
         Run(*hole, "external" if hole.num_slots < shortest_run else "free", ()) for hole in memory_map.holes
     )

@@ -79,7 +79,7 @@ class PagePool:
         ValueError
             If the page is free and not remembered: it has nothing to share.
         """
-        self._check_page(page_id)
+        page_id = self._check_page(page_id)
         if self._ref_counts[page_id] == 0:
             if self._keys[page_id] is None:
                 raise ValueError(f"page_id {page_id} is free and holds nothing to share")
@@ -94,7 +94,7 @@ class PagePool:
         ValueError
             If the page is free already.
         """
-        self._check_page(page_id)
+        page_id = self._check_page(page_id)
         if self._ref_counts[page_id] == 0:
             raise ValueError(f"page_id {page_id} is free already")
         self._ref_counts[page_id] -= 1
@@ -107,15 +107,20 @@ class PagePool:
         Raises
         ------
         ValueError
-            If the page is free, or sealed already: its contents must not change.
+            If the page is free, or sealed already: its contents must not change. If ``key`` is None.
+        TypeError
+            If ``key`` cannot be hashed.
         """
-        self._check_page(page_id)
+        page_id = self._check_page(page_id)
         if self._ref_counts[page_id] == 0:
             raise ValueError(f"page_id {page_id} is free, it has no contents to seal")
         if self._keys[page_id] is not None:
             raise ValueError(f"page_id {page_id} is sealed already")
+        if key is None:
+            raise ValueError("key must name the contents, got None")
+        first_page = self._page_by_key.setdefault(key, page_id)
         self._keys[page_id] = key
-        if self._page_by_key.setdefault(key, page_id) != page_id:
+        if first_page != page_id:
             self._duplicates.setdefault(key, {})[page_id] = None
 
     def find(self, keys: Iterable[Hashable]) -> list[int]:
@@ -132,7 +137,7 @@ class PagePool:
 
     def ref_count(self, page_id: int) -> int:
         """Count the references to a page; 0 means free."""
-        self._check_page(page_id)
+        page_id = self._check_page(page_id)
         return self._ref_counts[page_id]
 
     def check(self) -> None:
@@ -162,8 +167,10 @@ class PagePool:
         if not duplicates:
             del self._duplicates[key]
 
-    def _check_page(self, page_id: int) -> None:
+    def _check_page(self, page_id: int) -> int:
         if type(page_id) is int and 0 <= page_id < self.num_pages:
-            return
-        if check_count("page_id", page_id, minimum=0) >= self.num_pages:
+            return page_id
+        number = check_count("page_id", page_id, minimum=0)
+        if number >= self.num_pages:
             raise ValueError(f"page_id must be below num_pages ({self.num_pages}), got {page_id!r}")
+        return number

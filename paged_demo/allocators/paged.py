@@ -18,6 +18,8 @@ from paged_demo.allocators.sequences import (
 )
 from paged_demo.checks import check_count
 
+MAX_PAGE_SIZE = 2**31 - 1
+
 ROOT_KEY = sha256(b"").digest()
 """Stands in for the parent of a sequence's first page."""
 
@@ -28,7 +30,8 @@ class _Sequence:
     tail: list[int]  # the tokens of the last page while it is not full
     key: bytes  # of the last full page: it names the whole prefix up to there
     next_slot: int  # where the next token goes, if the last page has room for it
-    forked_tail: bool = False  # whether a fork has shared the last page since it was last written
+    # Whether a fork may share the last page. It spares every append a look at the reference count.
+    forked_tail: bool = False
 
 
 class PagedAllocator:
@@ -76,9 +79,11 @@ class PagedAllocator:
     def __init__(self, num_pages: int, page_size: int, *, prefix_caching: bool = False) -> None:
         self.num_pages = check_count("num_pages", num_pages)
         self.page_size = check_count("page_size", page_size)
+        if self.page_size > MAX_PAGE_SIZE:
+            raise ValueError(f"page_size must be at most {MAX_PAGE_SIZE}, got {page_size!r}")
         if not isinstance(prefix_caching, bool):
             raise TypeError(f"prefix_caching must be True or False, got {prefix_caching!r}")
-        self.prefix_caching = prefix_caching
+        self._prefix_caching = prefix_caching
         self._pool = PagePool(self.num_pages)
         self._sequences: SequenceTable[_Sequence] = SequenceTable()
         self._pack_page = Struct(f"<{self.page_size}q").pack
@@ -124,12 +129,12 @@ class PagedAllocator:
         ValueError, TypeError
             If ``seq_id`` is held already, or ``token_ids`` is empty or holds something else.
         """
-        self._sequences.require_new("seq_id", seq_id)
         tokens = check_prompt(token_ids)
+        self._sequences.require_new("seq_id", seq_id)
         if final_tokens is not None:
             check_final_tokens(final_tokens, len(tokens))
 
-        keys = self._page_keys(tokens) if self.prefix_caching else []
+        keys = self._page_keys(tokens) if self._prefix_caching else []
         found = self._pool.find(keys[: (len(tokens) - 1) // self.page_size])
         num_new = -(-len(tokens) // self.page_size) - len(found)
         num_revived = sum(self._pool.ref_count(page_id) == 0 for page_id in found)
@@ -270,7 +275,7 @@ class PagedAllocator:
         return sha256(parent_key + self._pack_page(*page_tokens)).digest()
 
     def _finish_last_page(self, sequence: _Sequence) -> None:
-        if self.prefix_caching:
+        if self._prefix_caching:
             sequence.key = self._chain(sequence.key, sequence.tail)
             self._pool.seal(sequence.page_table[-1], sequence.key)
         sequence.tail.clear()

@@ -11,6 +11,10 @@ from paged_demo.checks import check_count
 class Placement(Protocol):
     """Gives out runs of slots of one pool, and takes them back."""
 
+    @property
+    def unit_slots(self) -> int:
+        """The shortest run that is given out."""
+
     def place(self, num_slots: int) -> Hole:
         """Take a run of at least ``num_slots`` slots.
 
@@ -63,12 +67,14 @@ def buddy(num_slots: int, *, unit_slots: int = 16, max_tokens: int = 2048) -> Pl
 class _FreeRuns:
     """All free runs in the order of their addresses; neighbours are always merged."""
 
+    unit_slots = 1
+
     def __init__(self, num_slots: int, *, choose: Callable[[list[Hole]], Hole]) -> None:
         self._holes = [Hole(0, check_count("num_slots", num_slots))]
         self._choose = choose
 
     def place(self, num_slots: int) -> Hole:
-        check_count("num_slots", num_slots)
+        num_slots = check_count("num_slots", num_slots)
         fitting = [hole for hole in self._holes if hole.num_slots >= num_slots]
         if not fitting:
             raise _no_room(num_slots, self._holes)
@@ -98,12 +104,12 @@ class _Buddies:
     """Free chunks by size. A chunk of 2n slots splits into two buddies of n, which merge again."""
 
     def __init__(self, num_slots: int, *, unit_slots: int, max_tokens: int) -> None:
-        check_count("num_slots", num_slots)
-        self._unit_slots = check_count("unit_slots", unit_slots)
+        num_slots = check_count("num_slots", num_slots)
+        self.unit_slots = check_count("unit_slots", unit_slots)
         largest = self._chunk_slots(check_count("max_tokens", max_tokens))
         # The free chunks of each size: a dict is a stack from whose middle a buddy can be removed.
         self._free: dict[int, dict[int, None]] = {}
-        size = self._unit_slots
+        size = self.unit_slots
         while size <= largest:
             self._free[size] = {}
             size *= 2
@@ -139,8 +145,8 @@ class _Buddies:
         return tuple(sorted(chunks + remnant))
 
     def _chunk_slots(self, num_slots: int) -> int:
-        num_units = -(-num_slots // self._unit_slots)
-        return self._unit_slots * next_power_of_two(num_units)
+        num_units = -(-num_slots // self.unit_slots)
+        return self.unit_slots * next_power_of_two(num_units)
 
     def _buddy_start(self, start: int, size: int) -> int:
         return start - size if (start // size) % 2 else start + size

@@ -57,9 +57,10 @@ def check_prompt(token_ids: Iterable[int]) -> list[int]:
         If it is empty, or an id lies outside 0 ... 2**63 - 1.
     """
     try:
-        tokens = list(token_ids)
+        iterator = iter(token_ids)
     except TypeError:
         raise TypeError(f"token_ids must be an iterable of token ids, got {token_ids!r}") from None
+    tokens = list(iterator)
     if not tokens:
         raise ValueError("token_ids must hold at least one token, got none")
     if set(map(type, tokens)) != {int} or min(tokens) < 0 or max(tokens) > MAX_TOKEN_ID:

@@ -141,8 +141,8 @@ class TraditionalAllocator:
             If ``seq_id`` is held already, ``token_ids`` is empty or holds something else, or
             ``final_tokens`` is shorter than the prompt or longer than the model's maximum.
         """
-        self._sequences.require_new("seq_id", seq_id)
         num_tokens = len(check_prompt(token_ids))
+        self._sequences.require_new("seq_id", seq_id)
         final_tokens = check_final_tokens(final_tokens, num_tokens)
         num_reserved = check_count("what reserve returns", self._reserve(num_tokens, final_tokens))
         if num_reserved < num_tokens:
@@ -196,7 +196,12 @@ class TraditionalAllocator:
             Region(*sequence.run, sequence.num_reserved, sequence.num_tokens, (seq_id,))
             for seq_id, sequence in self._sequences.items()
         )
-        return MemoryMap(num_slots=self.num_slots, regions=tuple(regions), holes=self._placement.holes())
+        return MemoryMap(
+            num_slots=self.num_slots,
+            regions=tuple(regions),
+            holes=self._placement.holes(),
+            unit_slots=self._placement.unit_slots,
+        )
 
 
 def _check_fits(final_tokens: int, max_tokens: int) -> None:

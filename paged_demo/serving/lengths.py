@@ -92,9 +92,10 @@ def lognormal_mixture(*parts: tuple[float, float, float]) -> Quantile:
     return lambda shares: np.exp(np.interp(shares, shares_below, log_lengths))
 
 
-def quantile_table(shares: list[float], lengths: list[float]) -> Quantile:
-    """Return the quantile function that joins these points by straight lines."""
-    return lambda at: np.interp(at, shares, lengths)
+def quantile_table(*points: tuple[float, float]) -> Quantile:
+    """Return the quantile function that joins points of (share, length) by straight lines."""
+    shares_below, lengths = zip(*points, strict=True)
+    return lambda shares: np.interp(shares, shares_below, lengths)
 
 
 def _normal_cdf(scores: Floats) -> Floats:
@@ -133,80 +134,20 @@ azure_code = LengthDistribution(
 """Code completion, fitted to the 8,819 requests of AzureLLMInferenceTrace_code.csv (means of 2,048 and 27.9
 tokens; Microsoft, CC-BY 4.0), within 0.036 (prompts) and 0.043 (outputs)."""
 
+# fmt: off
+AZURE_CONV_PROMPTS = (
+    (0.0, 2), (0.04, 181), (0.08, 201), (0.12, 222), (0.16, 375), (0.2, 387), (0.24, 395), (0.28, 400),
+    (0.32, 406), (0.36, 419), (0.4, 703), (0.44, 972), (0.48, 1009), (0.52, 1031), (0.56, 1050),
+    (0.6, 1071), (0.64, 1092), (0.68, 1116), (0.72, 1147), (0.76, 1215), (0.8, 1315), (0.84, 1690),
+    (0.88, 2402), (0.92, 4073), (0.94, 4079), (0.96, 4086), (0.97, 4090), (0.98, 4098), (0.985, 4110),
+    (0.99, 4142), (0.995, 4831), (0.998, 5652), (1.0, 14050),
+)
+# fmt: on
+"""Shares of the prompts that are shorter, and lengths in tokens."""
+
 azure_conv = LengthDistribution(
     name="Azure conversation",
-    prompt_quantile=quantile_table(
-        [
-            0.0,
-            0.04,
-            0.08,
-            0.12,
-            0.16,
-            0.2,
-            0.24,
-            0.28,
-            0.32,
-            0.36,
-            0.4,
-            0.44,
-            0.48,
-            0.52,
-            0.56,
-            0.6,
-            0.64,
-            0.68,
-            0.72,
-            0.76,
-            0.8,
-            0.84,
-            0.88,
-            0.92,
-            0.94,
-            0.96,
-            0.97,
-            0.98,
-            0.985,
-            0.99,
-            0.995,
-            0.998,
-            1.0,
-        ],
-        [
-            2,
-            181,
-            201,
-            222,
-            375,
-            387,
-            395,
-            400,
-            406,
-            419,
-            703,
-            972,
-            1009,
-            1031,
-            1050,
-            1071,
-            1092,
-            1116,
-            1147,
-            1215,
-            1315,
-            1690,
-            2402,
-            4073,
-            4079,
-            4086,
-            4090,
-            4098,
-            4110,
-            4142,
-            4831,
-            5652,
-            14050,
-        ],
-    ),
+    prompt_quantile=quantile_table(*AZURE_CONV_PROMPTS),
     output_quantile=lognormal_mixture((0.701, 4.592, 0.684), (0.299, 6.020, 0.094)),
     correlation=0.076,
 )

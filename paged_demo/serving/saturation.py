@@ -1,6 +1,6 @@
 """How much a pool holds while requests queue for it: the effect of the page size alone."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -39,7 +39,7 @@ class FullPool:
         How often a request was sent back to the queue, to compute its tokens again.
     memory_map : MemoryMap
         The pool in one iteration: of 20 or so, the one nearest to the means.
-    future_tokens : dict
+    future_tokens : mapping
         Tokens that the requests of that map had yet to generate.
     """
 
@@ -48,7 +48,7 @@ class FullPool:
     num_requests: int
     num_preempted: int
     memory_map: MemoryMap
-    future_tokens: dict[Hashable, int]
+    future_tokens: Mapping[Hashable, int]
 
     @property
     def mean_used_share(self) -> float:

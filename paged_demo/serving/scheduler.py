@@ -3,11 +3,17 @@
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any, NamedTuple, Protocol
 
 from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
 from paged_demo.allocators.paged import PagedAllocator
-from paged_demo.serving.workload import Request
+from paged_demo.checks import check_count
+from paged_demo.serving.step_time import OPT_13B_STEP, StepTime
+from paged_demo.serving.workload import Request, check_requests
+
+MAX_BATCHED_TOKENS = 2560
+MAX_RUNNING = 2048
 
 
 class KVAllocator(Protocol):
@@ -72,10 +78,12 @@ class _Progress:
 
 
 class Iteration(NamedTuple):
-    """What one iteration left behind.
+    """What one iteration did.
 
     Attributes
     ----------
+    start_s, end_s : float
+        When it began and ended.
     num_running : int
         Requests in flight.
     num_tokens : int
@@ -84,6 +92,8 @@ class Iteration(NamedTuple):
         Requests sent back to the queue.
     """
 
+    start_s: float
+    end_s: float
     num_running: int
     num_tokens: int
     num_preempted: int
@@ -92,18 +102,26 @@ class Iteration(NamedTuple):
 class Scheduler:
     """First come, first served, with iteration-level batching and preemption.
 
-    In every iteration each running request gains one token, then waiting requests are admitted in
-    their order while there is room. When there is no room to grow, the newest running request gives
-    its slots back and waits at the head of the queue; it will compute its tokens again.
+    In every iteration each running request gains one token. Then waiting requests are admitted in
+    their order, while there is room and the iteration has tokens to spare; a new request's prompt takes
+    that one iteration. When there is no room to grow, the newest running request gives its slots back
+    and waits at the head of the queue, to compute its tokens again; nobody is admitted meanwhile. A
+    request that has its last token leaves as the next iteration begins.
 
     Parameters
     ----------
     allocator : KVAllocator
         Where the tokens go.
     requests : iterable of Request
-        The queue, all of it waiting from the start.
+        In the order of their arrival.
     may_admit : AdmissionPolicy
         A further condition for starting a request.
+    step_time : StepTime
+        How long an iteration takes.
+    max_batched_tokens : int
+        Tokens that one iteration computes at most. A prompt longer than that starts without others.
+    max_running : int
+        Requests in flight at most.
 
     References
     ----------
@@ -116,24 +134,32 @@ class Scheduler:
         requests: Iterable[Request],
         *,
         may_admit: AdmissionPolicy = admit_always,
+        step_time: StepTime = OPT_13B_STEP,
+        max_batched_tokens: int = MAX_BATCHED_TOKENS,
+        max_running: int = MAX_RUNNING,
     ) -> None:
+        self.now_s = 0.0
+        self.finish_s: dict[int, float] = {}
         self._allocator = allocator
         self._may_admit = may_admit
-        self._waiting = deque(_Progress(request) for request in requests)
+        self._step_time = step_time
+        self._max_batched_tokens = check_count("max_batched_tokens", max_batched_tokens)
+        self._max_running = check_count("max_running", max_running)
+        self._waiting = deque(_Progress(request) for request in check_requests(requests))
         self._running: list[_Progress] = []
 
     @property
     def num_waiting(self) -> int:
-        """Requests in the queue."""
+        """Requests that have not started, or have to start again; some may yet have to arrive."""
         return len(self._waiting)
 
     @property
     def num_running(self) -> int:
-        """Requests in flight."""
+        """Requests in flight, those included that have just had their last token."""
         return len(self._running)
 
     def step(self) -> Iteration:
-        """Run one iteration.
+        """Run one iteration. It takes no time if nobody is left to serve.
 
         Raises
         ------
@@ -141,11 +167,26 @@ class Scheduler:
             If a request alone does not fit into the pool.
         """
         self._retire()
+        if not self._running and self._waiting:
+            self.now_s = max(self.now_s, self._waiting[0].request.arrival_s)
+        start_s = self.now_s
         num_preempted = self._grow()
+        num_batched = len(self._running)
         if num_preempted == 0:
-            self._admit()
+            num_batched += self._admit(num_batched)
+        num_running = len(self._running)
         num_tokens = sum(progress.num_tokens for progress in self._running)
-        return Iteration(len(self._running), num_tokens, num_preempted)
+        if num_running:
+            self.now_s += self._step_time(
+                num_batched=num_batched,
+                num_requests=num_running,
+                num_sequences=num_running,
+                num_kv_tokens=num_tokens,
+            )
+        for progress in self._running:
+            if progress.num_to_come == 0:
+                self.finish_s[progress.request.request_id] = self.now_s
+        return Iteration(start_s, self.now_s, num_running, num_tokens, num_preempted)
 
     def future_tokens(self) -> dict[Hashable, int]:
         """Tell how many tokens each running request has yet to generate, for ``account``."""
@@ -176,22 +217,31 @@ class Scheduler:
                 index += 1
         return num_preempted
 
-    def _admit(self) -> None:
-        while self._waiting:
+    def _admit(self, num_batched: int) -> int:
+        """Start waiting requests beside a batch of so many tokens; return the tokens of their prompts."""
+        num_admitted = 0
+        while self._waiting and len(self._running) < self._max_running:
             progress = self._waiting[0]
             request_id = progress.request.request_id
-            if not self._may_admit(progress.num_tokens):
-                if not self._running:
-                    raise ValueError(f"may_admit refuses request {request_id!r} even to an empty pool")
-                return
+            if progress.request.arrival_s > self.now_s:
+                break
+            goes_alone = num_admitted == 0 and progress.num_tokens > self._max_batched_tokens
+            if num_batched + num_admitted + progress.num_tokens > self._max_batched_tokens and not goes_alone:
+                break
+            # Alone, a request may have all the room there is: nobody else has to grow.
+            if self._running and not self._may_admit(progress.num_tokens):
+                break
             try:
                 self._allocator.allocate(
                     request_id,
-                    range(progress.num_tokens),
+                    # The first token sets a prompt apart from all others.
+                    chain((request_id,), repeat(0, progress.num_tokens - 1)),
                     final_tokens=progress.num_tokens + progress.num_to_come,
                 )
             except CacheFullError:
                 if not self._running:
                     raise
-                return
+                break
             self._running.append(self._waiting.popleft())
+            num_admitted += progress.num_tokens
+        return num_admitted

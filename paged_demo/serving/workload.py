@@ -1,6 +1,7 @@
 """What clients send: requests, and when they arrive."""
 
 import csv
+import math
 from collections.abc import Iterable
 from datetime import datetime
 from os import PathLike
@@ -8,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paged_demo.checks import check_positive
+from paged_demo.checks import check_count, check_positive
 
 TRACE_COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 
@@ -35,6 +36,36 @@ class Request(NamedTuple):
     num_output_tokens: int
     arrival_s: float = 0.0
     num_samples: int = 1
+
+
+def check_requests(requests: Iterable[Request]) -> list[Request]:
+    """Return requests as a list, or say which of them cannot be served.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there are none, two have the same id, a count is not a whole number from 1, a time is not a
+        finite number from 0, or a request arrives before the one above it.
+    """
+    checked = list(requests)
+    if not checked:
+        raise ValueError("requests must hold at least one request, got none")
+    for request in checked:
+        if not isinstance(request, Request):
+            raise TypeError(f"requests must hold Request records, got {request!r}")
+    if len({request.request_id for request in checked}) < len(checked):
+        raise ValueError("requests must have ids of their own, got one twice")
+    latest_s = 0.0
+    for request in checked:
+        where = f"of request {request.request_id!r}"
+        check_count("request_id", request.request_id, minimum=0)
+        check_count(f"num_prompt_tokens {where}", request.num_prompt_tokens)
+        check_count(f"num_output_tokens {where}", request.num_output_tokens)
+        check_count(f"num_samples {where}", request.num_samples)
+        if not math.isfinite(request.arrival_s) or request.arrival_s < latest_s:
+            raise ValueError(f"arrival_s {where} must be from {latest_s}, got {request.arrival_s!r}")
+        latest_s = request.arrival_s
+    return checked
 
 
 def poisson_arrivals(

@@ -14,6 +14,7 @@ from paged_demo.serving.saturation import FullPool
 from paged_demo.views import plots, style
 from paged_demo.views.live import Explorer, clear_contents, contents, set_title
 from paged_demo.views.plots import percent
+from paged_demo.views.strip import slot_strip
 
 LOOKS = {"layout": {"width": "min(100%, 32em)"}, "style": {"description_width": "9em"}}
 
@@ -32,6 +33,7 @@ class _PoolScene:
         self._ax = figure.add_axes((0.02, 0.03, 0.96, 0.85))
         self._ax.yaxis.set_visible(False)
         self._artists: dict[int, list[Artist]] = {}
+        self._limits: dict[int, dict[str, tuple[float, float]]] = {}
         self._words: dict[int, str] = {}
         self._page_size = 0
 
@@ -41,6 +43,8 @@ class _PoolScene:
         for size, artists in self._artists.items():
             for artist in artists:
                 artist.set_visible(size == page_size)
+        # Pools of other page sizes have rows of other lengths.
+        self._ax.set(**self._limits[page_size])
         set_title(self._ax, f"page size {page_size}: {self._pools[page_size].mean_running:.1f} requests")
         self._page_size = page_size
         return self._words[page_size]
@@ -51,8 +55,9 @@ class _PoolScene:
     def _draw(self, page_size: int) -> None:
         pool = self._pools[page_size]
         earlier = set(contents(self._ax))
-        plots.slot_strip(pool.memory_map, pool.future_tokens, ax=self._ax)
+        slot_strip(pool.memory_map, pool.future_tokens, ax=self._ax)
         self._artists[page_size] = [artist for artist in contents(self._ax) if artist not in earlier]
+        self._limits[page_size] = {"xlim": self._ax.get_xlim(), "ylim": self._ax.get_ylim()}
         usage = account(pool.memory_map, pool.future_tokens)
         self._words[page_size] = (
             f"Page size {page_size}: on average {pool.mean_running:.1f} requests in flight, and"
@@ -92,6 +97,8 @@ def explore_page_size(pools: Mapping[int, FullPool]) -> Explorer:
     pools : mapping of int to FullPool
         What `paged_demo.fill_by_page_size` measured.
     """
+    if not pools:
+        raise ValueError("pools must hold at least one page size, got none")
     page_size = widgets.SelectionSlider(
         options=list(pools),
         value=PAGE_SIZE if PAGE_SIZE in pools else next(iter(pools)),
@@ -108,6 +115,8 @@ def explore_page_size(pools: Mapping[int, FullPool]) -> Explorer:
 
 class _OneSequenceBars:
     """One sequence kept both ways: what it holds, uses and wastes."""
+
+    frame = ""
 
     def __init__(self, figure: Figure | SubFigure) -> None:
         self._ax = figure.add_axes((0.15, 0.2, 0.71, 0.6))
@@ -129,8 +138,8 @@ class _OneSequenceBars:
         return (
             f"{model}, {_count(num_tokens, 'token')}, page size {page_size}."
             f" Traditional: {_describe_usage(usages['traditional'], spec)}."
-            f" Paged: {_count(usages['paged'].allocated // page_size, 'page')}"
-            f" = {_describe_usage(usages['paged'], spec)}."
+            f" Paged: {_count(usages['paged'].allocated // page_size, 'page')},"
+            f" {_describe_usage(usages['paged'], spec)}."
             f" Paging holds {comparison}."
         )
 
@@ -197,13 +206,12 @@ def _compare(allocated: int, reference: int) -> str:
 
 
 def _describe_usage(usage: MemoryUsage, model: ModelSpec) -> str:
-    allocated, used, wasted = (
-        slots * model.kv_bytes_per_token / MIB for slots in (usage.allocated, usage.used, usage.wasted)
-    )
-    return (
-        f"{_count(usage.allocated, 'slot')} or {allocated:,.2f} MiB allocated, {used:,.2f} used,"
-        f" {wasted:,.2f} wasted ({percent(usage.wasted / usage.allocated)})"
-    )
+    parts = {"allocated": usage.allocated, "used": usage.used, "wasted": usage.wasted}
+    told = [
+        f"{_count(number, 'slot')} ({model.bytes_of(number) / MIB:,.2f} MiB) {word}"
+        for word, number in parts.items()
+    ]
+    return f"{', '.join(told)}, {percent(usage.wasted / usage.allocated)}"
 
 
 def _describe_fates(usage: MemoryUsage) -> str:

@@ -75,6 +75,7 @@ class Explorer:
         self._background: tuple[Hashable, Any] | None = None
         self._image = widgets.HTML()
         self._caption = widgets.HTML()
+        self._widget = widgets.VBox([*self.controls.values(), self._image, self._caption])
         for control in self.controls.values():
             control.observe(self._follow, names="value")
         self._follow()
@@ -162,8 +163,7 @@ class Explorer:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], Any]:
         bundle, metadata = self.picture().bundle()
-        box = widgets.VBox([*self.controls.values(), self._image, self._caption])
-        return bundle | {WIDGET_VIEW: box._repr_mimebundle_()[WIDGET_VIEW]}, metadata
+        return bundle | {WIDGET_VIEW: self._widget._repr_mimebundle_()[WIDGET_VIEW]}, metadata
 
 
 def contents(ax: Axes) -> list[Artist]:

@@ -1,94 +1,29 @@
 """Plots: each draws one record on one pair of axes, and returns the axes."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from itertools import groupby
-from math import ceil, isqrt, log2
 from types import MappingProxyType
-from typing import Any, NamedTuple
-from zlib import crc32
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from paged_demo.allocators.memory_map import MemoryMap, MemoryUsage, Run, fates
+from paged_demo.allocators.memory_map import MemoryUsage
+from paged_demo.checks import check_count
 from paged_demo.model import GIB, MIB, ModelSpec
 from paged_demo.serving.paper import MAX_TOKENS, MEAN_BATCH_SHAREGPT, NUM_SLOTS_13B, PAGE_SIZE
 from paged_demo.serving.saturation import FullPool
 from paged_demo.views import style
 from paged_demo.views.picture import new_axes
+from paged_demo.views.strip import letter, tint
 
-MOST_SLOTS_WITH_LETTERS = 256
-
-MOST_TICK_LABELS = 7
+LABELLED_PAGE_SIZES = (1, 4, 16, 64, 256, 2048)
 
 PLATE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
 """Behind a label that a line may cross."""
 
-Look = tuple[str, tuple[Hashable, ...]]
-"""A fate, and the sequence whose tint is drawn instead of the fate's colour."""
 
-
-class Box(NamedTuple):
-    """A rectangle of slots: its upper left corner and its size."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-
-
-def slot_strip(
-    memory_map: MemoryMap,
-    future_tokens: Mapping[Hashable, int],
-    *,
-    request_slots: int = 1,
-    num_columns: int | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw a pool slot by slot, in rows that are read like text.
-
-    In a small pool the slots that hold a token have the tint and the letter of their sequence. In a
-    large one a letter has no room, and they have the colour of their fate like all others.
-
-    Parameters
-    ----------
-    memory_map, future_tokens, request_slots
-        As for `paged_demo.fates`.
-    num_columns : int, optional
-        Slots in a row.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
-    """
-    columns = num_columns or _columns(memory_map)
-    num_rows = ceil(memory_map.num_slots / columns)
-    has_letters = memory_map.num_slots <= MOST_SLOTS_WITH_LETTERS
-    ax = ax or new_axes(min(4.0, 1.0 + 0.35 * num_rows))
-    runs = fates(memory_map, future_tokens, request_slots=request_slots)
-    boxes_by_look: dict[Look, list[Box]] = {}
-    for look, alike in groupby(runs, key=lambda run: _look(run, has_letters)):
-        neighbours = list(alike)
-        num_slots = sum(run.num_slots for run in neighbours)
-        boxes_by_look.setdefault(look, []).extend(_boxes(neighbours[0].start_slot, num_slots, columns))
-    for (fate, owners), boxes in boxes_by_look.items():
-        fill = style.FATES[fate].patch_style()
-        if owners:
-            fill = {"facecolor": style.sequence_tint(_index(owners[0])), "edgecolor": "none"}
-        ax.add_collection(_collection(boxes, **fill))
-    if has_letters:
-        _draw_cells(ax, memory_map, columns)
-        _write_letters(ax, runs, columns)
-    ax.set(xlim=(0, columns), ylim=(num_rows, 0), xticks=[])
-    ax.set_yticks(range(0, num_rows, max(1, num_rows // 4)))
-    ax.set_yticklabels([f"{row * columns:,}" for row in ax.get_yticks()])
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    ax.set_ylabel("slot")
-    return ax
-
-
+@style.applied()
 def fate_legend(ax: Axes, names: Iterable[str], *, num_columns: int = 2) -> Axes:
     """Fill some axes with the key to the fates: their looks and what they mean."""
     patches = [
@@ -102,6 +37,7 @@ def fate_legend(ax: Axes, names: Iterable[str], *, num_columns: int = 2) -> Axes
     return ax
 
 
+@style.applied()
 def usage_bars(
     usages: Mapping[str, MemoryUsage],
     *,
@@ -166,6 +102,7 @@ def usage_bars(
     return ax
 
 
+@style.applied()
 def memory_against_length(
     model: ModelSpec, *, page_size: int = PAGE_SIZE, max_tokens: int = 2048, ax: Axes | None = None
 ) -> Axes:
@@ -182,6 +119,7 @@ def memory_against_length(
     ax : Axes, optional
         Where to draw; a new figure if left out.
     """
+    check_count("page_size", page_size)
     ax = ax or new_axes()
     scale, unit = _scale(max_tokens, model)
     lengths = np.arange(1, max_tokens + 1)
@@ -217,6 +155,7 @@ def memory_against_length(
     return ax
 
 
+@style.applied()
 def batch_against_page_size(pools: Mapping[int, FullPool], *, ax: Axes | None = None) -> Axes:
     """Draw the requests in flight against the page size, beside the paper's numbers.
 
@@ -241,15 +180,14 @@ def batch_against_page_size(pools: Mapping[int, FullPool], *, ax: Axes | None = 
         label = f"paper,\n{name}: {point[1]:.2f}"
         ax.annotate(label, point, offset, textcoords="offset points", ha=align, va="center")
     ax.set_xscale("log", base=2)
-    labels = [str(size) if log2(size) % 2 == 0 and 2 * size != max(page_sizes) else "" for size in page_sizes]
-    if len(page_sizes) <= MOST_TICK_LABELS:
-        labels = [str(size) for size in page_sizes]
-    labels[-1] = str(page_sizes[-1])
+    is_crowded = len(page_sizes) > len(LABELLED_PAGE_SIZES) + 1
+    labels = [str(size) if size in LABELLED_PAGE_SIZES or not is_crowded else "" for size in page_sizes]
     ax.set_xticks(page_sizes, labels)
     ax.set(ylim=(0, None), xlabel="page size (slots)", ylabel="requests in flight")
     return ax
 
 
+@style.applied()
 def page_tables(tables: Mapping[Hashable, Sequence[int]], *, num_pages: int, ax: Axes | None = None) -> Axes:
     """Draw which physical page each logical page of some sequences lies in.
 
@@ -269,10 +207,10 @@ def page_tables(tables: Mapping[Hashable, Sequence[int]], *, num_pages: int, ax:
     logical_x = (width - num_logical) / 2
     pool_x = (width - num_pages) / 2
     for seq_id, table in tables.items():
-        tint = style.sequence_tint(_index(seq_id))
+        fill = tint(seq_id)
         for logical, page_id in enumerate(table):
-            ax.add_patch(Rectangle((logical_x, 2), 1, 0.7, facecolor=tint, edgecolor="black", linewidth=0.8))
-            ax.text(logical_x + 0.5, 2.35, f"{_letter(seq_id)}{logical}", ha="center", va="center")
+            ax.add_patch(Rectangle((logical_x, 2), 1, 0.7, facecolor=fill, edgecolor="black", linewidth=0.8))
+            ax.text(logical_x + 0.5, 2.35, f"{letter(seq_id)}{logical}", ha="center", va="center")
             ax.plot([logical_x + 0.5, pool_x + page_id + 0.5], [2, 0.7], color="black", linewidth=0.8)
             owners.setdefault(page_id, []).append(seq_id)
             logical_x += 1
@@ -282,10 +220,10 @@ def page_tables(tables: Mapping[Hashable, Sequence[int]], *, num_pages: int, ax:
         fate = style.FATES["shared" if len(holders) > 1 else "free"]
         look = fate.patch_style() | {"edgecolor": "black", "linewidth": 0.8}
         if len(holders) == 1:
-            look["facecolor"] = style.sequence_tint(_index(holders[0]))
+            look["facecolor"] = tint(holders[0])
         ax.add_patch(Rectangle((pool_x + page_id, 0), 1, 0.7, **look))
         ax.text(pool_x + page_id + 0.5, -0.1, str(page_id), ha="center", va="top")
-        letters = "".join(map(_letter, holders))
+        letters = "".join(map(letter, holders))
         ax.text(
             pool_x + page_id + 0.5,
             0.35,
@@ -314,85 +252,12 @@ def percent(share: float) -> str:
     return f"{100 * share:.{decimals}f} %"
 
 
-def _columns(memory_map: MemoryMap) -> int:
-    if memory_map.num_slots <= 64:
-        return memory_map.num_slots
-    columns = 64 if memory_map.num_slots <= MOST_SLOTS_WITH_LETTERS else isqrt(4 * memory_map.num_slots)
-    page_size = memory_map.page_size or 1
-    return columns - columns % page_size or columns
-
-
-def _look(run: Run, has_letters: bool) -> Look:
-    if run.fate == "used" and len(run.seq_ids) > 1:
-        return "shared", ()
-    return run.fate, run.seq_ids if has_letters and run.fate == "used" else ()
-
-
-def _boxes(start: int, num_slots: int, columns: int) -> list[Box]:
-    """Cover a run by the fewest boxes: the rest of a row, whole rows, and the begin of a row."""
-    boxes = []
-    end = start + num_slots
-    while start < end:
-        row, column = divmod(start, columns)
-        num_rows = max(1, (end - start) // columns) if column == 0 else 1
-        width = min(columns - column, end - start)
-        boxes.append(Box(column, row, width, num_rows))
-        start += width * num_rows
-    return boxes
-
-
-def _collection(boxes: Iterable[Box], **look: Any) -> PolyCollection:
-    corners = [
-        [
-            (box.x, box.y),
-            (box.x + box.width, box.y),
-            (box.x + box.width, box.y + box.height),
-            (box.x, box.y + box.height),
-        ]
-        for box in boxes
-    ]
-    return PolyCollection(corners, **look)
-
-
-def _draw_cells(ax: Axes, memory_map: MemoryMap, columns: int) -> None:
-    for row, start in enumerate(range(0, memory_map.num_slots, columns)):
-        width = min(columns, memory_map.num_slots - start)
-        ax.vlines(np.arange(1, width), row, row + 1, color="white", linewidth=0.6)
-        ax.hlines(row, 0, width, color="white", linewidth=1.5)
-    outlines = [box for region in memory_map.regions for box in _boxes(*region[:2], columns)]
-    ax.add_collection(_collection(outlines, facecolor="none", edgecolor="black", linewidth=1.2))
-
-
-def _write_letters(ax: Axes, runs: Iterable[Run], columns: int) -> None:
-    for run in runs:
-        if run.fate != "used":
-            continue
-        letters = "".join(map(_letter, run.seq_ids))
-        ink = style.FATES["shared"].text_style() if len(run.seq_ids) > 1 else {"color": "black"}
-        for box in _boxes(run.start_slot, run.num_slots, columns):
-            center = (box.x + box.width / 2, box.y + box.height / 2)
-            ax.text(*center, letters, ha="center", va="center", clip_on=True, **ink)
-
-
-def _letter(seq_id: Hashable) -> str:
-    return style.sequence_letter(seq_id) if isinstance(seq_id, int) else str(seq_id)
-
-
-def _index(seq_id: Hashable) -> int:
-    """Choose a tint that a sequence keeps, whoever else is drawn."""
-    if isinstance(seq_id, int):
-        return seq_id
-    name = str(seq_id)
-    return ord(name) - ord("A") if len(name) == 1 and name >= "A" else crc32(name.encode())
-
-
 def _scale(num_slots: int, model: ModelSpec | None) -> tuple[float, str]:
     """Choose a unit for so many slots: units per slot, and its name."""
     if model is None:
         return 1, "slots"
-    num_bytes = num_slots * model.kv_bytes_per_token
-    divisor, unit = (GIB, "GiB") if num_bytes >= 4 * GIB else (MIB, "MiB")
-    return model.kv_bytes_per_token / divisor, unit
+    divisor, unit = (GIB, "GiB") if model.bytes_of(num_slots) >= 4 * GIB else (MIB, "MiB")
+    return model.bytes_of(1) / divisor, unit
 
 
 def _amount(amount: float, unit: str) -> str:

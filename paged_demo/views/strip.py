@@ -1,0 +1,159 @@
+"""The slot strip: a pool, slot by slot. One cell is one slot; a sequence has a tint and a letter."""
+
+from collections.abc import Hashable, Iterable, Mapping
+from itertools import groupby
+from math import ceil, isqrt
+from typing import Any, NamedTuple, TypeGuard
+from zlib import crc32
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+
+from paged_demo.allocators.memory_map import MemoryMap, Run, fates
+from paged_demo.views import style
+from paged_demo.views.picture import new_axes
+
+MOST_SLOTS_WITH_LETTERS = 256
+
+Look = tuple[str, tuple[Hashable, ...]]
+"""A fate, and the sequence whose tint is drawn instead of the fate's colour."""
+
+
+class Box(NamedTuple):
+    """A rectangle of slots: its upper left corner and its size."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@style.applied()
+def slot_strip(
+    memory_map: MemoryMap,
+    future_tokens: Mapping[Hashable, int],
+    *,
+    request_slots: int = 1,
+    num_columns: int | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a pool slot by slot, in rows that are read like text.
+
+    In a small pool the slots that hold a token have the tint and the letter of their sequence. In a
+    large one a letter has no room, and they have the colour of their fate like all others.
+
+    Parameters
+    ----------
+    memory_map, future_tokens, request_slots
+        As for `paged_demo.fates`.
+    num_columns : int, optional
+        Slots in a row.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    """
+    columns = num_columns or _columns(memory_map)
+    num_rows = ceil(memory_map.num_slots / columns)
+    has_letters = memory_map.num_slots <= MOST_SLOTS_WITH_LETTERS
+    ax = ax or new_axes(min(4.0, 1.0 + 0.35 * num_rows))
+    runs = fates(memory_map, future_tokens, request_slots=request_slots)
+    boxes_by_look: dict[Look, list[Box]] = {}
+    for look, alike in groupby(runs, key=lambda run: _look(run, has_letters)):
+        neighbours = list(alike)
+        num_slots = sum(run.num_slots for run in neighbours)
+        boxes_by_look.setdefault(look, []).extend(_boxes(neighbours[0].start_slot, num_slots, columns))
+    for (fate, owners), boxes in boxes_by_look.items():
+        fill = style.FATES[fate].patch_style()
+        if owners:
+            fill = {"facecolor": tint(owners[0]), "edgecolor": "none"}
+        ax.add_collection(_collection(boxes, **fill))
+    if has_letters:
+        _draw_cells(ax, memory_map, columns)
+        _write_letters(ax, runs, columns)
+    ax.set(xlim=(0, columns), ylim=(num_rows, 0), xticks=[])
+    ax.set_yticks(range(0, num_rows, max(1, num_rows // 4)))
+    ax.set_yticklabels([f"{row * columns:,}" for row in ax.get_yticks()])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set_ylabel("slot")
+    return ax
+
+
+def _columns(memory_map: MemoryMap) -> int:
+    if memory_map.num_slots <= 64:
+        return memory_map.num_slots
+    columns = 64 if memory_map.num_slots <= MOST_SLOTS_WITH_LETTERS else isqrt(4 * memory_map.num_slots)
+    page_size = memory_map.page_size or 1
+    return columns - columns % page_size or columns
+
+
+def _look(run: Run, has_letters: bool) -> Look:
+    if run.fate == "used" and len(run.seq_ids) > 1:
+        return "shared", ()
+    return run.fate, run.seq_ids if has_letters and run.fate == "used" else ()
+
+
+def _boxes(start: int, num_slots: int, columns: int) -> list[Box]:
+    """Cover a run by the fewest boxes: the rest of a row, whole rows, and the begin of a row."""
+    boxes = []
+    end = start + num_slots
+    while start < end:
+        row, column = divmod(start, columns)
+        num_rows = max(1, (end - start) // columns) if column == 0 else 1
+        width = min(columns - column, end - start)
+        boxes.append(Box(column, row, width, num_rows))
+        start += width * num_rows
+    return boxes
+
+
+def _collection(boxes: Iterable[Box], **look: Any) -> PolyCollection:
+    corners = [
+        [
+            (box.x, box.y),
+            (box.x + box.width, box.y),
+            (box.x + box.width, box.y + box.height),
+            (box.x, box.y + box.height),
+        ]
+        for box in boxes
+    ]
+    return PolyCollection(corners, **look)
+
+
+def _draw_cells(ax: Axes, memory_map: MemoryMap, columns: int) -> None:
+    for row, start in enumerate(range(0, memory_map.num_slots, columns)):
+        width = min(columns, memory_map.num_slots - start)
+        ax.vlines(np.arange(1, width), row, row + 1, color="white", linewidth=0.6)
+        ax.hlines(row, 0, width, color="white", linewidth=1.5)
+    outlines = [box for region in memory_map.regions for box in _boxes(*region[:2], columns)]
+    ax.add_collection(_collection(outlines, facecolor="none", edgecolor="black", linewidth=1.2))
+
+
+def _write_letters(ax: Axes, runs: Iterable[Run], columns: int) -> None:
+    for run in runs:
+        if run.fate != "used":
+            continue
+        letters = "".join(map(letter, run.seq_ids))
+        ink = style.FATES["shared"].text_style() if len(run.seq_ids) > 1 else {"color": "black"}
+        for box in _boxes(run.start_slot, run.num_slots, columns):
+            center = (box.x + box.width / 2, box.y + box.height / 2)
+            ax.text(*center, letters, ha="center", va="center", clip_on=True, **ink)
+
+
+def letter(seq_id: Hashable) -> str:
+    """Return the letter of a sequence: its id, or a letter for its number."""
+    return style.sequence_letter(seq_id) if is_number(seq_id) else str(seq_id)
+
+
+def tint(seq_id: Hashable) -> str:
+    """Return the fill of a sequence, which it keeps whoever else is drawn."""
+    if is_number(seq_id):
+        return style.sequence_tint(seq_id)
+    name = str(seq_id)
+    return style.sequence_tint(
+        ord(name) - ord("A") if len(name) == 1 and name >= "A" else crc32(name.encode())
+    )
+
+
+def is_number(seq_id: Hashable) -> TypeGuard[int]:
+    """Say whether a sequence is named by a number from 0, and so has a letter of its own."""
+    return isinstance(seq_id, int) and not isinstance(seq_id, bool) and seq_id >= 0
