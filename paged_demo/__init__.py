@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from paged_demo.allocators.memory_map import CacheFullError as CacheFullError
+    from paged_demo.allocators.memory_map import FateRun as FateRun
     from paged_demo.allocators.memory_map import Hole as Hole
     from paged_demo.allocators.memory_map import MemoryMap as MemoryMap
     from paged_demo.allocators.memory_map import MemoryUsage as MemoryUsage
     from paged_demo.allocators.memory_map import Region as Region
-    from paged_demo.allocators.memory_map import Run as Run
     from paged_demo.allocators.memory_map import account as account
     from paged_demo.allocators.memory_map import fates as fates
     from paged_demo.allocators.one_sequence import keep_one_sequence as keep_one_sequence
@@ -36,11 +36,15 @@ if TYPE_CHECKING:
     from paged_demo.serving.lengths import azure_code as azure_code
     from paged_demo.serving.lengths import azure_conv as azure_conv
     from paged_demo.serving.lengths import sharegpt as sharegpt
+    from paged_demo.serving.pools import PagedPool as PagedPool
+    from paged_demo.serving.pools import TraditionalPool as TraditionalPool
+    from paged_demo.serving.run import Run as Run
     from paged_demo.serving.saturation import FullPool as FullPool
     from paged_demo.serving.saturation import fill_by_page_size as fill_by_page_size
     from paged_demo.serving.saturation import keep_full as keep_full
     from paged_demo.serving.scheduler import Scheduler as Scheduler
     from paged_demo.serving.scheduler import keep_pages_free as keep_pages_free
+    from paged_demo.serving.simulator import simulate as simulate
     from paged_demo.serving.workload import Request as Request
     from paged_demo.serving.workload import poisson_arrivals as poisson_arrivals
     from paged_demo.serving.workload import read_trace as read_trace
@@ -50,7 +54,7 @@ __version__ = "0.1.0"
 # The public names, in reading order, by the module that they come from.
 _NAMES_IN = {
     "model": "ModelSpec PRESETS",
-    "allocators.memory_map": "MemoryMap Region Hole MemoryUsage Run fates account CacheFullError",
+    "allocators.memory_map": "MemoryMap Region Hole MemoryUsage FateRun fates account CacheFullError",
     "allocators.sequences": "Append",
     "allocators.traditional": "TraditionalAllocator reserve_max reserve_pow2 reserve_oracle",
     "allocators.placement": "first_fit best_fit buddy",
@@ -60,6 +64,9 @@ _NAMES_IN = {
     "serving.workload": "Request poisson_arrivals read_trace",
     "serving.lengths": "LengthDistribution sharegpt alpaca azure_conv azure_code",
     "serving.scheduler": "Scheduler keep_pages_free",
+    "serving.pools": "PagedPool TraditionalPool",
+    "serving.simulator": "simulate",
+    "serving.run": "Run",
     "serving.saturation": "FullPool keep_full fill_by_page_size",
 }
 _MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in names.split()}

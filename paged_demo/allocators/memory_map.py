@@ -152,7 +152,7 @@ class MemoryUsage:
         return self.allocated - self.used
 
 
-class Run(NamedTuple):
+class FateRun(NamedTuple):
     """Neighbouring slots with the same fate.
 
     Attributes
@@ -173,7 +173,7 @@ class Run(NamedTuple):
 
 def fates(
     memory_map: MemoryMap, future_tokens: Mapping[Hashable, int], *, request_slots: int = 1
-) -> list[Run]:
+) -> list[FateRun]:
     """Sort every slot of a pool by its fate, in the order of the addresses.
 
     Parameters
@@ -212,11 +212,12 @@ def fates(
         start_slot = region.start_slot
         for fate, num_slots in parts.items():
             if num_slots > 0:
-                runs.append(Run(start_slot, num_slots, fate, region.seq_ids))
+                runs.append(FateRun(start_slot, num_slots, fate, region.seq_ids))
                 start_slot += num_slots
     shortest_run = memory_map.page_size or max(request_slots, memory_map.unit_slots)
     runs.extend(
-        Run(*hole, "external" if hole.num_slots < shortest_run else "free", ()) for hole in memory_map.holes
+        FateRun(*hole, "external" if hole.num_slots < shortest_run else "free", ())
+        for hole in memory_map.holes
     )
     return sorted(runs, key=lambda run: run.start_slot)
 

@@ -4,11 +4,15 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from itertools import chain, repeat
+from math import inf
+from statistics import fmean
 from typing import Any, NamedTuple, Protocol
 
-from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
+from paged_demo.allocators.memory_map import CacheFullError, MemoryMap, MemoryUsage, account
 from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.checks import check_count
+from paged_demo.serving.pools import PagedPool, Pool
+from paged_demo.serving.run import MeanUsage, Run
 from paged_demo.serving.step_time import OPT_13B_STEP, StepTime
 from paged_demo.serving.workload import Request, check_requests
 
@@ -245,3 +249,56 @@ class Scheduler:
             self._running.append(self._waiting.popleft())
             num_admitted += progress.num_tokens
         return num_admitted
+
+
+def serve(
+    requests: Iterable[Request],
+    pool: Pool,
+    *,
+    step_time: StepTime = OPT_13B_STEP,
+    max_batched_tokens: int = MAX_BATCHED_TOKENS,
+    max_running: int = MAX_RUNNING,
+    window: tuple[float, float] = (0.0, inf),
+) -> Run:
+    """Serve requests from a pool one iteration at a time, accounting for every slot in each.
+
+    `paged_demo.serving.simulator.simulate` has the same parameters and the same outcome, much sooner.
+    """
+    checked = check_requests(requests)
+    allocator = pool.allocator()
+    may_admit: AdmissionPolicy = admit_always
+    if isinstance(allocator, PagedAllocator) and isinstance(pool, PagedPool):
+        may_admit = keep_pages_free(allocator, share=pool.watermark_share)
+    scheduler = Scheduler(
+        allocator,
+        checked,
+        may_admit=may_admit,
+        step_time=step_time,
+        max_batched_tokens=max_batched_tokens,
+        max_running=max_running,
+    )
+    num_preempted = 0
+    measured: list[tuple[Iteration, MemoryUsage]] = []
+    while scheduler.num_waiting or scheduler.num_running:
+        iteration = scheduler.step()
+        num_preempted += iteration.num_preempted
+        if iteration.num_running and window[0] <= iteration.start_s < window[1]:
+            usage = account(allocator.memory_map(), scheduler.future_tokens())
+            measured.append((iteration, usage))
+    if not measured:
+        raise ValueError(f"window must hold an iteration, got {window}")
+    usages = [usage for _, usage in measured]
+    return Run(
+        requests=checked,
+        finish_s=[scheduler.finish_s[request.request_id] for request in checked],
+        num_preempted=num_preempted,
+        num_iterations=len(measured),
+        mean_running=fmean(iteration.num_running for iteration, _ in measured),
+        mean_usage=MeanUsage(
+            used=fmean(usage.used for usage in usages),
+            reserved=fmean(usage.reserved for usage in usages),
+            internal=fmean(usage.internal for usage in usages),
+            rounding=fmean(usage.rounding for usage in usages),
+            free=fmean(usage.external + usage.cached + usage.free for usage in usages),
+        ),
+    )

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
-from paged_demo.allocators.memory_map import MemoryMap, Run, fates
+from paged_demo.allocators.memory_map import FateRun, MemoryMap, fates
 from paged_demo.views import style
 from paged_demo.views.picture import new_axes
 
@@ -87,7 +87,7 @@ def _columns(memory_map: MemoryMap) -> int:
     return columns - columns % page_size or columns
 
 
-def _look(run: Run, has_letters: bool) -> Look:
+def _look(run: FateRun, has_letters: bool) -> Look:
     if run.fate == "used" and len(run.seq_ids) > 1:
         return "shared", ()
     return run.fate, run.seq_ids if has_letters and run.fate == "used" else ()
@@ -128,7 +128,7 @@ def _draw_cells(ax: Axes, memory_map: MemoryMap, columns: int) -> None:
     ax.add_collection(_collection(outlines, facecolor="none", edgecolor="black", linewidth=1.2))
 
 
-def _write_letters(ax: Axes, runs: Iterable[Run], columns: int) -> None:
+def _write_letters(ax: Axes, runs: Iterable[FateRun], columns: int) -> None:
     for run in runs:
         if run.fate != "used":
             continue
