@@ -1,0 +1,56 @@
+"""Time of the experiments, and of the quick engine against the readable one.
+
+Run with ``python tests/benchmarks/bench_simulator.py``. Processor time in seconds, the best of three rounds.
+"""
+
+import time
+
+import numpy as np
+
+from paged_demo import Scheduler, azure_conv, keep_pages_free, poisson_arrivals, simulate
+from paged_demo.serving import paper
+
+ROUNDS = 3
+
+
+def seconds(run):
+    """Return the least processor time of a call over the rounds."""
+    times = []
+    for _ in range(ROUNDS):
+        start = time.process_time()
+        run()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def overload(num_requests):
+    """Draw the Azure conversation workload at the rate of its trace, which overloads one OPT-13B server."""
+    rng = np.random.default_rng(0)
+    requests = azure_conv.sample(num_requests, rng=rng, context_limit=paper.NUM_SLOTS_13B - 256)
+    return poisson_arrivals(requests, rate_rps=5.53, rng=rng)
+
+
+def step_through(requests, pool):
+    """Serve the requests one iteration at a time, without the account of each that ``serve`` adds."""
+    allocator = pool.allocator()
+    scheduler = Scheduler(allocator, requests, may_admit=keep_pages_free(allocator))
+    while scheduler.num_waiting or scheduler.num_running:
+        scheduler.step()
+
+
+def main():
+    """Print the table."""
+    pool = paper.pools_13b()["vLLM"]
+    trace, short = overload(19_366), overload(2_000)
+    num_tokens = sum(request.num_output_tokens for request in trace)
+    quick, readable = seconds(lambda: simulate(short, pool)), seconds(lambda: step_through(short, pool))
+    whole = seconds(lambda: simulate(trace, pool))
+    print(f"Fig. 2, one seed: {seconds(lambda: paper.simulate_fig_2(seed=0)):.2f} s")
+    print(f"Fig. 13 (ShareGPT), one seed: {seconds(lambda: paper.simulate_fig_13(seed=0)):.2f} s")
+    print(f"{len(trace):,} requests, {num_tokens:,} output tokens: {whole:.2f} s")
+    print(f"{len(short):,} of them: {quick:.3f} s; one iteration at a time {readable:.2f} s", end="")
+    print(f", {readable / quick:.0f} times as long")
+
+
+if __name__ == "__main__":
+    main()
