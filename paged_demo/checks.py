@@ -73,3 +73,25 @@ def check_positive(name: str, value: Any) -> float:
     if not math.isfinite(number) or number <= 0:
         raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
     return float(number)
+
+
+def check_share(name: str, value: Any) -> float:
+    """Return ``value`` as it is, or say why it is not a share that leaves something.
+
+    Raises
+    ------
+    TypeError
+        If ``value`` is not a number.
+    ValueError
+        If it is not from 0 up to, but not including, 1.
+
+    Examples
+    --------
+    >>> check_share("watermark_share", 0.01)
+    0.01
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
+    return value

@@ -142,6 +142,45 @@ def test_a_request_that_never_fits_is_an_error_that_says_what_it_needs():
             engine([Request(0, 100, 1)], PagedPool(num_pages=4))
 
 
+@pytest.mark.parametrize(
+    ("make", "arguments", "error", "message"),
+    [
+        (PagedPool, {"num_pages": 0}, ValueError, "num_pages must be at least 1, got 0"),
+        (PagedPool, {"num_pages": 2.5}, TypeError, "num_pages must be a whole number, got 2.5"),
+        (PagedPool, {"num_pages": 4, "page_size": 0}, ValueError, "page_size must be at least 1, got 0"),
+        (
+            PagedPool,
+            {"num_pages": 4, "watermark_share": 7.0},
+            ValueError,
+            "watermark_share must be at least 0",
+        ),
+        (
+            TraditionalPool,
+            {"num_slots": 0, "reserve": reserve_oracle},
+            ValueError,
+            "num_slots must be at least 1",
+        ),
+    ],
+)
+def test_a_pool_names_its_bad_arguments(make, arguments, error, message):
+    with pytest.raises(error, match=message):
+        make(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("reserved", "error", "message"),
+    [
+        (2, ValueError, "reserve must return at least the prompt's 3, got 2"),
+        (6.5, TypeError, "what reserve returns must be a whole number, got 6.5"),
+    ],
+)
+def test_both_engines_refuse_a_reservation_that_does_not_hold_the_prompt(reserved, error, message):
+    pool = TraditionalPool(num_slots=64, reserve=lambda num_prompt_tokens, final_tokens: reserved)
+    for engine in (serve, simulate):
+        with pytest.raises(error, match=message):
+            engine([Request(0, 3, 3)], pool)
+
+
 def test_several_samples_are_not_simulated_yet():
     with pytest.raises(ValueError, match="num_samples must be 1 for every request"):
         simulate([Request(0, 1, 1, num_samples=2)], PagedPool(num_pages=4))

@@ -213,10 +213,8 @@ class PagedAllocator:
         KeyError
             If there is no such sequence.
         """
-        page_table = self._sequences[seq_id].page_table
-        del self._sequences[seq_id]
         # A prefix is of use without its tail, and a tail is of none without its prefix.
-        for page_id in reversed(page_table):
+        for page_id in reversed(self._sequences.remove(seq_id).page_table):
             self._pool.release(page_id)
 
     def page_table(self, seq_id: Hashable) -> list[int]:

@@ -68,6 +68,20 @@ def reserve_oracle(num_prompt_tokens: int, final_tokens: int) -> int:
     return final_tokens
 
 
+def reserved_slots(reserve: ReservationPolicy, num_prompt_tokens: int, final_tokens: int) -> int:
+    """Ask a policy how many slots to reserve, and check its answer.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the answer is not a whole number, or does not hold the prompt.
+    """
+    num_reserved = check_count("what reserve returns", reserve(num_prompt_tokens, final_tokens))
+    if num_reserved < num_prompt_tokens:
+        raise ValueError(f"reserve must return at least the prompt's {num_prompt_tokens}, got {num_reserved}")
+    return num_reserved
+
+
 @dataclass(slots=True)
 class _Sequence:
     run: Hole
@@ -144,9 +158,7 @@ class TraditionalAllocator:
         num_tokens = len(check_prompt(token_ids))
         self._sequences.require_new("seq_id", seq_id)
         final_tokens = check_final_tokens(final_tokens, num_tokens)
-        num_reserved = check_count("what reserve returns", self._reserve(num_tokens, final_tokens))
-        if num_reserved < num_tokens:
-            raise ValueError(f"reserve must return at least the prompt's {num_tokens}, got {num_reserved}")
+        num_reserved = reserved_slots(self._reserve, num_tokens, final_tokens)
         run = self._placement.place(num_reserved)
         self._sequences[seq_id] = _Sequence(run, num_reserved, num_tokens)
         return 0
@@ -180,9 +192,7 @@ class TraditionalAllocator:
         KeyError
             If there is no such sequence.
         """
-        run = self._sequences[seq_id].run
-        del self._sequences[seq_id]
-        self._placement.release(run)
+        self._placement.release(self._sequences.remove(seq_id).run)
 
     def slots(self, seq_id: Hashable) -> list[int]:
         """List the slot of each token of a sequence, in order."""

@@ -49,10 +49,6 @@ FIG_2 = {
 For vLLM the figure draws slivers of reservation and of internal fragmentation that were not measured: each is
 half of what is left. Here stands the slack of the last pages as ``reserved``, and free pages as ``other``."""
 
-SUSTAINED_RATE_SHAREGPT = {"Orca (Max)": 0.525, "Orca (Pow2)": 0.774, "Orca (Oracle)": 1.099, "vLLM": 1.929}
-"""Requests per second at a normalised latency of 0.5 s/token, OPT-13B on ShareGPT: where the drawn lines of
-Fig. 12a cross it."""
-
 
 def pools_13b() -> dict[str, Pool]:
     """Make the pools that the paper compares, all of the size of its OPT-13B server.

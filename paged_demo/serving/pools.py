@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.allocators.placement import PlacementPolicy, first_fit
 from paged_demo.allocators.traditional import ReservationPolicy, TraditionalAllocator
+from paged_demo.checks import check_count, check_share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,11 @@ class PagedPool:
     num_pages: int
     page_size: int = 16
     watermark_share: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_count("num_pages", self.num_pages)
+        check_count("page_size", self.page_size)
+        check_share("watermark_share", self.watermark_share)
 
     @property
     def num_slots(self) -> int:
@@ -50,6 +56,9 @@ class TraditionalPool:
     num_slots: int
     reserve: ReservationPolicy
     placement: PlacementPolicy = first_fit
+
+    def __post_init__(self) -> None:
+        check_count("num_slots", self.num_slots)
 
     def allocator(self) -> TraditionalAllocator:
         """Make an empty allocator of this pool."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from paged_demo.allocators.memory_map import CacheFullError, MemoryMap, MemoryUsage, account
 from paged_demo.allocators.paged import PagedAllocator
-from paged_demo.checks import check_count
+from paged_demo.checks import check_count, check_share
 from paged_demo.serving.pools import PagedPool, Pool
 from paged_demo.serving.run import MeanUsage, Run
 from paged_demo.serving.step_time import OPT_13B_STEP, StepTime
@@ -22,10 +22,6 @@ MAX_RUNNING = 2048
 
 class KVAllocator(Protocol):
     """What a scheduler needs of an allocator; both the traditional and the paged one have it."""
-
-    @property
-    def num_slots(self) -> int:
-        """Slots in the pool."""
 
     def allocate(self, seq_id: Hashable, token_ids: Iterable[int], *, final_tokens: int) -> int:
         """Give a new sequence room for its prompt, or raise `CacheFullError`."""
@@ -54,17 +50,23 @@ def keep_pages_free(allocator: PagedAllocator, *, share: float = 0.01) -> Admiss
 
     Kwon et al. leave 1 % (their implementation's watermark).
     """
-    if isinstance(share, bool) or not isinstance(share, (int, float)):
-        raise TypeError(f"share must be a number, got {share!r}")
-    if not 0 <= share < 1:
-        raise ValueError(f"share must be at least 0 and below 1, got {share!r}")
-    num_kept = int(share * allocator.num_pages)
+    num_kept = int(check_share("share", share) * allocator.num_pages)
 
     def may_admit(num_tokens: int) -> bool:
         num_pages = -(-num_tokens // allocator.page_size)
         return num_pages + num_kept <= allocator.num_free_pages
 
     return may_admit
+
+
+def fits_budget(num_tokens: int, num_decoding: int, num_admitted: int, budget: int) -> bool:
+    """Say whether a prompt may join an iteration that decodes and admits so many tokens already.
+
+    A prompt beyond the whole budget may too, if it is the only one: else it would never start.
+    """
+    if num_tokens > budget:
+        return num_admitted == 0
+    return num_decoding + num_admitted + num_tokens <= budget
 
 
 @dataclass(slots=True)
@@ -229,8 +231,7 @@ class Scheduler:
             request_id = progress.request.request_id
             if progress.request.arrival_s > self.now_s:
                 break
-            goes_alone = num_admitted == 0 and progress.num_tokens > self._max_batched_tokens
-            if num_batched + num_admitted + progress.num_tokens > self._max_batched_tokens and not goes_alone:
+            if not fits_budget(progress.num_tokens, num_batched, num_admitted, self._max_batched_tokens):
                 break
             # Alone, a request may have all the room there is: nobody else has to grow.
             if self._running and not self._may_admit(progress.num_tokens):

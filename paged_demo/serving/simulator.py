@@ -12,10 +12,11 @@ from heapq import heappop, heappush
 from math import ceil, inf, sqrt
 
 from paged_demo.allocators.memory_map import CacheFullError, Hole
+from paged_demo.allocators.traditional import reserved_slots
 from paged_demo.checks import check_count
 from paged_demo.serving.pools import PagedPool, Pool, TraditionalPool
 from paged_demo.serving.run import MeanUsage, Run
-from paged_demo.serving.scheduler import MAX_BATCHED_TOKENS, MAX_RUNNING
+from paged_demo.serving.scheduler import MAX_BATCHED_TOKENS, MAX_RUNNING, fits_budget
 from paged_demo.serving.step_time import OPT_13B_STEP, StepTime
 from paged_demo.serving.workload import Request, check_requests
 
@@ -125,7 +126,7 @@ class _Runs:
 
     def admit(self, stay: _Stay, num_tokens: int, *, is_alone: bool) -> bool:
         final = stay.request.num_prompt_tokens + stay.request.num_output_tokens
-        stay.num_reserved = self._reserve(num_tokens, final)
+        stay.num_reserved = reserved_slots(self._reserve, num_tokens, final)
         try:
             stay.run = self._placement.place(stay.num_reserved)
         except CacheFullError:
@@ -269,8 +270,7 @@ class _Engine:
             num_tokens = request.num_prompt_tokens + num_generated
             if request.arrival_s > self.now_s:
                 break
-            goes_alone = num_admitted == 0 and num_tokens > self._max_batched_tokens
-            if num_batched + num_admitted + num_tokens > self._max_batched_tokens and not goes_alone:
+            if not fits_budget(num_tokens, num_batched, num_admitted, self._max_batched_tokens):
                 break
             last = self.iteration + request.num_output_tokens - num_generated
             stay = _Stay(request, self.iteration - num_tokens, self.iteration, last)

@@ -104,7 +104,7 @@ def usage_bars(
 
 @style.applied()
 def memory_against_length(
-    model: ModelSpec, *, page_size: int = PAGE_SIZE, max_tokens: int = 2048, ax: Axes | None = None
+    model: ModelSpec, *, page_size: int = PAGE_SIZE, max_tokens: int = MAX_TOKENS, ax: Axes | None = None
 ) -> Axes:
     """Draw the memory that a sequence holds against its length, for both ways.
 
