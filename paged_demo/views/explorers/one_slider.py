@@ -1,4 +1,4 @@
-"""The explorers of the notebooks: what each shows, and which values its controls set."""
+"""Notebook 00: a full pool by its page size, and one sequence kept both ways."""
 
 from collections.abc import Mapping
 
@@ -12,11 +12,10 @@ from paged_demo.model import MIB, PRESETS, ModelSpec
 from paged_demo.serving.paper import MAX_TOKENS, PAGE_SIZE
 from paged_demo.serving.saturation import FullPool
 from paged_demo.views import plots, style
+from paged_demo.views.amounts import count_of, percent
+from paged_demo.views.explorers.controls import LOOKS
 from paged_demo.views.live import Explorer, clear_contents, contents, set_title
-from paged_demo.views.plots import percent
 from paged_demo.views.strip import slot_strip
-
-LOOKS = {"layout": {"width": "min(100%, 32em)"}, "style": {"description_width": "9em"}}
 
 LARGEST_PAGE = 256
 
@@ -133,12 +132,13 @@ class _OneSequenceBars:
             ax=self._ax,
         )
         comparison = _compare(usages["paged"].allocated, usages["traditional"].allocated)
-        set_title(self._ax, f"{_count(num_tokens, 'token')}, pages of {page_size}: paging holds {comparison}")
+        length = count_of(num_tokens, "token")
+        set_title(self._ax, f"{length}, pages of {page_size}: paging holds {comparison}")
         self.frame = model
         return (
-            f"{model}, {_count(num_tokens, 'token')}, page size {page_size}."
+            f"{model}, {length}, page size {page_size}."
             f" Traditional: {_describe_usage(usages['traditional'], spec)}."
-            f" Paged: {_count(usages['paged'].allocated // page_size, 'page')},"
+            f" Paged: {count_of(usages['paged'].allocated // page_size, 'page')},"
             f" {_describe_usage(usages['paged'], spec)}."
             f" Paging holds {comparison}."
         )
@@ -194,10 +194,6 @@ def explore_one_sequence(model: str = "Llama-2-7B") -> Explorer:
     )
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def _compare(allocated: int, reference: int) -> str:
     if allocated == reference:
         return "as much"
@@ -208,7 +204,7 @@ def _compare(allocated: int, reference: int) -> str:
 def _describe_usage(usage: MemoryUsage, model: ModelSpec) -> str:
     parts = {"allocated": usage.allocated, "used": usage.used, "wasted": usage.wasted}
     told = [
-        f"{_count(number, 'slot')} ({model.bytes_of(number) / MIB:,.2f} MiB) {word}"
+        f"{count_of(number, 'slot')} ({model.bytes_of(number) / MIB:,.2f} MiB) {word}"
         for word, number in parts.items()
     ]
     return f"{', '.join(told)}, {percent(usage.wasted / usage.allocated)}"

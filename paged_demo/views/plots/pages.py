@@ -1,0 +1,99 @@
+"""Pages: which a sequence holds, and how many requests a pool of them holds."""
+
+from collections.abc import Hashable, Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from paged_demo.serving.paper import MAX_TOKENS, MEAN_BATCH_SHAREGPT, NUM_SLOTS_13B, PAGE_SIZE
+from paged_demo.serving.saturation import FullPool
+from paged_demo.views import style
+from paged_demo.views.picture import new_axes
+from paged_demo.views.strip import letter, tint
+
+LABELLED_PAGE_SIZES = (1, 4, 16, 64, 256, 2048)
+
+
+@style.applied()
+def batch_against_page_size(pools: Mapping[int, FullPool], *, ax: Axes | None = None) -> Axes:
+    """Draw the requests in flight against the page size, beside the paper's numbers.
+
+    The paper's are those of its own pool, at its own two page sizes; others have no number to compare.
+
+    Parameters
+    ----------
+    pools : mapping of int to FullPool
+        What the pool held, by page size in slots.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    """
+    ax = ax or new_axes()
+    page_sizes = list(pools)
+    ax.plot(page_sizes, [pool.mean_running for pool in pools.values()], "o-", color=style.PAGED, linewidth=2)
+    ends = [("vLLM", PAGE_SIZE, (0, -22), "center"), ("Orca (Max)", MAX_TOKENS, (-14, -4), "right")]
+    for name, page_size, offset, align in ends:
+        if page_size not in pools or pools[page_size].memory_map.num_slots != NUM_SLOTS_13B:
+            continue
+        point = (page_size, MEAN_BATCH_SHAREGPT[name])
+        ax.plot(*point, "D", color="black", markerfacecolor="none", markersize=9)
+        label = f"paper,\n{name}: {point[1]:.2f}"
+        ax.annotate(label, point, offset, textcoords="offset points", ha=align, va="center")
+    ax.set_xscale("log", base=2)
+    is_crowded = len(page_sizes) > len(LABELLED_PAGE_SIZES) + 1
+    labels = [str(size) if size in LABELLED_PAGE_SIZES or not is_crowded else "" for size in page_sizes]
+    ax.set_xticks(page_sizes, labels)
+    ax.set(ylim=(0, None), xlabel="page size (slots)", ylabel="requests in flight")
+    return ax
+
+
+@style.applied()
+def page_tables(tables: Mapping[Hashable, Sequence[int]], *, num_pages: int, ax: Axes | None = None) -> Axes:
+    """Draw which physical page each logical page of some sequences lies in.
+
+    Parameters
+    ----------
+    tables : mapping of sequence id to sequence of int
+        The page tables.
+    num_pages : int
+        Pages in the pool.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    """
+    ax = ax or new_axes(2.6)
+    num_logical = sum(map(len, tables.values())) + len(tables) - 1
+    width = max(num_pages, num_logical)
+    owners: dict[int, list[Hashable]] = {}
+    logical_x = (width - num_logical) / 2
+    pool_x = (width - num_pages) / 2
+    for seq_id, table in tables.items():
+        fill = tint(seq_id)
+        for logical, page_id in enumerate(table):
+            ax.add_patch(Rectangle((logical_x, 2), 1, 0.7, facecolor=fill, edgecolor="black", linewidth=0.8))
+            ax.text(logical_x + 0.5, 2.35, f"{letter(seq_id)}{logical}", ha="center", va="center")
+            ax.plot([logical_x + 0.5, pool_x + page_id + 0.5], [2, 0.7], color="black", linewidth=0.8)
+            owners.setdefault(page_id, []).append(seq_id)
+            logical_x += 1
+        logical_x += 1
+    for page_id in range(num_pages):
+        holders = owners.get(page_id, [])
+        fate = style.FATES["shared" if len(holders) > 1 else "free"]
+        look = fate.patch_style() | {"edgecolor": "black", "linewidth": 0.8}
+        if len(holders) == 1:
+            look["facecolor"] = tint(holders[0])
+        ax.add_patch(Rectangle((pool_x + page_id, 0), 1, 0.7, **look))
+        ax.text(pool_x + page_id + 0.5, -0.1, str(page_id), ha="center", va="top")
+        letters = "".join(map(letter, holders))
+        ax.text(
+            pool_x + page_id + 0.5,
+            0.35,
+            letters,
+            ha="center",
+            va="center",
+            **fate.text_style() if len(holders) > 1 else {},
+        )
+    ax.set(xlim=(-0.2, width + 0.2), ylim=(-0.6, 2.9))
+    ax.set_yticks([0.35, 2.35], ["physical\npages", "logical\npages"])
+    ax.set_xticks([])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return ax
