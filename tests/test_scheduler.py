@@ -13,8 +13,10 @@ from paged_demo import (
     reserve_max,
     reserve_oracle,
 )
-from paged_demo.serving.scheduler import admit_always
-from paged_demo.serving.step_time import StepTime
+from paged_demo.serving.pools import PagedPool
+from paged_demo.serving.rules import swap_always
+from paged_demo.serving.scheduler import admit_always, serve
+from paged_demo.serving.step_time import StepTime, SwapTime
 
 
 def requests_of(*lengths):
@@ -75,8 +77,9 @@ def test_a_prompt_that_never_fits_is_an_error():
 def test_a_watermark_keeps_pages_for_growth():
     allocator = PagedAllocator(10, 2)
     may_admit = keep_pages_free(allocator, share=0.39)
-    assert may_admit(14)
-    assert not may_admit(15)
+    assert may_admit(Request(0, 14, 1), 0)
+    assert not may_admit(Request(0, 15, 1), 0)
+    assert not may_admit(Request(0, 14, 9), 1)
 
 
 def test_a_request_that_grew_past_the_watermark_can_come_back():
@@ -90,6 +93,97 @@ def test_a_request_that_grew_past_the_watermark_can_come_back():
 def test_a_watermark_is_a_share(share):
     with pytest.raises((TypeError, ValueError), match="share must be"):
         keep_pages_free(PagedAllocator(4, 2), share=share)
+
+
+def test_samples_share_their_prompt_and_part_with_their_first_tokens():
+    allocator = PagedAllocator(8, 4)
+    scheduler = Scheduler(allocator, [Request(0, 6, 3, num_samples=3)])
+    scheduler.step()
+    assert allocator.page_table((0, 0)) == allocator.page_table((0, 1)) == allocator.page_table((0, 2))
+    assert allocator.num_free_pages == 6
+    scheduler.step()
+    tables = [allocator.page_table((0, sample)) for sample in range(3)]
+    assert len({table[0] for table in tables}) == 1
+    assert len({table[1] for table in tables}) == 3
+    assert scheduler.step().num_tokens == 3 * 8
+    run(scheduler)
+    assert allocator.num_free_pages == 8
+
+
+def test_each_sample_counts_against_the_sequences_that_may_run():
+    requests = [Request(0, 1, 2, num_samples=3), Request(1, 1, 1, num_samples=2), Request(2, 1, 1)]
+    scheduler = Scheduler(PagedAllocator(16, 4), requests, max_running=4)
+    assert scheduler.step().num_running == 1
+    assert max(iteration.num_running for iteration in run(scheduler)) == 2
+
+
+def test_samples_need_an_allocator_that_can_fork():
+    allocator = TraditionalAllocator(64, reserve=reserve_oracle)
+    with pytest.raises(ValueError, match="num_samples of request 0 must be at most 1, since"):
+        Scheduler(allocator, [Request(0, 1, 1, num_samples=2)])
+
+
+ONE_SECOND = StepTime(fixed_s=1, weights_s=0, compute_s=0, request_s=0, sequence_s=0, kv_read_s=0)
+TEN_A_PAGE_OUT_HUNDRED_IN = SwapTime(slot_in_s=25, page_in_s=0, slot_out_s=0, page_out_s=10)
+
+
+def test_several_samples_are_swapped_and_come_back_with_what_they_had():
+    allocator = PagedAllocator(6, 4)
+    requests = [Request(0, 4, 8), Request(1, 4, 6, num_samples=2)]
+    rules = {"step_time": ONE_SECOND, "swap_time": TEN_A_PAGE_OUT_HUNDRED_IN}
+    scheduler = Scheduler(allocator, requests, may_admit=keep_pages_free(allocator, share=0.4), **rules)
+    times = [iteration.end_s - iteration.start_s for iteration in run(scheduler)]
+    # Two samples of 4 + 4 tokens hold three pages, one of them shared, when their fifth tokens find no room.
+    assert sorted(times)[-2:] == [1 + 3 * 10, 1 + 3 * 4 * 25]
+    assert [stay[0] for stay in scheduler.stays] == [1, 0, 1]
+    assert [stay.is_preempted for stay in scheduler.stays] == [True, False, False]
+    allocator.check()
+    assert allocator.num_free_pages == 6
+
+
+def test_a_single_sample_is_computed_again_unless_the_policy_swaps_it():
+    rules = {"step_time": ONE_SECOND, "swap_time": TEN_A_PAGE_OUT_HUNDRED_IN}
+    requests = requests_of((3, 5), (3, 3))
+    again = run(Scheduler(PagedAllocator(4, 2), requests, **rules))
+    swapped = run(Scheduler(PagedAllocator(4, 2), requests, swaps=swap_always, **rules))
+    assert again[-1].end_s == 9
+    assert swapped[-1].end_s == 9 + 2 * 10 + 2 * 2 * 25
+
+
+def test_a_request_with_several_samples_that_finds_no_room_leaves_all_as_it_was():
+    allocator = PagedAllocator(5, 4)
+    scheduler = Scheduler(allocator, [Request(0, 4, 8), Request(1, 4, 6, num_samples=2)])
+    while not scheduler.step().num_preempted:
+        pass
+    # Without a watermark only the allocator can say that two samples of 8 tokens find no third page.
+    before = allocator.memory_map()
+    assert scheduler._admit(1) == ([], 0)
+    assert allocator.memory_map() == before
+
+
+def test_a_snapshot_shows_the_pool_and_who_waits():
+    requests = [Request(0, 3, 4), Request(1, 8, 1), Request(2, 1, 1), Request(3, 1, 1, arrival_s=100.0)]
+    scheduler = Scheduler(PagedAllocator(2, 4), requests)
+    scheduler.step()
+    snapshot = scheduler.snapshot()
+    assert snapshot.waiting == (1, 2)
+    assert snapshot.future_tokens == {0: 4}
+    assert snapshot.time_s == scheduler.now_s
+    assert account(snapshot.memory_map, snapshot.future_tokens).used == 3
+
+
+def test_a_long_run_shows_how_far_it_has_come():
+    seen = []
+
+    def progress(counts):
+        for count in counts:
+            seen.append(count)
+            yield count
+
+    requests = requests_of((3, 5), (3, 3), (2, 9))
+    served = serve(requests, PagedPool(num_pages=8, page_size=4), progress=progress)
+    assert seen == [0, 1, 2]
+    assert served == serve(requests, PagedPool(num_pages=8, page_size=4))
 
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), min_size=1, max_size=12)
@@ -126,9 +220,6 @@ def test_the_schedule_over_an_oracle_never_preempts():
         may_admit=admit_always,
     )
     assert sum(iteration.num_preempted for iteration in run(scheduler)) == 0
-
-
-ONE_SECOND = StepTime(fixed_s=1, weights_s=0, compute_s=0, request_s=0, sequence_s=0, kv_read_s=0)
 
 
 def test_requests_are_served_when_they_have_arrived():

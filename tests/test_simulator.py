@@ -1,6 +1,7 @@
 """The quick engine against the readable one, on random workloads, pools and rules."""
 
 import re
+from dataclasses import astuple, replace
 from functools import partial
 
 import numpy as np
@@ -20,9 +21,11 @@ from paged_demo import (
     reserve_pow2,
 )
 from paged_demo.serving.pools import PagedPool, TraditionalPool
+from paged_demo.serving.rules import pages_held, swap_always, swap_never, swap_several
+from paged_demo.serving.run import Moment
 from paged_demo.serving.scheduler import serve
 from paged_demo.serving.simulator import simulate
-from paged_demo.serving.step_time import StepTime
+from paged_demo.serving.step_time import StepTime, SwapTime
 
 MAX_TOKENS = 64
 ONE_SECOND = StepTime(fixed_s=1, weights_s=0, compute_s=0, request_s=0, sequence_s=0, kv_read_s=0)
@@ -45,16 +48,20 @@ times = st.integers(0, 3000).map(lambda number: number / 1009 + 1 / 7919)
 durations = st.integers(0, 100).map(lambda number: number / 997)
 WINDOWS = [(0.0, float("inf")), (0.5 + 1 / 7907, 2 + 1 / 7907)]
 
-requests_lists = st.lists(
-    st.tuples(st.integers(1, 30), st.integers(1, 34), times), min_size=1, max_size=25
-).map(
-    lambda rows: [
-        Request(request_id, num_prompt_tokens, num_output_tokens, arrival_s)
-        for request_id, (num_prompt_tokens, num_output_tokens, arrival_s) in enumerate(
-            sorted(rows, key=lambda row: row[2])
-        )
-    ]
-)
+
+def requests_of(rows):
+    """Make requests of (prompt tokens, output tokens, arrival, samples), in the order of their arrival."""
+    rows = sorted(rows, key=lambda row: row[2])
+    return [Request(request_id, *row) for request_id, row in enumerate(rows)]
+
+
+def request_lists(num_samples):
+    row = st.tuples(st.integers(1, 30), st.integers(1, 34), times, num_samples)
+    return st.lists(row, min_size=1, max_size=25).map(requests_of)
+
+
+single_samples = request_lists(st.just(1))
+several_samples = request_lists(st.integers(1, 5))
 step_times = st.builds(
     StepTime,
     fixed_s=durations.map(lambda seconds: seconds + 1 / 997),
@@ -76,45 +83,55 @@ def compare(requests, pool, **rules):
         return 0
     quick = simulate(requests, pool, **rules)
     assert quick.finish_s == pytest.approx(slow.finish_s, rel=1e-9, abs=1e-9)
+    assert sorted(quick.stays) == [pytest.approx(stay) for stay in sorted(slow.stays)]
     assert quick.num_preempted == slow.num_preempted
     assert quick.num_iterations == slow.num_iterations
     assert quick.mean_running == pytest.approx(slow.mean_running)
-    for fate in ("used", "reserved", "internal", "rounding", "free"):
-        assert getattr(quick.mean_usage, fate) == pytest.approx(getattr(slow.mean_usage, fate), abs=1e-6), (
-            fate
-        )
+    assert astuple(quick.mean_usage) == pytest.approx(astuple(slow.mean_usage), abs=1e-6)
+    assert quick.mean_saved == pytest.approx(slow.mean_saved, abs=1e-6)
+    assert quick.moments == slow.moments
     return slow.num_preempted
 
 
+swap_times = st.builds(
+    SwapTime,
+    slot_in_s=durations.map(lambda seconds: seconds / 100),
+    page_in_s=durations.map(lambda seconds: seconds / 10),
+    slot_out_s=durations.map(lambda seconds: seconds / 100),
+    page_out_s=durations.map(lambda seconds: seconds / 10),
+)
+
 rules = {
     "step_time": step_times,
+    "swap_time": swap_times,
+    "swaps": st.sampled_from([swap_several, swap_always, swap_never]),
     "max_batched_tokens": st.integers(5, 120),
     "max_running": st.integers(1, 12),
     "window": st.sampled_from(WINDOWS),
+    "moments": st.lists(times, max_size=5).map(sorted),
 }
 
 
-@given(requests=requests_lists, pool=paged_pools | traditional_pools, rules=st.fixed_dictionaries(rules))
-@settings(max_examples=200, deadline=None)
+@given(requests=single_samples, pool=paged_pools | traditional_pools, rules=st.fixed_dictionaries(rules))
+@settings(max_examples=250, deadline=None)
 def test_both_engines_serve_alike(requests, pool, rules):
     compare(requests, pool, **rules)
 
 
 @given(
-    requests=requests_lists,
+    requests=several_samples,
     page_size=st.integers(1, 20),
     num_spare_pages=st.integers(0, 12),
     watermark_share=st.sampled_from([0.0, 0.1, 0.4]),
     rules=st.fixed_dictionaries(rules),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_both_engines_serve_alike_from_a_pool_that_is_too_small(
     *, requests, page_size, num_spare_pages, watermark_share, rules
 ):
-    longest = max(request.num_prompt_tokens + request.num_output_tokens for request in requests)
-    num_pages = -(-longest // page_size) + num_spare_pages
+    most = max(pages_held(request, request.num_output_tokens, page_size) for request in requests)
     crowd = [request._replace(arrival_s=request.arrival_s / 50) for request in requests]
-    pool = PagedPool(num_pages=num_pages, page_size=page_size, watermark_share=watermark_share)
+    pool = PagedPool(num_pages=most + num_spare_pages, page_size=page_size, watermark_share=watermark_share)
     event("preempts" if compare(crowd, pool, **rules) else "does not preempt")
 
 
@@ -125,9 +142,34 @@ def test_a_crowd_is_preempted_often_and_alike():
         rng = np.random.default_rng(seed)
         requests = alpaca.sample(60, rng=rng, context_limit=200)
         pool = PagedPool(num_pages=int(rng.integers(30, 90)), page_size=int(rng.integers(4, 17)))
-        counts.append(compare(requests, pool, max_batched_tokens=300))
+        num_samples = 1 + seed % 3
+        crowd = [request._replace(num_samples=num_samples) for request in requests]
+        pool = replace(pool, num_pages=num_samples * pool.num_pages)
+        counts.append(compare(crowd, pool, max_batched_tokens=300))
     assert sum(count > 0 for count in counts) >= 15
     assert max(counts) > 20
+
+
+def test_moments_on_the_edge_of_an_iteration_belong_to_the_one_that_begins():
+    requests = [Request(0, 3, 2), Request(1, 2, 1, arrival_s=10.0)]
+    rules = {"step_time": ONE_SECOND, "moments": [0, 0.5, 1, 2, 3, 9.5, 10, 11, 12, 50]}
+    pool = PagedPool(num_pages=4, page_size=4)
+    run = simulate(requests, pool, **rules)
+    assert run.moments == serve(requests, pool, **rules).moments
+    assert [(moment.num_running, moment.used) for moment in run.moments] == [
+        (1, 3), (1, 3), (1, 4), (1, 5), (0, 0), (0, 0), (1, 2), (1, 3), (0, 0), (0, 0),
+    ]  # fmt: skip
+
+
+def test_a_moment_counts_who_waits_and_what_is_reserved():
+    requests = [Request(0, 3, 2), Request(1, 9, 3, arrival_s=0.5), Request(2, 1, 1, arrival_s=0.9)]
+    pool = PagedPool(num_pages=3, page_size=4)
+    for engine in (serve, simulate):
+        run = engine(requests, pool, step_time=ONE_SECOND, moments=[0.7, 4.5])
+        assert run.moments == [
+            Moment(0.7, num_running=1, num_waiting=1, used=3, reserved=1, internal=0, rounding=0),
+            Moment(4.5, num_running=1, num_waiting=1, used=10, reserved=2, internal=0, rounding=0),
+        ]
 
 
 def test_a_window_without_an_iteration_is_an_error():
@@ -136,10 +178,70 @@ def test_a_window_without_an_iteration_is_an_error():
             engine([Request(0, 1, 1)], PagedPool(num_pages=4), window=(50, 60))
 
 
-def test_a_request_that_never_fits_is_an_error_that_says_what_it_needs():
+@pytest.mark.parametrize(
+    ("pool", "request_", "message"),
+    [
+        (
+            PagedPool(num_pages=4),
+            Request(5, 60, 30),
+            "need 6 pages, 4 free in the empty pool: request 5 can never be served, 2 pages are missing",
+        ),
+        (
+            PagedPool(num_pages=4),
+            Request(5, 30, 10, num_samples=3),
+            "need 7 pages, 4 free in the empty pool: request 5 can never be served, 3 pages are missing",
+        ),
+        (
+            TraditionalPool(num_slots=100, reserve=reserve_oracle),
+            Request(5, 90, 30),
+            "need 120 slots, 100 free in one run of the empty pool: request 5 can never be served, 20 slots",
+        ),
+        (
+            TraditionalPool(num_slots=100, reserve=reserve_oracle, placement=partial(buddy, max_tokens=2048)),
+            Request(5, 60, 10),
+            "need 128 slots, 64 free in one run of the empty pool: request 5 can never be served, 64 slots",
+        ),
+    ],
+)
+def test_a_request_that_never_fits_is_an_error_that_says_by_how_much(pool, request_, message):
     for engine in (serve, simulate):
-        with pytest.raises(CacheFullError, match="need 7 pages, 4 free"):
-            engine([Request(0, 100, 1)], PagedPool(num_pages=4))
+        with pytest.raises(CacheFullError, match=message):
+            engine([Request(0, 1, 1), request_], pool)
+
+
+def test_a_pool_that_just_holds_a_request_serves_it():
+    for engine in (serve, simulate):
+        assert engine([Request(0, 60, 4)], PagedPool(num_pages=4)).num_preempted == 0
+
+
+def test_samples_that_can_never_run_are_an_error_that_names_the_request():
+    several = [Request(0, 1, 1), Request(7, 1, 1, num_samples=3)]
+    cases = [
+        (
+            TraditionalPool(num_slots=64, reserve=reserve_oracle),
+            {},
+            "at most 1, since .* cannot fork .*, got 3",
+        ),
+        (PagedPool(num_pages=4), {"max_running": 2}, r"at most max_running \(2\), got 3"),
+    ]
+    for pool, rules, message in cases:
+        for engine in (serve, simulate):
+            with pytest.raises(ValueError, match=f"num_samples of request 7 must be {message}"):
+                engine(several, pool, **rules)
+
+
+@pytest.mark.parametrize("window", [(5, 5), (3, 1), (-1, 4), (float("nan"), 4), 7, (1, 2, 3), ("a", "b")])
+def test_a_window_is_a_time_and_a_later_one(window):
+    for engine in (serve, simulate):
+        with pytest.raises(ValueError, match="window must be a time from 0 on and a later one"):
+            engine([Request(0, 1, 1)], PagedPool(num_pages=4), window=window)
+
+
+@pytest.mark.parametrize("moments", [[-1.0], [2.0, 1.0], [float("nan")], [float("inf")]])
+def test_moments_are_times_in_order(moments):
+    for engine in (serve, simulate):
+        with pytest.raises(ValueError, match=r"moments must be times \(s\) from 0 on and in order"):
+            engine([Request(0, 1, 1)], PagedPool(num_pages=4), moments=moments)
 
 
 @pytest.mark.parametrize(
@@ -179,11 +281,6 @@ def test_both_engines_refuse_a_reservation_that_does_not_hold_the_prompt(reserve
     for engine in (serve, simulate):
         with pytest.raises(error, match=message):
             engine([Request(0, 3, 3)], pool)
-
-
-def test_several_samples_are_not_simulated_yet():
-    with pytest.raises(ValueError, match="num_samples must be 1 for every request"):
-        simulate([Request(0, 1, 1, num_samples=2)], PagedPool(num_pages=4))
 
 
 def test_the_latency_is_per_output_token():

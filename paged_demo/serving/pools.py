@@ -1,11 +1,15 @@
 """The pools that an experiment compares: how one server hands out its slots."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from paged_demo.allocators.memory_map import CacheFullError
 from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.allocators.placement import PlacementPolicy, first_fit
-from paged_demo.allocators.traditional import ReservationPolicy, TraditionalAllocator
+from paged_demo.allocators.traditional import ReservationPolicy, TraditionalAllocator, reserved_slots
 from paged_demo.checks import check_count, check_share
+from paged_demo.serving.rules import pages_held
+from paged_demo.serving.workload import Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +42,13 @@ class PagedPool:
         """Make an empty allocator of this pool."""
         return PagedAllocator(self.num_pages, self.page_size)
 
+    def require_room(self, requests: Iterable[Request]) -> None:
+        """Raise a CacheFullError if a request can never be served, and say how much is missing."""
+        for request in requests:
+            needed = pages_held(request, request.num_output_tokens, self.page_size)
+            if needed > self.num_pages:
+                raise _never_fits(request, needed, self.num_pages, "pages")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraditionalPool:
@@ -64,5 +75,26 @@ class TraditionalPool:
         """Make an empty allocator of this pool."""
         return TraditionalAllocator(self.num_slots, reserve=self.reserve, placement=self.placement)
 
+    def require_room(self, requests: Iterable[Request]) -> None:
+        """Raise a CacheFullError if a request can never be served, and say how much is missing."""
+        largest = max(requests, key=self.reserved_slots)
+        empty = self.placement(self.num_slots)
+        try:
+            empty.place(self.reserved_slots(largest))
+        except CacheFullError as error:
+            longest_run = max(hole.num_slots for hole in empty.holes())
+            raise _never_fits(largest, error.needed, longest_run, "slots") from None
+
+    def reserved_slots(self, request: Request) -> int:
+        """Count the slots that are reserved for a request."""
+        num_prompt_tokens = request.num_prompt_tokens
+        return reserved_slots(self.reserve, num_prompt_tokens, num_prompt_tokens + request.num_output_tokens)
+
 
 Pool = PagedPool | TraditionalPool
+
+
+def _never_fits(request: Request, needed: int, most: int, unit: str) -> CacheFullError:
+    where = " in one run of the empty pool" if unit == "slots" else " in the empty pool"
+    who = f": request {request.request_id} can never be served, {needed - most} {unit} are missing"
+    return CacheFullError(needed=needed, free=most, unit=unit, where=where + who)

@@ -1,10 +1,15 @@
 """What came out of serving a list of requests, whichever engine served it."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import NamedTuple
 
 from paged_demo.serving.workload import Request
+
+Window = tuple[float, float]
+"""Iterations that begin from the one time (s) on and before the other are measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +26,47 @@ class MeanUsage:
     free: float
 
 
+class Stay(NamedTuple):
+    """The time that a request spent in flight without a break.
+
+    Attributes
+    ----------
+    request_id : int
+        Whose stay it was; one that was preempted comes back for another.
+    start_s, end_s : float
+        When the iteration began that admitted it, and when its slots were given back.
+    is_preempted : bool
+        Whether it ended before the request had its last token.
+    """
+
+    request_id: int
+    start_s: float
+    end_s: float
+    is_preempted: bool
+
+
+class Moment(NamedTuple):
+    """A pool at one time: in the iteration that runs then, or empty if none does.
+
+    Attributes
+    ----------
+    time_s : float
+        When.
+    num_running, num_waiting : int
+        Requests in flight, and requests that have arrived and are not.
+    used, reserved, internal, rounding : int
+        Slots by their fate, as in `MemoryUsage`; the others are free.
+    """
+
+    time_s: float
+    num_running: int
+    num_waiting: int
+    used: int
+    reserved: int
+    internal: int
+    rounding: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """The record of a run.
@@ -31,22 +77,33 @@ class Run:
         What was served.
     finish_s : sequence of float
         When each of them had its last token, in their order.
-    num_preempted : int
-        How often a request had to give its slots back.
+    stays : sequence of Stay
+        Who was in flight when, in the order in which the stays ended.
+    moments : sequence of Moment
+        The pool at the times that were asked for.
     num_iterations : int
         Iterations that began in the window of measurement.
     mean_running : float
         Requests in flight, the mean over those iterations.
     mean_usage : MeanUsage
         Where the slots went, the mean over those iterations.
+    mean_saved : float
+        Slots that sharing saved, the mean over those iterations.
     """
 
     requests: Sequence[Request]
     finish_s: Sequence[float]
-    num_preempted: int
+    stays: Sequence[Stay]
+    moments: Sequence[Moment]
     num_iterations: int
     mean_running: float
     mean_usage: MeanUsage
+    mean_saved: float
+
+    @property
+    def num_preempted(self) -> int:
+        """How often a request had to give its slots back before it was done."""
+        return sum(stay.is_preempted for stay in self.stays)
 
     @property
     def normalised_latency_s(self) -> float:
@@ -55,3 +112,33 @@ class Run:
             (finish_s - request.arrival_s) / request.num_output_tokens
             for request, finish_s in zip(self.requests, self.finish_s, strict=True)
         )
+
+    @property
+    def saved_share(self) -> float:
+        """Share of the slots that sharing saved, of those that would be held without it, as in Fig. 15."""
+        usage = self.mean_usage
+        held = usage.used + usage.reserved + usage.internal + usage.rounding
+        return self.mean_saved / (held + self.mean_saved)
+
+
+def check_window(window: Window) -> None:
+    """Raise an error unless this is a time and a later one."""
+    try:
+        is_window = len(window) == 2 and 0 <= window[0] < window[1]
+    except TypeError:
+        is_window = False
+    if not is_window:
+        raise ValueError(f"window must be a time from 0 on and a later one, in seconds, got {window!r}")
+
+
+def check_moments(moments: Iterable[float]) -> list[float]:
+    """Return the times as a list, or raise an error unless they are from 0 on and in order."""
+    times = [float(time_s) for time_s in moments]
+    earlier = 0.0
+    for time_s in times:
+        if not earlier <= time_s < math.inf:
+            raise ValueError(
+                f"moments must be times (s) from 0 on and in order, got {time_s} after {earlier}"
+            )
+        earlier = time_s
+    return times

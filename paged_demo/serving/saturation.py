@@ -140,7 +140,7 @@ def fill_by_page_size(
             raise ValueError(f"page_size must be at most num_slots ({num_slots}), got {page_size}")
         allocator = PagedAllocator(num_pages, page_size)
         may_admit = keep_pages_free(allocator)
-        if not may_admit(longest):
+        if not may_admit(Request(0, longest, 1), 0):
             raise ValueError(
                 f"num_slots must have room for the longest request ({longest} tokens) and 1 % of the pages"
                 f" besides, got {num_slots} in pages of {page_size}"

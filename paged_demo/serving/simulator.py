@@ -5,38 +5,59 @@ form: the time, the tokens, and the pages that are needed. An event is an iterat
 be admitted, finds no page, or has its last token. The work grows with the requests, not with their tokens.
 """
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import ceil, inf, sqrt
+from operator import add
 
 from paged_demo.allocators.memory_map import CacheFullError, Hole
-from paged_demo.allocators.traditional import reserved_slots
 from paged_demo.checks import check_count
 from paged_demo.serving.pools import PagedPool, Pool, TraditionalPool
-from paged_demo.serving.run import MeanUsage, Run
-from paged_demo.serving.scheduler import MAX_BATCHED_TOKENS, MAX_RUNNING, fits_budget
-from paged_demo.serving.step_time import OPT_13B_STEP, StepTime
+from paged_demo.serving.rules import (
+    MAX_BATCHED_TOKENS,
+    MAX_RUNNING,
+    SwapPolicy,
+    check_samples,
+    fits_budget,
+    pages_held,
+    swap_several,
+    tokens_to_compute,
+)
+from paged_demo.serving.run import MeanUsage, Moment, Run, Stay, Window, check_moments, check_window
+from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP, StepTime, SwapTime
 from paged_demo.serving.workload import Request, check_requests
-
-Window = tuple[float, float]
-"""Iterations that begin from the one time (s) on and before the other are measured."""
 
 NEVER = 2**62
 """Later than any iteration."""
 
 
 @dataclass(slots=True, eq=False)
-class _Stay:
-    """A request in flight: in iteration ``i``, from ``first`` to ``last``, it holds ``i - origin`` tokens."""
+class _Waiting:
+    """A request in the queue, and what it had when it was last in flight."""
+
+    request: Request
+    num_generated: int = 0
+    is_swapped: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """A request in flight: each sample holds ``i - origin`` tokens in iteration ``i``, from first to last."""
 
     request: Request
     origin: int
     first: int
     last: int
+    start_s: float
+    parts_in: int = NEVER  # the iteration in which its samples copy the prompt's last page
     run: Hole | None = None
     num_reserved: int = 0
+
+    def num_generated(self, iteration: int) -> int:
+        return iteration - self.origin - self.request.num_prompt_tokens
 
 
 class _Pages:
@@ -44,31 +65,41 @@ class _Pages:
 
     def __init__(self, pool: PagedPool) -> None:
         self.num_slots = pool.num_slots
-        self._size = pool.page_size
+        self.page_size = pool.page_size
         self._num_free = pool.num_pages
         self._num_kept = int(pool.watermark_share * pool.num_pages)
-        # How many running requests need a page in the iterations of each residue modulo the page size.
-        self._due = [0] * self._size
+        # How many running sequences need a page in the iterations of each residue modulo the page size.
+        self._due = [0] * self.page_size
+        # Samples part in the iteration after their admission: there is at most one such iteration ahead.
+        self._parting_in = NEVER
+        self._num_copies = 0
 
-    def admit(self, stay: _Stay, num_tokens: int, *, is_alone: bool) -> bool:
-        num_pages = -(-num_tokens // self._size)
+    def admit(self, flight: _Flight, num_generated: int, *, is_alone: bool) -> bool:
+        request = flight.request
+        num_pages = pages_held(request, num_generated, self.page_size)
         if num_pages + (0 if is_alone else self._num_kept) > self._num_free:
-            if is_alone:
-                raise CacheFullError(needed=num_pages, free=self._num_free, unit="pages")
             return False
         self._num_free -= num_pages
-        self._due[(stay.origin + 1) % self._size] += 1
+        self._due[(flight.origin + 1) % self.page_size] += request.num_samples
+        if request.num_samples > 1 and num_generated == 0 and request.num_prompt_tokens % self.page_size:
+            if self._parting_in != flight.first + 1:
+                self._num_copies = 0
+            self._parting_in = flight.parts_in = flight.first + 1
+            self._num_copies += request.num_samples - 1
         return True
 
-    def release(self, stay: _Stay, num_tokens: int) -> None:
-        self._num_free += -(-num_tokens // self._size)
-        self._due[(stay.origin + 1) % self._size] -= 1
+    def release(self, flight: _Flight, iteration: int) -> None:
+        """Take back what a request holds after an iteration."""
+        self._num_free += pages_held(flight.request, flight.num_generated(iteration), self.page_size)
+        self._due[(flight.origin + 1) % self.page_size] -= flight.request.num_samples
 
-    def grow(self, iteration: int, limit: int, num_running: int) -> int:
+    def grow(self, iteration: int, limit: int, num_sequences: int) -> int:
         """Take the pages of up to ``limit`` iterations from this one on; return how many have enough."""
-        size = self._size
-        num_cycles = min(limit // size, self._num_free // num_running)
-        self._num_free -= num_cycles * num_running
+        size = self.page_size
+        if self._parting_in >= iteration:
+            limit = min(limit, self._parting_in - iteration)
+        num_cycles = min(limit // size, self._num_free // num_sequences)
+        self._num_free -= num_cycles * num_sequences
         grown = num_cycles * size
         while grown < limit:
             needed = self._due[(iteration + grown) % size]
@@ -78,82 +109,107 @@ class _Pages:
             grown += 1
         return grown
 
-    def grow_or_preempt(self, iteration: int, stays: list[_Stay]) -> list[_Stay]:
+    def grow_or_preempt(self, iteration: int, flights: Iterable[_Flight]) -> list[_Flight]:
         """Take the pages of one iteration in the order of admission; return the newest, who must yield."""
+        needed = self._due[iteration % self.page_size]
+        if iteration == self._parting_in:
+            needed += self._num_copies
+        if needed <= self._num_free:
+            self._num_free -= needed
+            return []
+        return self._grow_one_by_one(iteration, list(flights))
+
+    def _grow_one_by_one(self, iteration: int, flights: list[_Flight]) -> list[_Flight]:
         preempted = []
         index = 0
-        while index < len(stays):
-            stay = stays[index]
-            if (iteration - stay.origin - 1) % self._size == 0:
-                if self._num_free == 0:
-                    if len(stays) == 1:
-                        raise CacheFullError(needed=1, free=0, unit="pages")
-                    newest = stays.pop()
-                    self.release(newest, iteration - 1 - newest.origin)
-                    preempted.append(newest)
-                    continue
-                self._num_free -= 1
+        while index < len(flights):
+            flight = flights[index]
+            needed = 0
+            if (iteration - flight.origin - 1) % self.page_size == 0:
+                needed = flight.request.num_samples
+            elif iteration == flight.parts_in:
+                needed = flight.request.num_samples - 1
+            while needed > self._num_free and index < len(flights):
+                newest = flights.pop()
+                self.release(newest, iteration - 1)
+                preempted.append(newest)
+            if index < len(flights):
+                self._num_free -= needed
             index += 1
         return preempted
 
-    def slack(self, stay: _Stay, first: int, last: int) -> tuple[int, int, int]:
-        """Sum what a stay holds and has not used over some iterations: reserved, internal, rounding."""
-        held = self._size * (
-            self._pages_up_to(last - stay.origin) - self._pages_up_to(first - 1 - stay.origin)
-        )
-        used = (last - first + 1) * (first + last - 2 * stay.origin) // 2
-        final = stay.request.num_prompt_tokens + stay.request.num_output_tokens
-        never_written = -final % self._size
-        on_last_page = max(
-            0, last - stay.origin - max(first - 1 - stay.origin, (final - 1) // self._size * self._size)
-        )
-        internal = on_last_page * never_written
-        return held - used - internal, internal, 0
+    def held(self, flight: _Flight, first: int, last: int) -> tuple[int, int, int, int, int]:
+        """Sum over some iterations what a request holds: used, reserved, internal, rounding; and saves."""
+        size, origin = self.page_size, flight.origin
+        num_prompt, num_samples = flight.request.num_prompt_tokens, flight.request.num_samples
+        final = num_prompt + flight.request.num_output_tokens
+        never_written = -final % size
+        last_page_start = (final - 1) // size * size
+        count = last - first + 1
+        tokens = count * (first + last - 2 * origin) // 2
+        pages = self._pages_up_to(last - origin) - self._pages_up_to(first - 1 - origin)
+        on_last_page = max(0, last - origin - max(first - 1 - origin, last_page_start))
+        internal = num_samples * on_last_page * never_written
+        if num_samples == 1:
+            return tokens, size * pages - tokens - internal, internal, 0, 0
+        # The full pages of the prompt are shared; before the samples part, so is its last page.
+        num_shared = num_prompt // size
+        saved = (num_samples - 1) * count * num_shared
+        used = num_samples * tokens - size * saved
+        if first == flight.parts_in - 1:
+            saved += num_samples - 1
+            used -= (num_samples - 1) * (num_prompt - num_shared * size)
+            internal -= (num_samples - 1) * never_written * (num_prompt > last_page_start)
+        held = size * (num_samples * pages - saved)
+        return used, held - used - internal, internal, 0, size * saved
 
     def _pages_up_to(self, num_tokens: int) -> int:
         """Sum the pages of sequences of 1, 2, ... tokens."""
-        full, rest = divmod(num_tokens, self._size)
-        return self._size * full * (full + 1) // 2 + rest * (full + 1)
+        full, rest = divmod(num_tokens, self.page_size)
+        return self.page_size * full * (full + 1) // 2 + rest * (full + 1)
 
 
 class _Runs:
     """A pool of reserved runs, placed for real: where a run lies decides what fits later."""
 
-    def __init__(self, pool: TraditionalPool) -> None:
-        self.num_slots = pool.num_slots
-        self._reserve = pool.reserve
-        self._placement = pool.placement(pool.num_slots)
+    page_size = 1
 
-    def admit(self, stay: _Stay, num_tokens: int, *, is_alone: bool) -> bool:
-        final = stay.request.num_prompt_tokens + stay.request.num_output_tokens
-        stay.num_reserved = reserved_slots(self._reserve, num_tokens, final)
+    def __init__(self, pool: TraditionalPool, requests: Iterable[Request]) -> None:
+        self.num_slots = pool.num_slots
+        self._placement = pool.placement(pool.num_slots)
+        self._num_reserved = {request.request_id: pool.reserved_slots(request) for request in requests}
+
+    def admit(self, flight: _Flight, num_generated: int, *, is_alone: bool) -> bool:
+        flight.num_reserved = self._num_reserved[flight.request.request_id]
         try:
-            stay.run = self._placement.place(stay.num_reserved)
+            flight.run = self._placement.place(flight.num_reserved)
         except CacheFullError:
             if is_alone:
                 raise
             return False
         return True
 
-    def release(self, stay: _Stay, num_tokens: int) -> None:
-        assert stay.run is not None
-        self._placement.release(stay.run)
+    def release(self, flight: _Flight, iteration: int) -> None:
+        assert flight.run is not None
+        self._placement.release(flight.run)
 
-    def grow(self, iteration: int, limit: int, num_running: int) -> int:
+    def grow(self, iteration: int, limit: int, num_sequences: int) -> int:
         return limit
 
-    def grow_or_preempt(self, iteration: int, stays: list[_Stay]) -> list[_Stay]:
+    def grow_or_preempt(self, iteration: int, flights: Iterable[_Flight]) -> list[_Flight]:
         return []
 
-    def slack(self, stay: _Stay, first: int, last: int) -> tuple[int, int, int]:
-        assert stay.run is not None
+    def held(self, flight: _Flight, first: int, last: int) -> tuple[int, int, int, int, int]:
+        assert flight.run is not None
         count = last - first + 1
-        used = count * (first + last - 2 * stay.origin) // 2
-        final = stay.request.num_prompt_tokens + stay.request.num_output_tokens
+        used = count * (first + last - 2 * flight.origin) // 2
+        final = flight.request.num_prompt_tokens + flight.request.num_output_tokens
         return (
+            used,
             count * final - used,
-            count * (stay.num_reserved - final),
-            count * (stay.run.num_slots - stay.num_reserved),
+            count * (flight.num_reserved - final),
+            count * (flight.run.num_slots - flight.num_reserved),
+            0,
         )
 
 
@@ -165,28 +221,37 @@ class _Engine:
         requests: list[Request],
         pool: Pool,
         *,
+        swaps: SwapPolicy,
         step_time: StepTime,
+        swap_time: SwapTime,
         max_batched_tokens: int,
         max_running: int,
         window: Window,
+        moments: list[float],
     ) -> None:
         self.now_s = 0.0
         self.iteration = 0
         self.finish_s: dict[int, float] = {}
-        self.num_preempted = 0
-        self._slots = _Pages(pool) if isinstance(pool, PagedPool) else _Runs(pool)
+        self.stays: list[Stay] = []
+        self.moments: list[Moment] = []
+        self._slots = _Pages(pool) if isinstance(pool, PagedPool) else _Runs(pool, requests)
+        self._swaps = swaps
         self._step_time = step_time
+        self._swap_time = swap_time
         self._max_batched_tokens = max_batched_tokens
         self._max_running = max_running
-        self._waiting = deque((request, 0) for request in requests)
-        self._running: dict[int, _Stay] = {}
-        self._ends: list[tuple[int, int, _Stay]] = []
+        self._requests = requests
+        self._waiting = deque(_Waiting(request) for request in requests)
+        self._running: dict[int, _Flight] = {}
+        self._ends: list[tuple[int, int, _Flight]] = []
+        self._num_sequences = 0
         self._num_tokens = 0
         self._head_has_no_room = False
         self._window = window
         self._window_first = NEVER
         self._window_last = NEVER
-        self._sums = [0, 0, 0, 0, 0]
+        self._times = deque(moments)
+        self._sums = [0] * 6
 
     def run(self) -> None:
         while True:
@@ -195,108 +260,130 @@ class _Engine:
             if not self._running:
                 if not self._waiting:
                     break
-                self.now_s = max(self.now_s, self._waiting[0][0].arrival_s)
+                next_s = self._waiting[0].request.arrival_s
+                self._note_empty_moments(next_s)
+                self.now_s = max(self.now_s, next_s)
                 self._note_window()
             if not self._jump():
                 self._step()
+            if self._times and self._times[0] < self.now_s:
+                self._note_moments()
+        self._note_empty_moments(inf)
 
     def _retire(self) -> None:
         """Let those go that had their last token in the iteration before; it ended just now."""
         while self._ends and self._ends[0][0] < self.iteration:
-            last, request_id, stay = heappop(self._ends)
-            if self._running.get(request_id) is stay:
+            last, request_id, flight = heappop(self._ends)
+            if self._running.get(request_id) is flight:
                 self.finish_s[request_id] = self.now_s
-                self._slots.release(stay, last - stay.origin)
-                self._forget(stay, last)
+                self._slots.release(flight, last)
+                self._forget(flight, last, is_preempted=False)
 
-    def _forget(self, stay: _Stay, last: int) -> None:
-        """End a stay whose slots are free again after iteration ``last``: its sums are known now."""
-        del self._running[stay.request.request_id]
-        self._num_tokens -= last - stay.origin
+    def _forget(self, flight: _Flight, last: int, *, is_preempted: bool) -> None:
+        """End a flight whose slots are free again after iteration ``last``: its sums are known now."""
+        request = flight.request
+        del self._running[request.request_id]
+        self.stays.append(Stay(request.request_id, flight.start_s, self.now_s, is_preempted))
+        self._num_sequences -= request.num_samples
+        self._num_tokens -= request.num_samples * (last - flight.origin)
         self._head_has_no_room = False
-        first, last = max(stay.first, self._window_first), min(last, self._window_last)
+        first, last = max(flight.first, self._window_first), min(last, self._window_last)
         if first <= last:
-            count = last - first + 1
-            used = count * (first + last - 2 * stay.origin) // 2
-            for index, amount in enumerate((count, used, *self._slots.slack(stay, first, last))):
-                self._sums[index] += amount
+            amounts = (last - first + 1, *self._slots.held(flight, first, last))
+            self._sums = list(map(add, self._sums, amounts))
 
     def _jump(self) -> bool:
         """Run the iterations up to the next event, if there are any: nobody is admitted or preempted."""
-        num_running = len(self._running)
-        head_has_arrived = bool(self._waiting) and self._waiting[0][0].arrival_s <= self.now_s
-        if not num_running or (head_has_arrived and not self._head_has_no_room):
+        head_has_arrived = bool(self._waiting) and self._waiting[0].request.arrival_s <= self.now_s
+        if not self._running or (head_has_arrived and not self._head_has_no_room):
             return False
         limit = self._ends[0][0] - self.iteration + 1
         if limit <= 0:
             return False
         step_s = self._step_time(
-            num_batched=num_running, num_requests=num_running, num_sequences=num_running, num_kv_tokens=0
+            num_batched=self._num_sequences,
+            num_requests=len(self._running),
+            num_sequences=self._num_sequences,
+            num_kv_tokens=0,
         )
         for event_s in self._next_times(head_has_arrived):
             limit = min(limit, self._iterations_until(event_s, step_s))
-        count = self._slots.grow(self.iteration, limit, num_running)
+        count = self._slots.grow(self.iteration, limit, self._num_sequences)
         self.now_s += self._elapsed_s(count, step_s)
-        self._num_tokens += count * num_running
+        self._num_tokens += count * self._num_sequences
         self.iteration += count
         return count > 0
 
     def _step(self) -> None:
         """Run one iteration as the scheduler does."""
-        stays = list(self._running.values())
-        preempted = self._slots.grow_or_preempt(self.iteration, stays)
-        for stay in preempted:
-            self._forget(stay, self.iteration - 1)
-            num_generated = self.iteration - 1 - stay.origin - stay.request.num_prompt_tokens
-            self._waiting.appendleft((stay.request, num_generated))
-        self.num_preempted += len(preempted)
-        num_batched = len(self._running)
+        preempted = self._slots.grow_or_preempt(self.iteration, self._running.values())
+        num_pages_out = sum(self._send_back(flight) for flight in preempted)
+        num_batched = self._num_sequences
         self._num_tokens += num_batched
-        if not preempted:
-            num_batched += self._admit(num_batched)
-        num_running = len(self._running)
+        num_computed, num_pages_in = (0, 0) if preempted else self._admit(num_batched)
         self.now_s += self._step_time(
-            num_batched=num_batched,
-            num_requests=num_running,
-            num_sequences=num_running,
+            num_batched=num_batched + num_computed,
+            num_requests=len(self._running),
+            num_sequences=self._num_sequences,
             num_kv_tokens=self._num_tokens,
         )
+        if num_pages_out or num_pages_in:
+            self.now_s += self._swap_time(
+                num_pages_out=num_pages_out, num_pages_in=num_pages_in, page_size=self._slots.page_size
+            )
         self.iteration += 1
 
-    def _admit(self, num_batched: int) -> int:
-        num_admitted = 0
+    def _send_back(self, flight: _Flight) -> int:
+        """Put a request that was preempted at the head of the queue; return the pages to swap out."""
+        self._forget(flight, self.iteration - 1, is_preempted=True)
+        num_generated = flight.num_generated(self.iteration - 1)
+        is_swapped = self._swaps(flight.request)
+        self._waiting.appendleft(_Waiting(flight.request, num_generated, is_swapped))
+        return pages_held(flight.request, num_generated, self._slots.page_size) if is_swapped else 0
+
+    def _admit(self, num_decoding: int) -> tuple[int, int]:
+        """Start waiting requests; return the tokens to compute for them, and the pages to swap in."""
+        num_computed = num_pages_in = 0
         while self._waiting:
-            request, num_generated = self._waiting[0]
-            num_tokens = request.num_prompt_tokens + num_generated
+            head = self._waiting[0]
+            request, num_generated = head.request, head.num_generated
             if request.arrival_s > self.now_s:
                 break
-            if not fits_budget(num_tokens, num_batched, num_admitted, self._max_batched_tokens):
+            num_tokens = tokens_to_compute(request, num_generated, is_swapped=head.is_swapped)
+            if self._num_sequences + request.num_samples > self._max_running:
+                self._head_has_no_room = True
                 break
+            if not fits_budget(num_tokens, num_decoding, num_computed, self._max_batched_tokens):
+                break
+            origin = self.iteration - request.num_prompt_tokens - num_generated
             last = self.iteration + request.num_output_tokens - num_generated
-            stay = _Stay(request, self.iteration - num_tokens, self.iteration, last)
-            if len(self._running) == self._max_running or not self._slots.admit(
-                stay, num_tokens, is_alone=not self._running
-            ):
+            flight = _Flight(request, origin, self.iteration, last, self.now_s)
+            if not self._slots.admit(flight, num_generated, is_alone=not self._running):
                 self._head_has_no_room = True
                 break
             self._waiting.popleft()
-            self._running[request.request_id] = stay
-            heappush(self._ends, (last, request.request_id, stay))
-            self._num_tokens += num_tokens
-            num_admitted += num_tokens
-        return num_admitted
+            self._running[request.request_id] = flight
+            heappush(self._ends, (last, request.request_id, flight))
+            self._num_sequences += request.num_samples
+            self._num_tokens += request.num_samples * (request.num_prompt_tokens + num_generated)
+            num_computed += num_tokens
+            if head.is_swapped:
+                num_pages_in += pages_held(request, num_generated, self._slots.page_size)
+        return num_computed, num_pages_in
 
     def _next_times(self, head_has_arrived: bool) -> list[float]:
         """List the times still to come at which something changes by itself."""
         times = list(self._window)
         if self._waiting and not head_has_arrived:
-            times.append(self._waiting[0][0].arrival_s)
-        return [time for time in times if self.now_s < time < inf]
+            times.append(self._waiting[0].request.arrival_s)
+        times = [time for time in times if self.now_s < time < inf]
+        # Unlike the others a moment counts even if it is now: it lies in the iteration that begins.
+        return [*times, self._times[0]] if self._times else times
 
     def _iterations_until(self, time_s: float, step_s: float) -> int:
         """Count the iterations after which it is ``time_s`` or later, if nothing else happens."""
         wait_s = time_s - self.now_s
-        growth = self._step_time.kv_read_s * len(self._running) / 2
+        growth = self._step_time.kv_read_s * self._num_sequences / 2
         slope = step_s + self._step_time.kv_read_s * self._num_tokens + growth
         # The root of growth * n**2 + slope * n = wait_s, in the form that stays exact for small growth.
         count = max(1, ceil(2 * wait_s / (slope + sqrt(slope**2 + 4 * growth * wait_s))))
@@ -308,7 +395,7 @@ class _Engine:
 
     def _elapsed_s(self, count: int, step_s: float) -> float:
         """Sum the time of so many iterations in which nobody comes or goes."""
-        num_kv_tokens = count * self._num_tokens + len(self._running) * count * (count + 1) // 2
+        num_kv_tokens = count * self._num_tokens + self._num_sequences * count * (count + 1) // 2
         return count * step_s + self._step_time.kv_read_s * num_kv_tokens
 
     def _note_window(self) -> None:
@@ -318,16 +405,33 @@ class _Engine:
         if self._window_last == NEVER and self.now_s >= self._window[1]:
             self._window_last = self.iteration - 1
 
-    def record(self, requests: list[Request]) -> Run:
+    def _note_moments(self) -> None:
+        """Note the pool in the iteration that ended just now, for the moments that lie in it."""
+        iteration = self.iteration - 1
+        held = [self._slots.held(flight, iteration, iteration)[:4] for flight in self._running.values()]
+        used, reserved, internal, rounding = map(sum, zip(*held, strict=True))
+        num_running = len(self._running)
+        while self._times and self._times[0] < self.now_s:
+            time_s = self._times.popleft()
+            num_arrived = bisect_right(self._requests, time_s, key=lambda request: request.arrival_s)
+            num_waiting = num_arrived - len(self.finish_s) - num_running
+            self.moments.append(Moment(time_s, num_running, num_waiting, used, reserved, internal, rounding))
+
+    def _note_empty_moments(self, until_s: float) -> None:
+        while self._times and self._times[0] < until_s:
+            self.moments.append(Moment(self._times.popleft(), 0, 0, 0, 0, 0, 0))
+
+    def record(self) -> Run:
         """Return what came out, when all has been served."""
         count = min(self._window_last, self.iteration - 1) - self._window_first + 1
         if count < 1:
             raise ValueError(f"window must hold an iteration, got {self._window}")
-        running, used, reserved, internal, rounding = (total / count for total in self._sums)
+        running, used, reserved, internal, rounding, saved = (total / count for total in self._sums)
         return Run(
-            requests=requests,
-            finish_s=[self.finish_s[request.request_id] for request in requests],
-            num_preempted=self.num_preempted,
+            requests=self._requests,
+            finish_s=[self.finish_s[request.request_id] for request in self._requests],
+            stays=self.stays,
+            moments=self.moments,
             num_iterations=count,
             mean_running=running,
             mean_usage=MeanUsage(
@@ -337,6 +441,7 @@ class _Engine:
                 rounding=rounding,
                 free=self._slots.num_slots - used - reserved - internal - rounding,
             ),
+            mean_saved=saved,
         )
 
 
@@ -344,28 +449,33 @@ def simulate(
     requests: Iterable[Request],
     pool: Pool,
     *,
+    swaps: SwapPolicy = swap_several,
     step_time: StepTime = OPT_13B_STEP,
+    swap_time: SwapTime = OPT_13B_SWAP,
     max_batched_tokens: int = MAX_BATCHED_TOKENS,
     max_running: int = MAX_RUNNING,
     window: Window = (0.0, inf),
+    moments: Iterable[float] = (),
 ) -> Run:
     """Serve requests from a pool, and return the record of the run.
 
     Parameters
     ----------
     requests : iterable of Request
-        In the order of their arrival, one sample each.
+        In the order of their arrival.
     pool : PagedPool or TraditionalPool
-        How slots are handed out.
-    step_time, max_batched_tokens, max_running
+        How slots are handed out. Only pages serve requests with several samples.
+    swaps, step_time, swap_time, max_batched_tokens, max_running
         As for `Scheduler`.
     window : (float, float)
-        The means are over the iterations that begin from the one time on and before the other.
+        The means are over the iterations that begin from the one time (s) on and before the other.
+    moments : iterable of float
+        Times (s) at which to note the state of the pool, in order.
 
     Raises
     ------
     CacheFullError
-        If a request alone does not fit into the pool.
+        If a request can never be served from this pool; it says how much is missing.
     ValueError, TypeError
         If an argument is not what it should be, or no iteration begins in the window.
 
@@ -376,15 +486,20 @@ def simulate(
     42
     """
     checked = check_requests(requests)
-    if any(request.num_samples > 1 for request in checked):
-        raise ValueError("num_samples must be 1 for every request")
+    max_running = check_count("max_running", max_running)
+    check_samples(checked, can_fork=isinstance(pool, PagedPool), max_running=max_running)
+    pool.require_room(checked)
+    check_window(window)
     engine = _Engine(
         checked,
         pool,
+        swaps=swaps,
         step_time=step_time,
+        swap_time=swap_time,
         max_batched_tokens=check_count("max_batched_tokens", max_batched_tokens),
-        max_running=check_count("max_running", max_running),
+        max_running=max_running,
         window=window,
+        moments=check_moments(moments),
     )
     engine.run()
-    return engine.record(checked)
+    return engine.record()

@@ -70,3 +70,47 @@ From the hardware: 26 GB of weights, and 819,200 B a token, at 1.555 TB/s; 2 x 1
 69 % of 312 TFLOP/s, the speed of recomputation in Kwon et al. (2023), Fig. 19a. Fitted: ``fixed_s``, and the
 sum of ``request_s`` and ``sequence_s``, to the 14 points of Fig. 12a without congestion (rms 3.4 %). No
 point under saturation and no value of Figs. 2, 13 or 15 entered the fit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwapTime:
+    """The time to move pages between the GPU and the host.
+
+    Attributes
+    ----------
+    slot_in_s, slot_out_s : float
+        To move the keys and values of one slot, at the speed of the bus.
+    page_in_s, page_out_s : float
+        To start the copies of one page, in addition.
+
+    Examples
+    --------
+    256 tokens in pages of 16, in milliseconds (Kwon et al. (2023), Fig. 19a: 18.5 out and 21.6 in):
+
+    >>> round(1e3 * OPT_13B_SWAP(num_pages_out=16, num_pages_in=0, page_size=16), 1)
+    18.6
+    >>> round(1e3 * OPT_13B_SWAP(num_pages_out=0, num_pages_in=16, page_size=16), 1)
+    21.4
+    """
+
+    slot_in_s: float
+    page_in_s: float
+    slot_out_s: float
+    page_out_s: float
+
+    def __call__(self, *, num_pages_out: int, num_pages_in: int, page_size: int) -> float:
+        """Return the seconds to move so many pages out of the GPU's memory, and so many back."""
+        return num_pages_out * (self.page_out_s + page_size * self.slot_out_s) + num_pages_in * (
+            self.page_in_s + page_size * self.slot_in_s
+        )
+
+
+OPT_13B_SWAP = SwapTime(
+    slot_in_s=819_200 / 12.1e9,
+    page_in_s=80 * 3.16e-6,
+    slot_out_s=819_200 / 13.0e9,
+    page_out_s=80 * 1.93e-6,
+)
+"""OPT-13B: 819,200 B a slot, and 80 copies a page (K and V of 40 layers).
+
+Speeds and times of a copy are fitted to the nine page sizes of Kwon et al. (2023), Fig. 19a."""
