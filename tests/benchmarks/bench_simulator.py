@@ -8,7 +8,9 @@ import time
 import numpy as np
 
 from paged_demo import Scheduler, azure_conv, keep_pages_free, poisson_arrivals, simulate
-from paged_demo.serving import paper
+from paged_demo.serving.experiments import fig_2, fig_12, fig_13
+from paged_demo.serving.experiments.servers import SERVERS
+from paged_demo.serving.paper import NUM_SLOTS_13B
 
 ROUNDS = 3
 
@@ -26,7 +28,7 @@ def seconds(run):
 def overload(num_requests):
     """Draw the Azure conversation workload at the rate of its trace, which overloads one OPT-13B server."""
     rng = np.random.default_rng(0)
-    requests = azure_conv.sample(num_requests, rng=rng, context_limit=paper.NUM_SLOTS_13B - 256)
+    requests = azure_conv.sample(num_requests, rng=rng, context_limit=NUM_SLOTS_13B - 256)
     return poisson_arrivals(requests, rate_rps=5.53, rng=rng)
 
 
@@ -40,13 +42,14 @@ def step_through(requests, pool):
 
 def main():
     """Print the table."""
-    pool = paper.pools_13b()["vLLM"]
+    pool = SERVERS["OPT-13B"].pools()["vLLM"]
     trace, short = overload(19_366), overload(2_000)
     num_tokens = sum(request.num_output_tokens for request in trace)
     quick, readable = seconds(lambda: simulate(short, pool)), seconds(lambda: step_through(short, pool))
     whole = seconds(lambda: simulate(trace, pool))
-    print(f"Fig. 2, one seed: {seconds(lambda: paper.simulate_fig_2(seed=0)):.2f} s")
-    print(f"Fig. 13 (ShareGPT), one seed: {seconds(lambda: paper.simulate_fig_13(seed=0)):.2f} s")
+    print(f"Fig. 2, one seed: {seconds(lambda: fig_2(seeds=[0])):.2f} s")
+    print(f"Fig. 12a, one seed, 25 runs of an hour: {seconds(lambda: fig_12(seeds=[0])):.2f} s")
+    print(f"Fig. 13, one seed, Alpaca for 900 s: {seconds(lambda: fig_13(seeds=[0], alpaca_s=900)):.2f} s")
     print(f"{len(trace):,} requests, {num_tokens:,} output tokens: {whole:.2f} s")
     print(f"{len(short):,} of them: {quick:.3f} s; one iteration at a time {readable:.2f} s", end="")
     print(f", {readable / quick:.0f} times as long")

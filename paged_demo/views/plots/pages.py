@@ -5,7 +5,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from paged_demo.serving.paper import MAX_TOKENS, MEAN_BATCH_SHAREGPT, NUM_SLOTS_13B, PAGE_SIZE
+from paged_demo.serving.paper import FIG_13, MAX_TOKENS, NUM_SLOTS_13B, PAGE_SIZE
 from paged_demo.serving.saturation import FullPool
 from paged_demo.views import style
 from paged_demo.views.picture import new_axes
@@ -34,7 +34,7 @@ def batch_against_page_size(pools: Mapping[int, FullPool], *, ax: Axes | None = 
     for name, page_size, offset, align in ends:
         if page_size not in pools or pools[page_size].memory_map.num_slots != NUM_SLOTS_13B:
             continue
-        point = (page_size, MEAN_BATCH_SHAREGPT[name])
+        point = (page_size, FIG_13["ShareGPT"][name])
         ax.plot(*point, "D", color="black", markerfacecolor="none", markersize=9)
         label = f"paper,\n{name}: {point[1]:.2f}"
         ax.annotate(label, point, offset, textcoords="offset points", ha=align, va="center")
