@@ -38,12 +38,20 @@ if TYPE_CHECKING:
     from paged_demo.serving.lengths import sharegpt as sharegpt
     from paged_demo.serving.pools import PagedPool as PagedPool
     from paged_demo.serving.pools import TraditionalPool as TraditionalPool
+    from paged_demo.serving.rules import swap_always as swap_always
+    from paged_demo.serving.rules import swap_never as swap_never
+    from paged_demo.serving.rules import swap_several as swap_several
+    from paged_demo.serving.run import Moment as Moment
     from paged_demo.serving.run import Run as Run
+    from paged_demo.serving.run import Stay as Stay
     from paged_demo.serving.saturation import FullPool as FullPool
     from paged_demo.serving.saturation import fill_by_page_size as fill_by_page_size
     from paged_demo.serving.saturation import keep_full as keep_full
     from paged_demo.serving.scheduler import Scheduler as Scheduler
+    from paged_demo.serving.scheduler import Snapshot as Snapshot
     from paged_demo.serving.scheduler import keep_pages_free as keep_pages_free
+    from paged_demo.serving.scheduler import scheduler_of as scheduler_of
+    from paged_demo.serving.scheduler import serve as serve
     from paged_demo.serving.simulator import simulate as simulate
     from paged_demo.serving.workload import Request as Request
     from paged_demo.serving.workload import poisson_arrivals as poisson_arrivals
@@ -63,10 +71,11 @@ _NAMES_IN = {
     "allocators.one_sequence": "keep_one_sequence",
     "serving.workload": "Request poisson_arrivals read_trace",
     "serving.lengths": "LengthDistribution sharegpt alpaca azure_conv azure_code",
-    "serving.scheduler": "Scheduler keep_pages_free",
     "serving.pools": "PagedPool TraditionalPool",
+    "serving.rules": "swap_several swap_always swap_never",
+    "serving.scheduler": "Scheduler Snapshot keep_pages_free scheduler_of serve",
     "serving.simulator": "simulate",
-    "serving.run": "Run",
+    "serving.run": "Run Stay Moment",
     "serving.saturation": "FullPool keep_full fill_by_page_size",
 }
 _MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in names.split()}

@@ -17,8 +17,16 @@ def drop_widgets(notebook: dict[str, Any]) -> None:
     """Remove the widgets of a notebook, as nbformat reads it, in place."""
     notebook["metadata"].pop("widgets", None)
     for cell in notebook["cells"]:
+        if "outputs" in cell:
+            cell["outputs"] = [output for output in cell["outputs"] if not _is_only_a_widget(output)]
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(WIDGET_VIEW, None)
+
+
+def _is_only_a_widget(output: dict[str, Any]) -> bool:
+    """Say whether nothing but a stub is left without the widget, as of a progress bar."""
+    data = output.get("data", {})
+    return WIDGET_VIEW in data and "image/png" not in data
 
 
 def freeze(notebook: dict[str, Any]) -> None:

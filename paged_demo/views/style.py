@@ -77,6 +77,16 @@ TRADITIONAL = FATES["internal"].colour
 PAGED = FATES["used"].colour
 """The two series of every comparison. Their lightness is close, so tell their lines apart by dashes too."""
 
+SCHEMES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "Orca (Max)": {"color": FATES["internal"].colour, "marker": "s"},
+        "Orca (Pow2)": {"color": FATES["rounding"].colour, "marker": "^"},
+        "Orca (Oracle)": {"color": FATES["external"].colour, "marker": "D"},
+        "vLLM": {"color": FATES["used"].colour, "marker": "o"},
+    }
+)
+"""Lines of the four systems that the paper compares: a colour and a marker each."""
+
 SEQUENCE_TINTS = ("#70C0E0", "#FFE0B8", "#A89020", "#E564A4", "#609F71", "#B0D060", "#8888F0", "#DBA8A5")
 """Plain fills for the cells of a sequence, all for black ink. They recur: the letter is the identity."""
 

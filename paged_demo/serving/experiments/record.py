@@ -77,6 +77,10 @@ class Experiment:
         """The names of the columns; a row may lack some."""
         return list(dict.fromkeys(name for row in self.rows.values() for name in row))
 
+    def column(self, name: str) -> dict[str, Comparison]:
+        """Return the cells of a column by row, of the rows that have it."""
+        return {row: cells[name] for row, cells in self.rows.items() if name in cells}
+
     @property
     def num_seeds(self) -> int:
         """How many seeds the spread is over."""

@@ -5,3 +5,9 @@ from paged_demo.views.plots.memory import memory_against_length as memory_agains
 from paged_demo.views.plots.memory import usage_bars as usage_bars
 from paged_demo.views.plots.pages import batch_against_page_size as batch_against_page_size
 from paged_demo.views.plots.pages import page_tables as page_tables
+from paged_demo.views.plots.serving import bars_beside_paper as bars_beside_paper
+from paged_demo.views.plots.serving import in_flight as in_flight
+from paged_demo.views.plots.serving import latency_against_rate as latency_against_rate
+from paged_demo.views.plots.serving import request_timeline as request_timeline
+from paged_demo.views.plots.serving import usage_beside_paper as usage_beside_paper
+from paged_demo.views.plots.serving import usage_over_time as usage_over_time

@@ -1,0 +1,108 @@
+"""The explorers of notebook 06, without a kernel and without a browser."""
+
+import re
+
+import pytest
+
+from paged_demo import PagedPool, Request, TraditionalPool, reserve_max
+from paged_demo.serving.scheduler import scheduler_of
+from paged_demo.views.explorers import explore_film, explore_serving
+from paged_demo.views.explorers.serving import _knee
+
+
+def film(pool):
+    requests = [Request(number, 4, 6 + number, arrival_s=0.03 * number) for number in range(6)]
+    scheduler = scheduler_of(requests, pool)
+    snapshots = []
+    while scheduler.num_waiting or scheduler.num_running:
+        scheduler.step()
+        snapshots.append(scheduler.snapshot())
+    return snapshots
+
+
+@pytest.fixture(scope="module")
+def films():
+    return {
+        "traditional": film(TraditionalPool(num_slots=64, reserve=reserve_max(32))),
+        "paged": film(PagedPool(num_pages=16, page_size=4)),
+    }
+
+
+@pytest.fixture(scope="module")
+def serving():
+    return explore_serving()
+
+
+def test_the_two_ways_can_be_compared_iteration_by_iteration(films):
+    explorer = explore_film(films)
+    explorer.controls["iteration"].value = 5
+    assert "traditional, iteration 5: 2 requests in flight" in explorer.words
+    explorer.controls["scheme"].value = "paged"
+    assert "paged, iteration 5: 5 requests in flight, waiting: F" in explorer.words
+
+
+def test_a_film_that_is_over_stays_at_its_end(films):
+    explorer = explore_film(films)
+    assert len(films["paged"]) < len(films["traditional"])
+    explorer.controls["scheme"].value = "paged"
+    explorer.controls["iteration"].value = explorer.controls["iteration"].max
+    assert "0 requests in flight" in explorer.words
+    assert "0 hold a token" in explorer.words
+
+
+@pytest.mark.parametrize("bad", [{}, {"paged": []}])
+def test_a_film_needs_a_snapshot(bad):
+    with pytest.raises(ValueError, match="films must hold at least one film"):
+        explore_film(bad)
+
+
+def test_every_scheme_and_workload_is_served_at_both_ends_of_every_slider(serving):
+    for workload in serving.controls["workload"].options:
+        for scheme in ("Orca (Max)", "vLLM"):
+            for rate in (0.25, 30):
+                for page_size, watermark in [(1, 0), (1024, 20)]:
+                    values = {"workload": workload, "scheme": scheme, "rate": rate}
+                    values |= {"page_size": page_size, "watermark": watermark}
+                    words = serving.contact_sheet([values], num_columns=1, height=4).words
+                    for value in values.values():
+                        assert re.search(rf"(?<!\w){re.escape(str(value))}(?!\w)", words), (value, words)
+
+
+def test_orca_max_holds_7_at_most_whatever_the_page_size(serving):
+    settings = [{"scheme": "Orca (Max)", "rate": 3, "page_size": size} for size in (1, 1024)]
+    first, second = serving.contact_sheet(settings, num_columns=1, height=4).words.split("\n")
+    batch = re.compile(r"On average ([\d.]+) requests run")
+    assert batch.search(first)[1] == batch.search(second)[1]
+    assert 6 < float(batch.search(first)[1]) <= 7
+    assert "have no effect here" in first
+
+
+def test_a_rate_that_vllm_sustains_is_too_high_for_orca(serving):
+    settings = [{"scheme": scheme, "rate": 1.5} for scheme in ("Orca (Max)", "vLLM")]
+    first, second = serving.contact_sheet(settings, num_columns=1, height=4).words.split("\n")
+    assert "the rate is too high" in first
+    assert "the rate is sustained" in second
+
+
+def test_the_mark_lies_on_the_curve(serving):
+    scene = serving._scene
+    for rate in (0.5, 5):
+        serving.controls["rate"].value = rate
+        curve = dict(zip(*scene._curve.get_data(), strict=True))
+        assert scene._mark.get_data()[1][0] == pytest.approx(curve[rate])
+
+
+def test_moving_the_rate_does_not_serve_at_all_other_rates_again(serving):
+    curve = serving._scene._curve.get_data()[1]
+    misses = _knee.cache_info().misses
+    for rate in (0.25, 3, 30):
+        serving.controls["rate"].value = rate
+    assert _knee.cache_info().misses == misses
+    assert list(serving._scene._curve.get_data()[1]) == list(curve)
+
+
+def test_an_unknown_beginning_is_named():
+    with pytest.raises(ValueError, match=r"workload must be one of .* got 'GPT'"):
+        explore_serving(workload="GPT")
+    with pytest.raises(ValueError, match=r"scheme must be one of .* got 'vllm'"):
+        explore_serving(scheme="vllm")
