@@ -18,6 +18,7 @@ ALLOWED = {
     "allocators": ["allocators"],
     "serving": ["serving", "allocators"],
     "views": ["views", "serving", "allocators", "model"],
+    "exercises": ["exercises", "views", "serving", "allocators", "model"],
 }
 CORE = ["allocators", "serving", "model", "checks"]
 HEAVY = ["matplotlib", "ipywidgets", "IPython", "PIL", "jupyterlab"]
@@ -77,6 +78,12 @@ def test_importing_the_package_loads_nothing_heavy():
 
 def test_using_the_whole_core_loads_neither_matplotlib_nor_ipywidgets():
     loaded = loaded_after("from paged_demo import *")
+    assert "numpy" in loaded
+    assert not loaded & set(HEAVY)
+
+
+def test_an_exercise_is_checked_without_matplotlib():
+    loaded = loaded_after("from paged_demo.exercises import check; str(check('3.1', lambda *given: 0))")
     assert "numpy" in loaded
     assert not loaded & set(HEAVY)
 

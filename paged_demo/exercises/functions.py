@@ -1,0 +1,131 @@
+"""Exercises that ask for a function: it is tried on cases beside a reference."""
+
+import operator
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from paged_demo.exercises.kinds import Exercise, Misconception
+from paged_demo.exercises.trial import Endless, Outcome, Raised, Returned, attempt
+from paged_demo.exercises.verdict import Verdict, describe
+
+if TYPE_CHECKING:
+    from paged_demo.views.picture import Picture
+
+
+class Unreadable(NamedTuple):
+    """What a call gave back is no answer; the words say what was expected."""
+
+    words: str
+
+
+def read_whole_number(value: Any) -> int:
+    """Read a whole number, or raise a TypeError that says what came."""
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise TypeError(f"a whole number was expected, and it returned {describe(value)}")
+
+
+def pass_on(function: Callable[..., Any], case: Any) -> Any:
+    """Call a function with copies of a case's values as its arguments."""
+    return function(*deepcopy(tuple(case)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionExercise(Exercise):
+    """A question for a function, which is tried on cases beside a reference.
+
+    Attributes
+    ----------
+    reference : callable
+        A right answer.
+    cases : callable
+        Makes the cases, the smallest first: so the first that fails is the smallest counter-example.
+    tell : callable
+        Writes a case in words.
+    call : callable
+        Calls a function on a case, and gives back what is compared.
+    read : callable
+        Reads what a call gave back, or raises a TypeError that says what was expected.
+    draw : callable, optional
+        Draws a case, from the case, what was expected, and what came (None if nothing did).
+    mistakes : tuple of Misconception
+        Known wrong functions. One is meant if the answer does the same on every case.
+    """
+
+    reference: Callable[..., Any]
+    cases: Callable[[], Iterable[Any]]
+    tell: Callable[[Any], str]
+    call: Callable[[Callable[..., Any], Any], Any] = pass_on
+    read: Callable[[Any], Any] = read_whole_number
+    draw: "Callable[[Any, Any, Any], Picture | None] | None" = None
+    mistakes: tuple[Misconception, ...] = ()
+
+    def judge(self, answer: Any) -> Verdict:
+        """Try the answer on every case, and name the mistake or show the first case that fails."""
+        if not callable(answer):
+            words = f"A function is asked for, by its name and without brackets; {describe(answer)} came."
+            return self.wrong("Not a function.", words)
+        cases = list(self.cases())
+        outcomes: list[Outcome | Unreadable] = []
+        for case in cases:
+            outcome = self._try(answer, case)
+            if isinstance(outcome, Returned) and outcome.value is ...:
+                return self.open()
+            if isinstance(outcome, Endless):
+                words = (
+                    f"For {self.tell(case)}, it had not returned after {outcome.num_steps:,} steps, and was"
+                    " stopped. What ends its loop?"
+                )
+                return self.wrong("Still running.", words)
+            outcomes.append(outcome)
+        expected = [self._try(self.reference, case) for case in cases]
+        failing = [index for index in range(len(cases)) if outcomes[index] != expected[index]]
+        if not failing:
+            return self.right()
+        first = failing[0]
+        return self._explain(cases[first], expected[first], outcomes[first], self._recognise(cases, outcomes))
+
+    def _try(self, function: Callable[..., Any], case: Any) -> Outcome | Unreadable:
+        outcome = attempt(self.call, function, case)
+        if isinstance(outcome, Returned) and outcome.value is not ...:
+            if outcome.value is None:
+                return Unreadable("it returned None; is a `return` missing?")
+            try:
+                return Returned(self.read(outcome.value))
+            except TypeError as error:
+                return Unreadable(str(error))
+        return outcome
+
+    def _recognise(self, cases: list[Any], outcomes: list[Outcome | Unreadable]) -> Misconception | None:
+        for mistake in self.mistakes:
+            if all(
+                self._try(mistake.answer, case) == came for case, came in zip(cases, outcomes, strict=True)
+            ):
+                return mistake
+        return None
+
+    def _explain(
+        self, case: Any, expected: Any, came: Outcome | Unreadable, mistake: Misconception | None
+    ) -> Verdict:
+        if isinstance(came, Returned):
+            event = f"{describe(expected.value)} was expected, and it returned {describe(came.value)}"
+        elif isinstance(came, Raised):
+            event = f"it raised {came.name}: {came.text}"
+        else:
+            assert isinstance(came, Unreadable)
+            event = came.words
+        words = f"For {self.tell(case)}, {event}."
+        if mistake:
+            words = f"{mistake.diagnosis} {words}"
+        title = f"{mistake.name}." if mistake else "Not yet."
+        draw = None
+        if self.draw:
+            value = came.value if isinstance(came, Returned) else None
+            draw = partial(self.draw, case, expected.value, value)
+        return self.wrong(title, words, draw)

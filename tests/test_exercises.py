@@ -1,0 +1,277 @@
+"""The exercises: what they say to right, wrong and impossible answers, and the solutions in the notebooks."""
+
+import itertools
+import re
+import sys
+import threading
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+
+from paged_demo.exercises import check, hint
+from paged_demo.exercises import page_trials as trials
+from paged_demo.exercises.course import EXERCISES
+from paged_demo.exercises.functions import FunctionExercise
+from paged_demo.exercises.kinds import ChoiceExercise, NumberExercise
+from paged_demo.exercises.trial import Endless, Raised, Returned, attempt
+from paged_demo.exercises.verdict import Verdict
+from paged_demo.views import style
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SOLUTION = re.compile(r"<details><summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
+CHECK = re.compile(r'^check\("([\d.]+)", (\w+)\)$', re.MULTILINE)
+
+each_exercise = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
+MISTAKES = [
+    pytest.param(exercise, mistake, id=f"{exercise.exercise_id} {mistake.name}")
+    for exercise in EXERCISES.values()
+    for mistake in exercise.mistakes
+]
+FUNCTIONS = [exercise for exercise in EXERCISES.values() if isinstance(exercise, FunctionExercise)]
+each_function = pytest.mark.parametrize("exercise", FUNCTIONS, ids=lambda exercise: exercise.exercise_id)
+
+
+def right_answer(exercise):
+    if isinstance(exercise, NumberExercise):
+        return exercise.compute()
+    return exercise.right_letters if isinstance(exercise, ChoiceExercise) else exercise.reference
+
+
+@each_exercise
+def test_a_blank_answer_is_open_and_raises_nothing(exercise):
+    assert check(exercise.exercise_id, ...).mark == "open"
+    if isinstance(exercise, FunctionExercise):
+        assert check(exercise.exercise_id, lambda *given: ...).mark == "open"
+
+
+@each_exercise
+def test_the_right_answer_is_right_and_gives_an_insight(exercise):
+    verdict = check(exercise.exercise_id, right_answer(exercise))
+    assert verdict.is_right
+    assert len(verdict.words.split()) > 5
+    assert "{" not in verdict.words
+
+
+@pytest.mark.parametrize(("exercise", "mistake"), MISTAKES)
+def test_every_misconception_gets_its_own_diagnosis(exercise, mistake):
+    answer = mistake.answer
+    if callable(answer) and not isinstance(exercise, FunctionExercise):
+        answer = answer()
+    verdict = check(exercise.exercise_id, answer)
+    assert verdict.mark == "wrong"
+    assert verdict.title == f"{mistake.name}."
+    assert mistake.diagnosis in verdict.words
+
+
+@each_exercise
+def test_every_exercise_has_hints_and_mistakes_to_diagnose(exercise):
+    assert exercise.mistakes
+    hints = [hint(exercise.exercise_id, number + 1) for number in range(len(exercise.hints))]
+    assert [str(given).endswith(")`") for given in hints[:-1]] == [True] * (len(hints) - 1)
+    assert exercise.hints[-1] in hints[-1].words
+    with pytest.raises(ValueError, match=f"number must be at most {len(hints)}"):
+        hint(exercise.exercise_id, len(hints) + 1)
+
+
+@each_exercise
+@pytest.mark.parametrize(
+    "answer", [None, True, "?", "", object(), [], float("nan"), 10**400, np.zeros(2), 1j]
+)
+def test_an_answer_of_the_wrong_kind_is_told_so(exercise, answer):
+    verdict = check(exercise.exercise_id, answer)
+    assert verdict.mark == "wrong"
+    assert len(verdict.words.split()) > 5
+
+
+@each_function
+@pytest.mark.parametrize("value", [None, True, "?", [], np.zeros(2), 1j, object()])
+def test_a_function_that_returns_the_wrong_kind_is_told_so(exercise, value):
+    verdict = check(exercise.exercise_id, lambda *given: value)
+    assert verdict.mark == "wrong"
+    assert "it returned" in verdict.words
+
+
+@each_function
+def test_a_function_that_raises_is_told_what_and_where(exercise):
+    def broken(*given):
+        raise ValueError("I give up")
+
+    verdict = check(exercise.exercise_id, broken)
+    assert "it raised ValueError: I give up" in verdict.words
+    assert check(exercise.exercise_id, lambda: 1).mark == "wrong"
+    assert "SystemExit" in check(exercise.exercise_id, lambda *given: sys.exit()).words
+
+
+@each_function
+def test_a_function_that_never_returns_is_stopped(exercise):
+    def endless(*given):
+        while True:
+            pass
+
+    def on_one_line(*given):
+        while True: pass  # fmt: skip  # noqa: E701
+
+    def careful(*given):
+        while True:
+            try:
+                next(iter(given))
+            except Exception:
+                continue
+
+    generators = [
+        lambda *given: sum(1 for _ in itertools.repeat(0)),
+        lambda *given: [0 for _ in iter(int, 1)],
+    ]
+    for function in [endless, on_one_line, careful, *generators]:
+        verdict = check(exercise.exercise_id, function)
+        assert verdict.title == "Still running."
+
+
+def test_a_call_is_told_as_it_ended():
+    assert attempt(lambda: 3) == Returned(3)
+    assert attempt(lambda: {}["key"]) == Raised("KeyError", "any text")
+    assert isinstance(attempt(lambda: [0 for _ in range(1000)], most_steps=100), Endless)
+    assert attempt(lambda: attempt(lambda: 1 / 0)) == Returned(Raised("ZeroDivisionError", "any text"))
+
+
+def test_a_call_is_stopped_in_any_thread_and_leaves_the_trace_as_it_was():
+    ended = []
+    thread = threading.Thread(target=lambda: ended.append(attempt(lambda: list(iter(lambda: 0, 1)))))
+    before = sys.gettrace()
+    thread.start()
+    thread.join(timeout=30)
+    assert isinstance(ended[0], Endless)
+    assert sys.gettrace() is before
+
+
+def test_an_interruption_by_the_reader_is_not_an_answer():
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        check("3.1", interrupted)
+
+
+def test_a_function_cannot_change_the_cases():
+    def greedy(page_table, position, page_size):
+        page_table.clear()
+        return 0
+
+    assert str(check("3.1", greedy)) == str(check("3.1", greedy))
+    assert check("3.1", trials.slot).is_right
+
+
+def test_numpy_numbers_are_numbers():
+    assert check("3.4", np.float32(7.5)).is_right
+    assert check("3.1", lambda *given: np.int64(trials.slot(*given))).is_right
+
+
+def test_letters_count_in_any_order_and_case():
+    assert check("3.5", "E, d B").is_right
+    assert check("3.5", "bde").is_right
+    assert check("0.3", "ac").title == "More than one letter."
+
+
+def test_an_unknown_number_is_named_with_the_known_ones():
+    for unknown in ("9.9", 3.1, None, ["3.1"]):
+        with pytest.raises(KeyError, match=re.escape(f"no exercise {unknown!r}; there are 0.1, ")):
+            check(unknown, 1)
+        with pytest.raises(KeyError, match="no exercise"):
+            hint(unknown)
+
+
+def test_the_smallest_counter_example_is_told_and_drawn():
+    verdict = check("3.2", trials.append_beyond_the_page)
+    assert "a sequence of 4 tokens in the pages [2]" in verdict.words
+    picture = verdict.draw()
+    assert picture.words.startswith("A pool of 6 pages of 4. The expected slot is 0, yours 12")
+    shown = verdict._repr_html_()
+    assert re.search(r'<img alt="A pool of 6 pages', shown)
+    assert len(shown) < 60_000
+
+
+def test_a_pool_that_is_too_large_for_a_strip_is_told_only():
+    wrong_at_16 = check("3.1", lambda *case: trials.slot(*case) + (case[2] == 16))
+    assert "with pages of 16" in wrong_at_16.words
+    assert wrong_at_16.draw() is None
+    assert "<img" not in wrong_at_16._repr_html_()
+
+
+@pytest.mark.parametrize("came", [-5, 10**9, None])
+def test_a_slot_outside_the_pool_can_be_drawn(came):
+    case = next(iter(trials.slot_cases()))
+    assert trials.draw_slot_case(case, 28, came).png.startswith(b"\x89PNG")
+
+
+def test_a_verdict_is_the_same_in_words_and_in_html():
+    for answer in (..., 7.5, 16):
+        verdict = check("3.4", answer)
+        plain = re.sub(r"<[^>]+>", "", verdict._repr_html_()).replace("&quot;", '"')
+        assert plain == str(verdict).replace("`", "") == repr(verdict).replace("`", "")
+
+
+def test_a_verdict_has_a_sign_and_a_colour_that_stands_out_on_black_and_on_white():
+    def luminance(colour):
+        channels = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+        linear = [
+            value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels
+        ]
+        return sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    signs = set()
+    for answer in (..., 7.5, 16):
+        verdict = check("3.4", answer)
+        signs.add(str(verdict)[0])
+        colour = re.search("border-left:6px solid (#[0-9A-F]{6})", verdict._repr_html_())[1]
+        assert colour in {look for fate in style.FATES.values() for look in (fate.colour, fate.outline)}
+        for background in (0.0056, 1.0):  # JupyterLab's dark grey #111111, and white
+            lighter, darker = sorted((luminance(colour), background), reverse=True)
+            assert (lighter + 0.05) / (darker + 0.05) >= 3
+        assert "color:" not in verdict._repr_html_().replace("border-left", "")
+    assert len(signs) == 3
+
+
+def test_words_are_escaped_and_code_is_marked_up():
+    verdict = Verdict(exercise_id="0.0", mark="wrong", title="<b>", words="`a < b` & c")
+    assert "&lt;b&gt;</strong> <code>a &lt; b</code> &amp; c" in verdict._repr_html_()
+
+
+def exercise_cells(notebook):
+    """Pair each cell that checks an answer with the solution folded in the next Markdown cell."""
+    cells = notebook.cells
+    for cell, following in itertools.pairwise(cells):
+        if cell.cell_type == "code" and (found := CHECK.search(cell.source)):
+            solution = SOLUTION.search(following.source) if following.cell_type == "markdown" else None
+            yield cell, found[1], found[2], solution[1] if solution else None
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_exercise_of_a_notebook_is_there_blank_and_has_a_solution_folded_below(path):
+    notebook = nbformat.read(path, as_version=4)
+    found = list(exercise_cells(notebook))
+    number = str(int(path.stem[:2]))
+    assert [exercise_id for _, exercise_id, _, _ in found] == [
+        exercise_id for exercise_id in EXERCISES if exercise_id.split(".")[0] == number
+    ]
+    for cell, exercise_id, name, solution in found:
+        assert solution, exercise_id
+        assert re.search(rf"^({name} = \.\.\.|    return \.\.\.)$", cell.source, re.MULTILINE), exercise_id
+        assert "Not attempted." in "".join(output["data"]["text/plain"] for output in cell.outputs)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_with_all_solutions_and_every_check_passes(path):
+    notebook = nbformat.read(path, as_version=4)
+    checked = {}
+    for cell, exercise_id, _, solution in exercise_cells(notebook):
+        cell.source = f"{solution}\n{CHECK.search(cell.source)[0]}"
+        checked[exercise_id] = cell
+    resources = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
+    for exercise_id, cell in checked.items():
+        shown = "".join(output.get("data", {}).get("text/plain", "") for output in cell.outputs)
+        assert shown.startswith(f"✓ {exercise_id} Right."), shown
