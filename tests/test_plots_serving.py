@@ -139,3 +139,16 @@ def test_every_scheme_has_a_colour_of_the_palette_and_a_marker_of_its_own():
     looks = list(style.SCHEMES.values())
     assert all(look["color"] in colours for look in looks)
     assert len({look["color"] for look in looks}) == len({look["marker"] for look in looks}) == 4
+
+
+def test_swapping_gets_cheaper_with_the_page_size_and_computing_does_not():
+    ax = plots.swap_or_recompute(ax=new_axes())
+    swap, recompute, swap_points, recompute_points = (np.array(line.get_ydata()) for line in ax.lines)
+    assert (np.diff(swap) < 0).all()
+    assert (np.diff(recompute) == 0).all()
+    np.testing.assert_allclose(swap, swap_points, rtol=0.05)
+    np.testing.assert_allclose(recompute, recompute_points, rtol=0.2)
+
+
+def test_the_papers_points_are_drawn_for_its_own_length_only():
+    assert len(plots.swap_or_recompute(100, ax=new_axes()).lines) == 2

@@ -1,13 +1,14 @@
 """Plots: each draws one record on one pair of axes, and returns the axes."""
 
+from paged_demo.views.plots.beside_paper import bars_beside_paper as bars_beside_paper
+from paged_demo.views.plots.beside_paper import latency_against_rate as latency_against_rate
+from paged_demo.views.plots.beside_paper import swap_or_recompute as swap_or_recompute
+from paged_demo.views.plots.beside_paper import usage_beside_paper as usage_beside_paper
 from paged_demo.views.plots.memory import fate_legend as fate_legend
 from paged_demo.views.plots.memory import memory_against_length as memory_against_length
 from paged_demo.views.plots.memory import usage_bars as usage_bars
 from paged_demo.views.plots.pages import batch_against_page_size as batch_against_page_size
 from paged_demo.views.plots.pages import page_tables as page_tables
-from paged_demo.views.plots.serving import bars_beside_paper as bars_beside_paper
 from paged_demo.views.plots.serving import in_flight as in_flight
-from paged_demo.views.plots.serving import latency_against_rate as latency_against_rate
 from paged_demo.views.plots.serving import request_timeline as request_timeline
-from paged_demo.views.plots.serving import usage_beside_paper as usage_beside_paper
 from paged_demo.views.plots.serving import usage_over_time as usage_over_time
