@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 
+from paged_demo import PagedPool, sharegpt, simulate
 from paged_demo.exercises import check, hint
 from paged_demo.exercises import page_trials as trials
 from paged_demo.exercises.course import EXERCISES
@@ -18,6 +19,8 @@ from paged_demo.exercises.functions import FunctionExercise
 from paged_demo.exercises.kinds import ChoiceExercise, NumberExercise
 from paged_demo.exercises.trial import Endless, Raised, Returned, attempt
 from paged_demo.exercises.verdict import Verdict
+from paged_demo.serving.experiments.servers import draw_trace
+from paged_demo.serving.paper import NUM_PAGES_13B
 from paged_demo.views import style
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -275,3 +278,31 @@ def test_a_notebook_runs_with_all_solutions_and_every_check_passes(path):
     for exercise_id, cell in checked.items():
         shown = "".join(output.get("data", {}).get("text/plain", "") for output in cell.outputs)
         assert shown.startswith(f"✓ {exercise_id} Right."), shown
+
+
+def test_what_the_watermark_exercise_calls_true_and_tells_is_so():
+    trace = draw_trace(sharegpt, rate_rps=1.9, duration_s=1200, rng=np.random.default_rng(0))
+    none, usual, much = (
+        simulate(trace, PagedPool(num_pages=NUM_PAGES_13B, watermark_share=share))
+        for share in (0.0, 0.01, 0.2)
+    )
+    true_statements = {
+        "a": usual.num_preempted < none.num_preempted,
+        "b": usual.mean_running > none.mean_running,
+        "c": usual.normalised_latency_s < none.normalised_latency_s,
+        "d": much.normalised_latency_s < usual.normalised_latency_s,
+    }
+    assert "".join(letter for letter, is_true in true_statements.items() if is_true) == right_answer(
+        EXERCISES["6.2"]
+    )
+    notebook = nbformat.read(ROOT / "notebooks" / "06_serving.ipynb", as_version=4)
+    solution = next(cell.source for cell in notebook.cells if cell.id == "solve-watermark")
+    told = re.search(
+        r"from about ([\d,]+) to ([\d,]+) and latency from ([\d.]+) to ([\d.]+) s .* latency is ([\d.]+):",
+        solution,
+    ).groups()
+    assert told == (
+        f"{round(none.num_preempted, -2):,}",
+        f"{round(usual.num_preempted, -2):,}",
+        *(f"{run.normalised_latency_s:.2f}" for run in (none, usual, much)),
+    )

@@ -20,6 +20,7 @@ from paged_demo.views.explorers import (
     explore_serving,
 )
 from paged_demo.views.frozen import WIDGET_VIEW
+from paged_demo.views.picture import DPI
 
 PAGE_SIZES = [2**power for power in range(12)]
 
@@ -198,7 +199,7 @@ def test_a_contact_sheet_shows_and_tells_every_setting(explorer):
     for value, words in zip(values, told, strict=True):
         control.value = value
         assert words == explorer.words
-    assert Image.open(io.BytesIO(sheet.png)).size == (1296, 4 * 144)
+    assert Image.open(io.BytesIO(sheet.png)).size == (9 * DPI, 4 * DPI)
 
 
 def test_a_contact_sheet_refuses_what_no_control_offers(pools):

@@ -125,7 +125,7 @@ def test_a_notebook_keeps_to_the_house_style(path):
     lengths = sorted(len(source.splitlines()) for source in code)
     assert lengths[-1] <= 25
     assert lengths[len(lengths) // 2] <= 5
-    assert code[0].startswith("import")
+    assert code[0].startswith(("import", "from"))
     assert not any(re.search(r"^\s*[!%]", source, re.MULTILINE) for source in code)
     ids = [cell.id for cell in nbformat.read(path, as_version=4).cells]
     assert all(re.fullmatch(r"[a-z0-9-]+", cell_id) for cell_id in ids)

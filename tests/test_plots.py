@@ -1,10 +1,13 @@
+import io
+
 import matplotlib as mpl
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.collections import PolyCollection
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
+from PIL import Image
 
 from paged_demo import (
     PRESETS,
@@ -18,6 +21,7 @@ from paged_demo import (
     keep_one_sequence,
     reserve_pow2,
 )
+from paged_demo.serving.experiments import fig_2
 from paged_demo.serving.paper import NUM_SLOTS_13B
 from paged_demo.views import picture as picture_module
 from paged_demo.views import plots, style
@@ -221,3 +225,12 @@ def test_a_picture_is_displayed_with_its_words_below(monkeypatch):
     assert [list(bundle) for bundle in shown] == [["image/png", "text/plain"], ["text/plain"]]
     assert shown[1]["text/plain"] == "In words: three bars"
     assert repr(Picture(b"png", "three bars")) == "Picture(words='three bars')"
+
+
+def test_a_still_picture_keeps_the_colours_of_the_fates_even_in_a_key():
+    axes = plots.usage_beside_paper(fig_2(seeds=[0]))
+    picture = show(axes, "all fates of a slot, most of them as areas and one as a key only.")
+    pixels = np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB")).astype(int)
+    for name in ("used", "reserved", "internal", "rounding", "external", "free"):
+        colour = [round(255 * channel) for channel in to_rgb(style.FATES[name].colour)]
+        assert (np.abs(pixels - colour).max(axis=-1) <= 10).sum() > 100, name

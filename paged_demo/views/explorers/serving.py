@@ -33,6 +33,9 @@ LENGTHS: Mapping[str, LengthDistribution] = {
 NUM_REQUESTS = 400
 NUM_MOMENTS = 150
 
+Box = tuple[float, float, float, float]
+"""Left, bottom, width and height of some axes, as shares of their figure."""
+
 
 @lru_cache(maxsize=64)
 def _requests(workload: str, rate_rps: float, seed: int) -> list[Request]:
@@ -60,15 +63,52 @@ def _knee(workload: str, scheme: str, page_size: int, watermark: int, seed: int)
     }
 
 
-class _ServingScene:
-    """Who runs and waits over time, where the slots go meanwhile, and latency against rate."""
+class _LoadScene:
+    """Who runs and waits over time, and where the slots go meanwhile."""
 
     frame = None
 
-    def __init__(self, figure: Figure | SubFigure, *, seed: int) -> None:
+    def __init__(
+        self,
+        figure: Figure | SubFigure,
+        *,
+        seed: int,
+        boxes: tuple[Box, Box] = ((0.075, 0.24, 0.4, 0.6), (0.57, 0.24, 0.4, 0.6)),
+    ) -> None:
         self._seed = seed
-        self._in_flight = figure.add_axes((0.075, 0.665, 0.42, 0.265))
-        self._usage = figure.add_axes((0.075, 0.255, 0.42, 0.265))
+        self._in_flight, self._usage = (figure.add_axes(box) for box in boxes)
+
+    def update(self, *, workload: str, scheme: str, rate: float, page_size: int, watermark: int) -> str:
+        run = self.serve(
+            workload=workload, scheme=scheme, rate=rate, page_size=page_size, watermark=watermark
+        )
+        pages = f"pages of {page_size} and a watermark of {watermark} %"
+        effect = pages if scheme == "vLLM" else f"{pages} have no effect here"
+        return f"{workload}, {NUM_REQUESTS} requests at {rate} per second, {scheme} ({effect}). {_tell(run)}"
+
+    def serve(self, *, workload: str, scheme: str, rate: float, page_size: int, watermark: int) -> Run:
+        """Serve the requests and draw what happened."""
+        requests = _requests(workload, rate, self._seed)
+        moments = np.linspace(0, requests[-1].arrival_s, NUM_MOMENTS).tolist()
+        run = simulate(requests, _pool(scheme, page_size, watermark), moments=moments)
+        for ax in (self._in_flight, self._usage):
+            clear_contents(ax)
+        plots.in_flight(run.moments, ax=self._in_flight)
+        plots.usage_over_time(run.moments, num_slots=NUM_SLOTS_13B, ax=self._usage)
+        set_title(self._in_flight, f"{scheme}: {run.mean_running:.1f} requests in flight on average")
+        set_title(self._usage, f"{percent(run.mean_usage.used / NUM_SLOTS_13B)} of the slots hold a token")
+        return run
+
+    def moving(self) -> list[Artist]:
+        axes = (self._in_flight, self._usage)
+        return [artist for ax in axes for artist in [*contents(ax), ax.xaxis, ax.yaxis]]
+
+
+class _KneeScene(_LoadScene):
+    """The same, and how latency depends on the rate."""
+
+    def __init__(self, figure: Figure | SubFigure, *, seed: int) -> None:
+        super().__init__(figure, seed=seed, boxes=((0.075, 0.665, 0.42, 0.265), (0.075, 0.255, 0.42, 0.265)))
         self._latency = figure.add_axes((0.6, 0.255, 0.385, 0.675))
         self._latency.set(xscale="log", yscale="log", xlim=(0.2, 40), ylim=(0.015, 60))
         self._latency.set(xlabel="arrival rate (requests/s)", ylabel="latency (s per output token)")
@@ -76,32 +116,26 @@ class _ServingScene:
         self._latency.yaxis.set_major_formatter(FuncFormatter(lambda latency, _: f"{latency:g}"))
         self._latency.minorticks_off()
         self._latency.axhline(SUSTAINED_LATENCY_S, color="black", linewidth=0.8, linestyle="--", zorder=0.5)
+        self._latency.text(0.22, SUSTAINED_LATENCY_S * 1.1, "0.5 s/token")
         self._curve = self._latency.plot([], [], "o-", color=style.PAGED, linewidth=2, markersize=4)[0]
         self._mark = self._latency.plot([], [], "o", markersize=15, markerfacecolor="none", color="black")[0]
         plots.fate_legend(figure.add_axes((0, 0, 1, 0.14)), FATES_OVER_TIME, num_columns=3)
 
-    def update(self, *, workload: str, scheme: str, rate: float, page_size: int, watermark: int) -> str:
-        requests = _requests(workload, rate, self._seed)
-        moments = np.linspace(0, requests[-1].arrival_s, NUM_MOMENTS).tolist()
-        run = simulate(requests, _pool(scheme, page_size, watermark), moments=moments)
-        for ax in (self._in_flight, self._usage):
-            clear_contents(ax)
-        plots.in_flight(run.moments, ax=self._in_flight).set_xlabel("")
-        plots.usage_over_time(run.moments, num_slots=NUM_SLOTS_13B, ax=self._usage)
+    def serve(self, *, workload: str, scheme: str, rate: float, page_size: int, watermark: int) -> Run:
+        run = super().serve(
+            workload=workload, scheme=scheme, rate=rate, page_size=page_size, watermark=watermark
+        )
+        self._in_flight.set_xlabel("")
+        set_title(self._usage, "")
         knee = _knee(workload, scheme, page_size, watermark, self._seed)
         look = style.SCHEMES[scheme]
         self._curve.set(data=(list(knee), list(knee.values())), color=look["color"], marker=look["marker"])
         self._mark.set_data([rate], [run.normalised_latency_s])
-        set_title(self._in_flight, f"{scheme}: {run.mean_running:.1f} requests in flight on average")
         set_title(self._latency, f"{run.normalised_latency_s:.3g} s/token at {rate}/s")
-        pages = f"pages of {page_size} and a watermark of {watermark} %"
-        effect = pages if scheme == "vLLM" else f"{pages} have no effect here"
-        return f"{workload}, {NUM_REQUESTS} requests at {rate} per second, {scheme} ({effect}). {_tell(run)}"
+        return run
 
     def moving(self) -> list[Artist]:
-        axes = (self._in_flight, self._usage)
-        own = [artist for ax in axes for artist in [*contents(ax), ax.xaxis, ax.yaxis]]
-        return [*own, self._curve, self._mark, self._latency.title]
+        return [*super().moving(), self._curve, self._mark, self._latency.title]
 
 
 def _tell(run: Run) -> str:
@@ -128,7 +162,7 @@ def explore_serving(*, workload: str = "ShareGPT", scheme: str = "vLLM", seed: i
         For the lengths and the times between arrivals.
     """
     return Explorer(
-        partial(_ServingScene, seed=seed),
+        partial(_KneeScene, seed=seed),
         {
             "workload": _choice("workload", list(LENGTHS), workload),
             "scheme": _choice("scheme", list(SCHEMES), scheme),
@@ -137,6 +171,7 @@ def explore_serving(*, workload: str = "ShareGPT", scheme: str = "vLLM", seed: i
             "watermark": widgets.IntSlider(1, 0, 20, description="watermark (%)", **LOOKS),
         },
         height=4.8,
+        make_sheet_scene=partial(_LoadScene, seed=seed),
     )
 
 
@@ -153,10 +188,14 @@ class _FilmScene:
 
     frame = None
 
-    def __init__(self, figure: Figure | SubFigure, films: Mapping[str, Sequence[Snapshot]]) -> None:
+    def __init__(
+        self, figure: Figure | SubFigure, films: Mapping[str, Sequence[Snapshot]], *, has_slots: bool = True
+    ) -> None:
         self._films = films
-        self._strip = figure.add_axes((0.075, 0.17, 0.915, 0.68))
-        self._queue = figure.add_axes((0.075, 0.0, 0.915, 0.14))
+        left, width = (0.075, 0.915) if has_slots else (0.02, 0.96)
+        self._strip = figure.add_axes((left, 0.17, width, 0.68))
+        self._strip.yaxis.set_visible(has_slots)
+        self._queue = figure.add_axes((left, 0.0, width, 0.14))
         self._queue.set_axis_off()
         self._text = self._queue.text(0, 0.5, "", va="center")
 
@@ -195,7 +234,8 @@ def explore_film(films: Mapping[str, Sequence[Snapshot]]) -> Explorer:
         partial(_FilmScene, films=films),
         {
             "scheme": _choice("scheme", list(films), next(iter(films))),
-            "iteration": widgets.IntSlider(0, 0, last, description="iteration", **LOOKS),
+            "iteration": widgets.IntSlider(last // 4, 0, last, description="iteration", **LOOKS),
         },
         height=2.6,
+        make_sheet_scene=partial(_FilmScene, films=films, has_slots=False),
     )

@@ -30,6 +30,8 @@ OPEN_POINTS: dict[str, Any] = {
 }
 """How the paper's points look."""
 
+_KEYS = {"external": "external & others"}
+
 _PARTS = {
     "paper": {"used": "used", "reserved": "reserved", "internal": "internal", "other": "external"},
     "ours": {
@@ -53,7 +55,7 @@ def usage_beside_paper(experiment: Experiment, *, ax: Axes | None = None) -> Axe
     ax : Axes, optional
         Where to draw; a new figure if left out.
     """
-    ax = ax or new_axes(4.2)
+    ax = ax or new_axes(3.9)
     ticks = {}
     for index, (scheme, row) in enumerate(experiment.rows.items()):
         for offset, whose in enumerate(("paper", "ours")):
@@ -71,13 +73,22 @@ def usage_beside_paper(experiment: Experiment, *, ax: Axes | None = None) -> Axe
     ax.set_yticks(list(ticks), list(ticks.values()))
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
+    names = dict.fromkeys(look for parts in _PARTS.values() for look in parts.values())
+    keys = [Patch(**style.FATES[name].patch_style(), label=_KEYS.get(name, name)) for name in names]
+    ax.legend(
+        handles=keys, loc="upper center", bbox_to_anchor=(0.42, -0.16), ncols=6, fontsize=10, columnspacing=1
+    )
     ax.set(xlim=(0, 100), ylim=(max(ticks) + 0.6, -0.6), xlabel="% of the slots")
     return ax
 
 
 @style.applied()
 def bars_beside_paper(
-    groups: Mapping[str, Mapping[str, Comparison]], *, ylabel: str, ax: Axes | None = None
+    groups: Mapping[str, Mapping[str, Comparison]],
+    *,
+    ylabel: str,
+    xlabel: str = "",
+    ax: Axes | None = None,
 ) -> Axes:
     """Draw comparisons as pairs of bars: the paper's outlined, ours filled.
 
@@ -89,6 +100,8 @@ def bars_beside_paper(
         The pairs by name, group by group: the rows of an experiment, or its columns.
     ylabel : str
         What the numbers are, with the unit.
+    xlabel : str
+        What the names of the pairs are.
     ax : Axes, optional
         Where to draw; a new figure if left out.
     """
@@ -119,7 +132,7 @@ def bars_beside_paper(
         Patch(color=style.PAGED, label="ours, mean and standard deviation"),
     ]
     ax.legend(handles=keys, loc="upper left", bbox_to_anchor=(0, 0.98), fontsize=10)
-    ax.set(ylabel=ylabel, ylim=(0, ax.get_ylim()[1] * 1.04))
+    ax.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, ax.get_ylim()[1] * 1.04))
     return ax
 
 
@@ -136,7 +149,7 @@ def latency_against_rate(curves: LatencyCurves, *, workload: str, ax: Axes | Non
     ax : Axes, optional
         Where to draw; a new figure if left out.
     """
-    ax = ax or new_axes(3.8)
+    ax = ax or new_axes(3.4)
     for scheme, ours in curves.ours.items():
         look = style.SCHEMES[scheme]
         rates = sorted(set.intersection(*(set(curve) for curve in ours)))

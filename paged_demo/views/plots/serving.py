@@ -11,8 +11,6 @@ from paged_demo.serving.run import Moment, Run
 from paged_demo.views import style
 from paged_demo.views.picture import new_axes
 
-IN_FLIGHT = ("running", "waiting")
-
 FATES_OVER_TIME = ("used", "reserved", "internal", "rounding", "free")
 
 
@@ -31,10 +29,9 @@ def in_flight(moments: Sequence[Moment], *, ax: Axes | None = None) -> Axes:
     times = [moment.time_s for moment in moments]
     running = np.array([moment.num_running for moment in moments])
     waiting = np.array([moment.num_waiting for moment in moments])
-    looks = (style.FATES["used"], style.FATES["reserved"])
-    for look, low, high in zip(looks, (0 * running, running), (running, running + waiting), strict=True):
-        ax.fill_between(times, low, high, step="post", **look.patch_style() | {"linewidth": 0})
-    keys = [Patch(**look.patch_style(), label=name) for look, name in zip(looks, IN_FLIGHT, strict=True)]
+    ax.fill_between(times, 0, running, step="post", color=style.RUNNING, linewidth=0)
+    ax.fill_between(times, running, running + waiting, step="post", color=style.WAITING, linewidth=0)
+    keys = [Patch(color=style.RUNNING, label="running"), Patch(color=style.WAITING, label="waiting")]
     ax.legend(handles=keys, loc="upper left", ncols=2, fontsize=10)
     top = 1.35 * max(1, (running + waiting).max())  # The key stands above all areas.
     ax.set(xlim=(0, max(times[-1], 1e-9)), ylim=(0, top), xlabel="time (s)", ylabel="requests")
@@ -95,7 +92,7 @@ def request_timeline(run: Run, *, first: int = 0, count: int = 30, ax: Axes | No
         ax.plot(
             [request.arrival_s, finish_s[request.request_id]],
             [row, row],
-            color=style.FATES["reserved"].colour,
+            color=style.WAITING,
             linewidth=1.6,
             solid_capstyle="butt",
             zorder=1,
@@ -105,12 +102,12 @@ def request_timeline(run: Run, *, first: int = 0, count: int = 30, ax: Axes | No
             continue
         row = row_of[stay.request_id]
         place = ((stay.start_s, row - 0.36), stay.end_s - stay.start_s, 0.72)
-        ax.add_patch(Rectangle(*place, facecolor=style.PAGED, edgecolor="white", linewidth=0.3))
+        ax.add_patch(Rectangle(*place, facecolor=style.RUNNING, edgecolor="white", linewidth=0.3))
         if stay.is_preempted:
             ax.plot(stay.end_s, row, "x", color="black", markersize=6, markeredgewidth=1.8)
     keys = [
-        Line2D([], [], color=style.FATES["reserved"].colour, linewidth=1.6, label="waits"),
-        Patch(color=style.PAGED, label="runs"),
+        Line2D([], [], color=style.WAITING, linewidth=1.6, label="waits"),
+        Patch(color=style.RUNNING, label="runs"),
         Line2D(
             [], [], color="black", marker="x", linestyle="none", markeredgewidth=1.8, label="is preempted"
         ),
