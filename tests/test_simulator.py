@@ -1,6 +1,7 @@
 """The quick engine against the readable one, on random workloads, pools and rules."""
 
 import re
+import tracemalloc
 from dataclasses import astuple, replace
 from functools import partial
 
@@ -287,3 +288,17 @@ def test_the_latency_is_per_output_token():
     run = simulate([Request(0, 8, 4, arrival_s=2.0)], PagedPool(num_pages=4), step_time=ONE_SECOND)
     assert run.finish_s == [2 + 5]
     assert run.normalised_latency_s == 5 / 4
+
+
+def test_memory_grows_with_the_requests_and_not_with_their_tokens():
+    def peak_bytes(num_requests, num_output_tokens):
+        requests = [Request(number, 10, num_output_tokens) for number in range(num_requests)]
+        tracemalloc.start()
+        simulate(requests, PagedPool(num_pages=100_000))  # Nobody is preempted: a stay for each request.
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    few, long, many = peak_bytes(200, 50), peak_bytes(200, 5000), peak_bytes(2000, 50)
+    assert long < 1.3 * few
+    assert many > 4 * few
