@@ -415,3 +415,55 @@ def test_check_notices_a_spoilt_allocator(spoil):
     spoil(allocator)
     with pytest.raises(AssertionError):
         allocator.check()
+
+
+def test_two_tenants_with_the_same_prompt_and_different_salts_share_nothing():
+    allocator = PagedAllocator(16, 4, prefix_caching=True)
+    prompt = list(range(13))
+    allocator.allocate("ours", prompt, cache_salt="us")
+    assert allocator.allocate("theirs", prompt, cache_salt="them") == 0
+    assert not set(allocator.page_table("ours")) & set(allocator.page_table("theirs"))
+    assert allocator.allocate("again", prompt, cache_salt="us") == 12
+    assert allocator.allocate("unsalted", prompt) == 0
+
+
+def test_pages_that_a_salted_sequence_generates_are_salted_too():
+    allocator = PagedAllocator(16, 4, prefix_caching=True)
+    allocator.allocate("ours", [1, 2], cache_salt="us")
+    for token_id in (3, 4, 5, 6, 7):
+        allocator.append("ours", token_id)
+    prompt = [1, 2, 3, 4, 5]
+    assert allocator.allocate("theirs", prompt, cache_salt="them") == 0
+    assert allocator.allocate("again", prompt, cache_salt="us") == 4
+
+
+@pytest.mark.parametrize("cache_salt", [None, 7, b"us"])
+def test_a_salt_is_a_string_and_nothing_changes_if_it_is_not(cache_salt):
+    allocator = PagedAllocator(4, 4, prefix_caching=True)
+    before = allocator.memory_map()
+    with pytest.raises(TypeError, match="cache_salt must be a string, got"):
+        allocator.allocate("a", [1, 2], cache_salt=cache_salt)
+    assert allocator.memory_map() == before
+    allocator.allocate("a", [1, 2])
+
+
+def test_a_cache_that_was_reset_finds_nothing_and_keeps_all_pages():
+    allocator = PagedAllocator(4, 4, prefix_caching=True)
+    allocator.allocate("a", range(9))
+    allocator.free("a")
+    assert account(allocator.memory_map(), {}).cached == 8
+    order = list(allocator._pool._free)
+    allocator.reset_cache()
+    assert account(allocator.memory_map(), {}).free == 16
+    assert list(allocator._pool._free) == order
+    allocator.check()
+    assert allocator.allocate("a", range(9)) == 0
+
+
+def test_a_cache_is_not_reset_while_a_sequence_is_held():
+    allocator = PagedAllocator(4, 4, prefix_caching=True)
+    allocator.allocate("a", range(9))
+    with pytest.raises(RuntimeError, match="reset_cache needs an allocator without sequences, got 'a'"):
+        allocator.reset_cache()
+    allocator.free("a")
+    assert allocator.allocate("b", range(9)) == 8

@@ -9,16 +9,18 @@ from hypothesis.stateful import (
     initialize,
     invariant,
     multiple,
+    precondition,
     rule,
 )
 
 from paged_demo import CacheFullError, PagedAllocator, account
 
 TOKENS = st.integers(0, 1)  # few tokens, so that prefixes often agree
+SALTS = st.sampled_from(["", "tenant"])
 
 
 class PagedHistory(RuleBasedStateMachine):
-    """Keys and values depend on the whole prefix, so that is what a slot remembers here."""
+    """Keys and values depend on the whole prefix, so that is what a slot remembers here, after the salt."""
 
     seq_ids = Bundle("seq_ids")
 
@@ -44,12 +46,12 @@ class PagedHistory(RuleBasedStateMachine):
             list(self.allocator._pool._free),
         )
 
-    @rule(target=seq_ids, tokens=st.lists(TOKENS, min_size=1, max_size=14))
-    def allocate(self, tokens):
+    @rule(target=seq_ids, tokens=st.lists(TOKENS, min_size=1, max_size=14), cache_salt=SALTS)
+    def allocate(self, tokens, cache_salt):
         seq_id = self.new_id()
         before = self.visible_state()
         try:
-            num_found = self.allocator.allocate(seq_id, tokens)
+            num_found = self.allocator.allocate(seq_id, tokens, cache_salt=cache_salt)
         except CacheFullError:
             assert self.visible_state() == before
             return multiple()
@@ -58,10 +60,10 @@ class PagedHistory(RuleBasedStateMachine):
         assert num_found == 0 or self.prefix_caching
         slots = self.allocator.slots(seq_id)
         for position in range(num_found):
-            assert self.prefix_in_slot[slots[position]] == tuple(tokens[: position + 1])
+            assert self.prefix_in_slot[slots[position]] == (cache_salt, *tokens[: position + 1])
         for position in range(num_found, len(tokens)):
-            self.prefix_in_slot[slots[position]] = tuple(tokens[: position + 1])
-        self.tokens_of[seq_id] = list(tokens)
+            self.prefix_in_slot[slots[position]] = (cache_salt, *tokens[: position + 1])
+        self.tokens_of[seq_id] = [cache_salt, *tokens]
         return seq_id
 
     @rule(seq_id=seq_ids, token_id=TOKENS)
@@ -81,6 +83,13 @@ class PagedHistory(RuleBasedStateMachine):
         self.tokens_of[seq_id].append(token_id)
         self.prefix_in_slot[slot] = tuple(self.tokens_of[seq_id])
 
+    @precondition(lambda self: not self.tokens_of)
+    @rule()
+    def reset_cache(self):
+        self.allocator.reset_cache()
+        assert self.allocator.num_free_pages == self.allocator.num_pages
+        self.prefix_in_slot.clear()  # Whatever is found from now on must have been written from now on.
+
     @rule(target=seq_ids, parent_id=seq_ids)
     def fork(self, parent_id):
         child_id = self.new_id()
@@ -99,7 +108,7 @@ class PagedHistory(RuleBasedStateMachine):
     def every_sequence_reads_back_the_prefix_it_wrote(self):
         for seq_id, tokens in self.tokens_of.items():
             read = [self.prefix_in_slot[slot] for slot in self.allocator.slots(seq_id)]
-            assert read == [tuple(tokens[: position + 1]) for position in range(len(tokens))]
+            assert read == [tuple(tokens[: position + 1]) for position in range(1, len(tokens))]
 
     @invariant()
     def the_allocator_is_sound(self):

@@ -135,6 +135,11 @@ class PagePool:
             page_ids.append(self._page_by_key[key])
         return page_ids
 
+    def forget_free_pages(self) -> None:
+        """Forget what the free pages held. They stay free, in their order."""
+        for page_id in self.cached_pages:
+            self._forget(page_id)
+
     def ref_count(self, page_id: int) -> int:
         """Count the references to a page; 0 means free."""
         page_id = self._check_page(page_id)

@@ -2,10 +2,9 @@
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
-from hashlib import sha256
-from struct import Struct
 
 from paged_demo.allocators.memory_map import CacheFullError, Hole, MemoryMap, Region
+from paged_demo.allocators.page_keys import PageKeys
 from paged_demo.allocators.page_pool import PagePool
 from paged_demo.allocators.sequences import (
     MAX_TOKEN_ID,
@@ -17,11 +16,6 @@ from paged_demo.allocators.sequences import (
     new_append,
 )
 from paged_demo.checks import check_count
-
-MAX_PAGE_SIZE = 2**31 - 1
-
-ROOT_KEY = sha256(b"").digest()
-"""Stands in for the parent of a sequence's first page."""
 
 
 @dataclass(slots=True)
@@ -79,14 +73,12 @@ class PagedAllocator:
     def __init__(self, num_pages: int, page_size: int, *, prefix_caching: bool = False) -> None:
         self.num_pages = check_count("num_pages", num_pages)
         self.page_size = check_count("page_size", page_size)
-        if self.page_size > MAX_PAGE_SIZE:
-            raise ValueError(f"page_size must be at most {MAX_PAGE_SIZE}, got {page_size!r}")
+        self._keys = PageKeys(self.page_size)
         if not isinstance(prefix_caching, bool):
             raise TypeError(f"prefix_caching must be True or False, got {prefix_caching!r}")
         self._prefix_caching = prefix_caching
         self._pool = PagePool(self.num_pages)
         self._sequences: SequenceTable[_Sequence] = SequenceTable()
-        self._pack_page = Struct(f"<{self.page_size}q").pack
 
     def __repr__(self) -> str:
         return f"PagedAllocator({self.num_pages} pages of {self.page_size} slots, {self.num_free_pages} free)"
@@ -101,7 +93,14 @@ class PagedAllocator:
         """Pages that no sequence holds, remembered or not."""
         return self._pool.num_free
 
-    def allocate(self, seq_id: Hashable, token_ids: Iterable[int], *, final_tokens: int | None = None) -> int:
+    def allocate(
+        self,
+        seq_id: Hashable,
+        token_ids: Iterable[int],
+        *,
+        final_tokens: int | None = None,
+        cache_salt: str = "",
+    ) -> int:
         """Give a new sequence pages for its prompt, and return how many of its tokens were found.
 
         With prefix caching the pages of the longest remembered prefix are shared instead of taken.
@@ -116,6 +115,9 @@ class PagedAllocator:
             The prompt, at least one token.
         final_tokens : int, optional
             Checked and ignored: pages need no knowledge of the future.
+        cache_salt : str
+            Prompts share pages only with prompts of the same salt. Give each tenant its own: whoever is
+            answered sooner because of pages that a stranger left learns what the stranger asked.
 
         Returns
         -------
@@ -127,14 +129,16 @@ class PagedAllocator:
         CacheFullError
             If the pool has too few free pages. Nothing has changed then.
         ValueError, TypeError
-            If ``seq_id`` is held already, or ``token_ids`` is empty or holds something else.
+            If ``seq_id`` is held already, ``token_ids`` is empty or holds something else, or
+            ``cache_salt`` is not a string.
         """
         tokens = check_prompt(token_ids)
         self._sequences.require_new("seq_id", seq_id)
         if final_tokens is not None:
             check_final_tokens(final_tokens, len(tokens))
 
-        keys = self._page_keys(tokens) if self._prefix_caching else []
+        root_key = self._keys.root(cache_salt)
+        keys = self._keys.of_prefix(tokens, cache_salt=cache_salt) if self._prefix_caching else []
         found = self._pool.find(keys[: (len(tokens) - 1) // self.page_size])
         num_new = -(-len(tokens) // self.page_size) - len(found)
         num_revived = sum(self._pool.ref_count(page_id) == 0 for page_id in found)
@@ -151,7 +155,7 @@ class PagedAllocator:
         self._sequences[seq_id] = _Sequence(
             page_table=page_table,
             tail=tail,
-            key=keys[-1] if keys else ROOT_KEY,
+            key=keys[-1] if keys else root_key,
             next_slot=page_table[-1] * self.page_size + len(tail),
         )
         return len(found) * self.page_size
@@ -217,6 +221,19 @@ class PagedAllocator:
         for page_id in reversed(self._sequences.remove(seq_id).page_table):
             self._pool.release(page_id)
 
+    def reset_cache(self) -> None:
+        """Forget all pages that are free and remembered, as when the model's weights have changed.
+
+        Raises
+        ------
+        RuntimeError
+            If a sequence is held: its pages go on being remembered, and would be found.
+        """
+        if self._sequences:
+            held = ", ".join(repr(seq_id) for seq_id in self._sequences)
+            raise RuntimeError(f"reset_cache needs an allocator without sequences, got {held}")
+        self._pool.forget_free_pages()
+
     def page_table(self, seq_id: Hashable) -> list[int]:
         """List the physical page of each logical page of a sequence, in order."""
         return self._sequences[seq_id].page_table.copy()
@@ -260,21 +277,9 @@ class PagedAllocator:
         for page_id, num_references in enumerate(references):
             assert self._pool.ref_count(page_id) == num_references, f"page {page_id} is miscounted"
 
-    def _page_keys(self, tokens: list[int]) -> list[bytes]:
-        keys = []
-        key = ROOT_KEY
-        for start in range(0, len(tokens) - self.page_size + 1, self.page_size):
-            key = self._chain(key, tokens[start : start + self.page_size])
-            keys.append(key)
-        return keys
-
-    def _chain(self, parent_key: bytes, page_tokens: list[int]) -> bytes:
-        # Keys and values depend on all tokens before them, so a page's name includes its parent's.
-        return sha256(parent_key + self._pack_page(*page_tokens)).digest()
-
     def _finish_last_page(self, sequence: _Sequence) -> None:
         if self._prefix_caching:
-            sequence.key = self._chain(sequence.key, sequence.tail)
+            sequence.key = self._keys.chain(sequence.key, sequence.tail)
             self._pool.seal(sequence.page_table[-1], sequence.key)
         sequence.tail.clear()
 
