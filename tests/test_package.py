@@ -16,10 +16,11 @@ ALLOWED = {
     "model": [],
     "allocators.memory_map": [],
     "allocators": ["allocators"],
+    "attention": ["attention"],
     "serving": ["serving", "allocators"],
-    "views": ["views", "serving", "allocators", "model"],
+    "views": ["views", "serving", "attention", "allocators", "model"],
 }
-CORE = ["allocators", "serving", "model", "checks"]
+CORE = ["allocators", "attention", "serving", "model", "checks"]
 HEAVY = ["matplotlib", "ipywidgets", "IPython", "PIL", "jupyterlab"]
 
 
