@@ -225,6 +225,7 @@ def test_huge_logits_neither_overflow_nor_lose_the_answer(rng, attend, kind, num
     batch = make_batch(rng, [num_tokens], page_size=4, heads=(2, 1), head_dim=4)
     batch.queries[:] = 1
     batch.keys[0][:] = adversarial_logits(kind, num_tokens)[:, np.newaxis, np.newaxis] / 2
+    batch.values[0][:] = rng.uniform(1, 2, (num_tokens, 1, 4))
     write_first(batch)
     assert_close(attend(batch), expected_of(batch))
 

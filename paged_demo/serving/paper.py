@@ -36,6 +36,14 @@ NUM_SLOTS_13B = NUM_PAGES_13B * PAGE_SIZE
 MEAN_BATCH_SHAREGPT = {"Orca (Max)": 7.00, "Orca (Pow2)": 9.81, "Orca (Oracle)": 13.62, "vLLM": 30.42}
 """Requests in flight, OPT-13B, ShareGPT at 2 requests/s (printed labels of Fig. 13)."""
 
+KERNEL_US = {
+    8: {"vLLM": (31.46, 43.56, 84.32), "FasterTransformer": (21.88, 34.9, 62.34)},
+    32: {"vLLM": (77.12, 127.06, 235.29), "FasterTransformer": (61.42, 106.74, 194.51)},
+}
+"""Time of the attention kernel in microseconds, by batch, for contexts of 64, 128 and 256 tokens (Fig. 18a).
+
+FasterTransformer's kernel reads contiguous memory. Section 7.1 sums them up as 20 to 26 % longer."""
+
 SCHEMES = ("Orca (Max)", "Orca (Pow2)", "Orca (Oracle)", "vLLM")
 
 FIG_2 = {
@@ -48,6 +56,30 @@ FIG_2 = {
 
 For vLLM the figure draws slivers of reservation and of internal fragmentation that were not measured: each is
 half of what is left. Here stands the slack of the last pages as ``reserved``, and free pages as ``other``."""
+
+
+def tokens_in_pool(scheme: str) -> float:
+    """Return how many tokens the OPT-13B pool holds on average under a scheme (Fig. 2).
+
+    Examples
+    --------
+    >>> round(tokens_in_pool("vLLM"))
+    15156
+    """
+    return FIG_2[scheme]["used"] / 100 * NUM_SLOTS_13B
+
+
+def kernel_slowdowns(batch: int) -> tuple[float, float]:
+    """Return the least and the greatest slowdown of the attention kernel in Fig. 18a, for a batch of 8 or 32.
+
+    Examples
+    --------
+    >>> [round(slowdown, 2) for slowdown in kernel_slowdowns(32)]
+    [1.19, 1.26]
+    """
+    times = KERNEL_US[batch]
+    ratios = [ours / theirs for ours, theirs in zip(times["vLLM"], times["FasterTransformer"], strict=True)]
+    return min(ratios), max(ratios)
 
 
 def pools_13b() -> dict[str, Pool]:

@@ -1,5 +1,10 @@
 """Plots: each draws one record on one pair of axes, and returns the axes."""
 
+from paged_demo.views.plots.attention import cost_by_page_size as cost_by_page_size
+from paged_demo.views.plots.attention import output_bars as output_bars
+from paged_demo.views.plots.attention import rate_against_batch as rate_against_batch
+from paged_demo.views.plots.attention import reading_bars as reading_bars
+from paged_demo.views.plots.attention import scores_by_page as scores_by_page
 from paged_demo.views.plots.memory import fate_legend as fate_legend
 from paged_demo.views.plots.memory import memory_against_length as memory_against_length
 from paged_demo.views.plots.memory import usage_bars as usage_bars
