@@ -142,4 +142,4 @@ def needed_pages(name: str, table: Ints, length: int, value_pages: Floats) -> In
         raise ValueError(
             f"{name} must name pages from 0 to {num_pages - 1}, got {needed.min()} to {needed.max()}"
         )
-    return needed.astype(np.intp)
+    return needed
