@@ -3,7 +3,7 @@
 Run with ``OPENBLAS_NUM_THREADS=1 python tests/benchmarks/bench_attention.py``. Eight sequences of 600 to
 1500 tokens, 32 query heads and 8 heads of keys and values, head dimension 128, float32; the pages are
 shuffled over the pool. Every way is timed in every round, in random order and with cold caches: 96 MB of
-something else are read before. Ratios are of medians of one run.
+something else are read before.
 
 The rival is `dense_attention` on contiguous arrays, in the layout that is quickest on this machine; the
 others are shown too. The floor is NumPy's sum of the same bytes. PyTorch is timed if it is installed.
@@ -93,13 +93,16 @@ def make_pages(contexts, lengths, page_size, rng):
     return store, tables
 
 
-def print_times(times, num_bytes, rival):
-    """Print a row for each way."""
-    reference = statistics.median(times[rival])
+def print_times(times, num_bytes):
+    """Print a row for each way, with its time relative to the quickest dense one."""
+    dense_times = [seconds for name, seconds in times.items() if name.startswith("dense")]
+    rivals = [min(map(of, dense_times)) for of in (statistics.median, min)]
+    print(f"{'':44} {'median':>8} {'best':>8} {'GB/s':>6} {'ratio of medians, bests':>24}")
     for name, seconds in times.items():
-        median, best = statistics.median(seconds), min(seconds)
-        rate = f"{num_bytes / median / 1e9:6.1f}"
-        print(f"{name:44} {1e3 * median:8.2f} {1e3 * best:8.2f} {rate:>6} {median / reference:7.2f}")
+        figures = statistics.median(seconds), min(seconds)
+        median, best = (f"{1e3 * figure:5.2f} ms" for figure in figures)
+        ratios = " ".join(f"{figure / rival:11.2f}" for figure, rival in zip(figures, rivals, strict=True))
+        print(f"{name:44} {median} {best} {num_bytes / figures[0] / 1e9:6.1f} {ratios}")
 
 
 def run():
@@ -112,7 +115,6 @@ def run():
     num_bytes = sum(array.nbytes for context in drawn for array in context)
 
     print(f"\n{os.environ.get('OPENBLAS_NUM_THREADS', 'all')} threads, {num_bytes / 1e6:.0f} MB of KV")
-    print(f"{'':44} {'ms, med.':>8} {'best':>8} {'GB/s':>6} {'ratio':>7}")
     ways = {"sum of the same bytes": lambda: sum_all(drawn)}
     for name, order in LAYOUTS.items():
         contexts = [(lay_out(keys, order), lay_out(values, (1, 0, 2))) for keys, values in drawn]
@@ -127,12 +129,7 @@ def run():
             ways[f"pagewise, page size {page_size}"] = lambda store=store, tables=tables: pagewise(
                 queries, store, tables, lengths
             )
-    times = measure(ways, rng)
-    rival = min(
-        (name for name in ways if name.startswith("dense")), key=lambda n: statistics.median(times[n])
-    )
-    print_times(times, num_bytes, rival)
-    print(f"ratio: to {rival!r}")
+    print_times(measure(ways, rng), num_bytes)
 
 
 def main():
