@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from paged_demo.allocators.traditional import reserve_max as reserve_max
     from paged_demo.allocators.traditional import reserve_oracle as reserve_oracle
     from paged_demo.allocators.traditional import reserve_pow2 as reserve_pow2
+    from paged_demo.attention.kernels import dense_attention as dense_attention
+    from paged_demo.attention.kernels import paged_attention_pagewise as paged_attention_pagewise
+    from paged_demo.attention.quick_kernel import paged_attention as paged_attention
+    from paged_demo.attention.quick_kernel import paged_attention_prefill as paged_attention_prefill
+    from paged_demo.attention.store import KVStore as KVStore
     from paged_demo.model import PRESETS as PRESETS
     from paged_demo.model import ModelSpec as ModelSpec
     from paged_demo.serving.lengths import LengthDistribution as LengthDistribution
@@ -69,6 +74,9 @@ _NAMES_IN = {
     "allocators.page_pool": "PagePool",
     "allocators.paged": "PagedAllocator",
     "allocators.one_sequence": "keep_one_sequence",
+    "attention.store": "KVStore",
+    "attention.kernels": "dense_attention paged_attention_pagewise",
+    "attention.quick_kernel": "paged_attention paged_attention_prefill",
     "serving.workload": "Request poisson_arrivals read_trace",
     "serving.lengths": "LengthDistribution sharegpt alpaca azure_conv azure_code",
     "serving.pools": "PagedPool TraditionalPool",

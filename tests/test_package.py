@@ -16,11 +16,12 @@ ALLOWED = {
     "model": [],
     "allocators.memory_map": [],
     "allocators": ["allocators"],
+    "attention": ["attention"],
     "serving": ["serving", "allocators"],
-    "views": ["views", "serving", "allocators", "model"],
-    "exercises": ["exercises", "views", "serving", "allocators", "model"],
+    "views": ["views", "serving", "attention", "allocators", "model"],
+    "exercises": ["exercises", "views", "serving", "attention", "allocators", "model"],
 }
-CORE = ["allocators", "serving", "model", "checks"]
+CORE = ["allocators", "attention", "serving", "model", "checks"]
 HEAVY = ["matplotlib", "ipywidgets", "IPython", "PIL", "jupyterlab"]
 
 

@@ -163,7 +163,9 @@ FIG_18A_US = {
     8: {64: (31.46, 21.88), 128: (43.56, 34.90), 256: (84.32, 62.34)},
     32: {64: (77.12, 61.42), 128: (127.06, 106.74), 256: (235.29, 194.51)},
 }
-"""Time (us) of the attention kernels of vLLM and FasterTransformer, by batch and context (drawn)."""
+"""Time (us) of the attention kernels of vLLM and FasterTransformer, by batch and context (drawn).
+
+FasterTransformer's kernel reads contiguous memory."""
 
 FIG_18B = {
     "ShareGPT": {
@@ -201,3 +203,26 @@ FIG_19B = {
     },
 }  # fmt: skip
 """Normalised latency (s/token) by page size and way of preemption, ShareGPT (drawn)."""
+
+
+def tokens_in_pool(scheme: str) -> float:
+    """Return how many tokens the OPT-13B pool holds on average under a scheme (Fig. 2).
+
+    Examples
+    --------
+    >>> round(tokens_in_pool("vLLM"))
+    15156
+    """
+    return FIG_2[scheme]["used"] / 100 * NUM_SLOTS_13B
+
+
+def kernel_slowdowns(batch: int) -> tuple[float, float]:
+    """Return the least and the greatest slowdown of the attention kernel in Fig. 18a, for a batch of 8 or 32.
+
+    Examples
+    --------
+    >>> [round(slowdown, 2) for slowdown in kernel_slowdowns(32)]
+    [1.19, 1.26]
+    """
+    ratios = [paged_us / contiguous_us for paged_us, contiguous_us in FIG_18A_US[batch].values()]
+    return min(ratios), max(ratios)

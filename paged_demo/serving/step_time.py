@@ -55,6 +55,25 @@ class StepTime:
             + self.kv_read_s * num_kv_tokens
         )
 
+    def reading_s(self, num_kv_tokens: float, *, slowdown: float = 1.0) -> float:
+        """Return the seconds to read the weights once, and the keys and values of some tokens.
+
+        No iteration is shorter: it is the roof that memory sets to decoding.
+
+        Parameters
+        ----------
+        num_kv_tokens : float
+            Tokens whose keys and values are read, of all sequences together; a mean may be a fraction.
+        slowdown : float
+            How many times as long the attention kernel takes to read them, compared with the bandwidth.
+
+        Examples
+        --------
+        >>> round(OPT_13B_STEP.reading_s(15_000), 4)
+        0.0246
+        """
+        return self.weights_s + slowdown * self.kv_read_s * num_kv_tokens
+
 
 OPT_13B_STEP = StepTime(
     fixed_s=11e-3,

@@ -3,5 +3,7 @@
 from paged_demo.views.explorers.one_slider import FATES_OF_A_PAGED_POOL as FATES_OF_A_PAGED_POOL
 from paged_demo.views.explorers.one_slider import explore_one_sequence as explore_one_sequence
 from paged_demo.views.explorers.one_slider import explore_page_size as explore_page_size
+from paged_demo.views.explorers.same_attention import explore_page_order as explore_page_order
+from paged_demo.views.explorers.same_attention import explore_roofline as explore_roofline
 from paged_demo.views.explorers.serving import explore_film as explore_film
 from paged_demo.views.explorers.serving import explore_serving as explore_serving

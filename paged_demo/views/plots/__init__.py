@@ -1,5 +1,10 @@
 """Plots: each draws one record on one pair of axes, and returns the axes."""
 
+from paged_demo.views.plots.attention import cost_by_page_size as cost_by_page_size
+from paged_demo.views.plots.attention import output_bars as output_bars
+from paged_demo.views.plots.attention import rate_against_batch as rate_against_batch
+from paged_demo.views.plots.attention import reading_bars as reading_bars
+from paged_demo.views.plots.attention import scores_by_page as scores_by_page
 from paged_demo.views.plots.beside_paper import bars_beside_paper as bars_beside_paper
 from paged_demo.views.plots.beside_paper import latency_against_rate as latency_against_rate
 from paged_demo.views.plots.beside_paper import swap_or_recompute as swap_or_recompute
