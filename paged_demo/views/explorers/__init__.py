@@ -3,5 +3,9 @@
 from paged_demo.views.explorers.one_slider import FATES_OF_A_PAGED_POOL as FATES_OF_A_PAGED_POOL
 from paged_demo.views.explorers.one_slider import explore_one_sequence as explore_one_sequence
 from paged_demo.views.explorers.one_slider import explore_page_size as explore_page_size
+from paged_demo.views.explorers.pages import FATES_OF_A_PAGE as FATES_OF_A_PAGE
+from paged_demo.views.explorers.pages import FATES_OF_A_STORY as FATES_OF_A_STORY
+from paged_demo.views.explorers.pages import explore_page_choice as explore_page_choice
+from paged_demo.views.explorers.pages import play_two_requests as play_two_requests
 from paged_demo.views.explorers.serving import explore_film as explore_film
 from paged_demo.views.explorers.serving import explore_serving as explore_serving

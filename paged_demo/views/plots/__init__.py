@@ -8,7 +8,12 @@ from paged_demo.views.plots.memory import fate_legend as fate_legend
 from paged_demo.views.plots.memory import memory_against_length as memory_against_length
 from paged_demo.views.plots.memory import usage_bars as usage_bars
 from paged_demo.views.plots.pages import batch_against_page_size as batch_against_page_size
+from paged_demo.views.plots.pages import effect_against_page_size as effect_against_page_size
 from paged_demo.views.plots.pages import page_tables as page_tables
+from paged_demo.views.plots.pages import rows_of_pages as rows_of_pages
+from paged_demo.views.plots.pages import waste_against_length as waste_against_length
 from paged_demo.views.plots.serving import in_flight as in_flight
 from paged_demo.views.plots.serving import request_timeline as request_timeline
 from paged_demo.views.plots.serving import usage_over_time as usage_over_time
+from paged_demo.views.plots.translation import translation as translation
+from paged_demo.views.plots.translation import words_in_pages as words_in_pages
