@@ -1,5 +1,6 @@
 """The explorers of the notebooks, a module each: what it shows, and which values its controls set."""
 
+from paged_demo.views.explorers.kv_cache import explore_memory as explore_memory
 from paged_demo.views.explorers.one_slider import FATES_OF_A_PAGED_POOL as FATES_OF_A_PAGED_POOL
 from paged_demo.views.explorers.one_slider import explore_one_sequence as explore_one_sequence
 from paged_demo.views.explorers.one_slider import explore_page_size as explore_page_size

@@ -4,6 +4,9 @@ from paged_demo.views.plots.beside_paper import bars_beside_paper as bars_beside
 from paged_demo.views.plots.beside_paper import latency_against_rate as latency_against_rate
 from paged_demo.views.plots.beside_paper import swap_or_recompute as swap_or_recompute
 from paged_demo.views.plots.beside_paper import usage_beside_paper as usage_beside_paper
+from paged_demo.views.plots.kv_cache import bytes_per_token as bytes_per_token
+from paged_demo.views.plots.kv_cache import memory_bar as memory_bar
+from paged_demo.views.plots.kv_cache import recomputation as recomputation
 from paged_demo.views.plots.memory import fate_legend as fate_legend
 from paged_demo.views.plots.memory import memory_against_length as memory_against_length
 from paged_demo.views.plots.memory import usage_bars as usage_bars
