@@ -10,3 +10,5 @@ from paged_demo.views.explorers.pages import explore_page_choice as explore_page
 from paged_demo.views.explorers.pages import play_two_requests as play_two_requests
 from paged_demo.views.explorers.serving import explore_film as explore_film
 from paged_demo.views.explorers.serving import explore_serving as explore_serving
+from paged_demo.views.explorers.where_memory_goes import FATES_OF_RESERVATIONS as FATES_OF_RESERVATIONS
+from paged_demo.views.explorers.where_memory_goes import explore_reservations as explore_reservations
