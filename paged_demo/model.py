@@ -1,4 +1,4 @@
-"""Bytes of KV cache a model needs per token, and twelve published models to try.
+"""Bytes of KV cache a model needs per token, what else a GPU holds, and twelve published models to try.
 
 The rest of the package counts in slots: a slot is room for the K and V of one token in all layers. Bytes are
 turned into slots here and nowhere else.
@@ -34,6 +34,8 @@ class ModelSpec:
         Elements of K, and of V, in one head.
     bytes_per_element : int
         1 for FP8 or INT8, 2 for FP16 or BF16, 4 for FP32.
+    num_parameters : int, optional
+        Weights of the model, if known.
     source : str
         Where the numbers come from, as shown to readers: the address of a config, or a paper and its table.
 
@@ -56,6 +58,7 @@ class ModelSpec:
     num_kv_heads: int
     head_dim: int
     bytes_per_element: int = 2
+    num_parameters: int | None = None
     source: str
 
     def __post_init__(self) -> None:
@@ -68,6 +71,8 @@ class ModelSpec:
         for field in ("num_layers", "num_kv_heads", "head_dim", "bytes_per_element"):
             # Stored as a Python int: a product of NumPy integers can overflow.
             object.__setattr__(self, field, check_count(field, getattr(self, field)))
+        if self.num_parameters is not None:
+            object.__setattr__(self, "num_parameters", check_count("num_parameters", self.num_parameters))
         if self.bytes_per_element not in (1, 2, 4):
             raise ValueError(f"bytes_per_element must be 1, 2 or 4, got {self.bytes_per_element!r}")
 
@@ -81,6 +86,24 @@ class ModelSpec:
         800
         """
         return 2 * self.num_layers * self.num_kv_heads * self.head_dim * self.bytes_per_element
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights, at two bytes a parameter (FP16 or BF16), whatever the cache has.
+
+        Raises
+        ------
+        ValueError
+            If the number of parameters is not known.
+
+        Examples
+        --------
+        >>> round(LLAMA_2_7B.weight_bytes / 10**9, 1)
+        13.5
+        """
+        if self.num_parameters is None:
+            raise ValueError(f"num_parameters of {self.name} is not known")
+        return 2 * self.num_parameters
 
     def bytes_of(self, num_slots: int) -> int:
         """Return the bytes that so many slots take.
@@ -115,35 +138,156 @@ class ModelSpec:
         return check_count("memory_bytes", memory_bytes, minimum=0) // self.kv_bytes_per_token
 
 
-def _hub(repo: str, name: str, *, num_layers: int, num_kv_heads: int, head_dim: int) -> ModelSpec:
-    """Return the spec of a model whose config is published on the Hugging Face hub."""
-    source = f"https://huggingface.co/{repo}/blob/main/config.json"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryBudget:
+    """What a GPU's memory goes to: the weights, and the keys and values of requests of one length.
+
+    Activations and the workspace of kernels also take some, which is not counted.
+
+    Parameters
+    ----------
+    model : ModelSpec
+        The model, with its number of parameters.
+    memory_bytes : int
+        Memory of the GPU, or of all that share the model.
+    num_requests : int
+        Requests in flight.
+    tokens_per_request : int
+        Length of each.
+
+    Examples
+    --------
+    >>> budget = MemoryBudget(
+    ...     model=OPT_13B, memory_bytes=40 * GIB, num_requests=7, tokens_per_request=2048
+    ... )
+    >>> round(budget.request_bytes / 10**9, 2), budget.most_requests
+    (1.68, 10)
+    """
+
+    model: ModelSpec
+    memory_bytes: int
+    num_requests: int
+    tokens_per_request: int
+
+    def __post_init__(self) -> None:
+        for field in ("memory_bytes", "num_requests", "tokens_per_request"):
+            check_count(field, getattr(self, field))
+
+    @property
+    def request_bytes(self) -> int:
+        """Bytes of the keys and values of one request."""
+        return self.model.bytes_of(self.tokens_per_request)
+
+    @property
+    def kv_bytes(self) -> int:
+        """Bytes of the keys and values of all requests."""
+        return self.num_requests * self.request_bytes
+
+    @property
+    def free_bytes(self) -> int:
+        """Bytes that are left; negative if so much does not fit."""
+        return self.memory_bytes - self.model.weight_bytes - self.kv_bytes
+
+    @property
+    def most_requests(self) -> int:
+        """Requests of this length that fit beside the weights."""
+        return max(0, self.memory_bytes - self.model.weight_bytes) // self.request_bytes
+
+
+def _hub(
+    repo: str, name: str, *, num_layers: int, num_kv_heads: int, head_dim: int, num_parameters: int
+) -> ModelSpec:
+    """Return the spec of a model whose config is published on the Hugging Face hub.
+
+    The parameters are counted from the shapes that the config gives.
+    """
     return ModelSpec(
-        name=name, num_layers=num_layers, num_kv_heads=num_kv_heads, head_dim=head_dim, source=source
+        name=name,
+        num_layers=num_layers,
+        num_kv_heads=num_kv_heads,
+        head_dim=head_dim,
+        num_parameters=num_parameters,
+        source=f"https://huggingface.co/{repo}/blob/main/config.json",
     )
 
 
-OPT_13B = _hub("facebook/opt-13b", "OPT-13B", num_layers=40, num_kv_heads=40, head_dim=128)
-OPT_66B = _hub("facebook/opt-66b", "OPT-66B", num_layers=64, num_kv_heads=72, head_dim=128)
+OPT_13B = _hub(
+    "facebook/opt-13b", "OPT-13B", num_layers=40, num_kv_heads=40, head_dim=128, num_parameters=12_853_473_280
+)
+OPT_66B = _hub(
+    "facebook/opt-66b", "OPT-66B", num_layers=64, num_kv_heads=72, head_dim=128, num_parameters=65_719_701_504
+)
 OPT_175B = ModelSpec(
     name="OPT-175B",
     num_layers=96,
     num_kv_heads=96,
     head_dim=128,
+    num_parameters=174_604_468_224,
     source="Zhang et al. (2022), OPT, Table 1, https://arxiv.org/abs/2205.01068",
 )
-LLAMA_2_7B = _hub("meta-llama/Llama-2-7b-hf", "Llama-2-7B", num_layers=32, num_kv_heads=32, head_dim=128)
-LLAMA_2_13B = _hub("meta-llama/Llama-2-13b-hf", "Llama-2-13B", num_layers=40, num_kv_heads=40, head_dim=128)
-LLAMA_2_70B = _hub("meta-llama/Llama-2-70b-hf", "Llama-2-70B", num_layers=80, num_kv_heads=8, head_dim=128)
-LLAMA_3_1_8B = _hub("meta-llama/Llama-3.1-8B", "Llama-3.1-8B", num_layers=32, num_kv_heads=8, head_dim=128)
-LLAMA_3_1_70B = _hub("meta-llama/Llama-3.1-70B", "Llama-3.1-70B", num_layers=80, num_kv_heads=8, head_dim=128)
-QWEN3_8B = _hub("Qwen/Qwen3-8B", "Qwen3-8B", num_layers=36, num_kv_heads=8, head_dim=128)
+LLAMA_2_7B = _hub(
+    "meta-llama/Llama-2-7b-hf",
+    "Llama-2-7B",
+    num_layers=32,
+    num_kv_heads=32,
+    head_dim=128,
+    num_parameters=6_738_415_616,
+)
+LLAMA_2_13B = _hub(
+    "meta-llama/Llama-2-13b-hf",
+    "Llama-2-13B",
+    num_layers=40,
+    num_kv_heads=40,
+    head_dim=128,
+    num_parameters=13_015_864_320,
+)
+LLAMA_2_70B = _hub(
+    "meta-llama/Llama-2-70b-hf",
+    "Llama-2-70B",
+    num_layers=80,
+    num_kv_heads=8,
+    head_dim=128,
+    num_parameters=68_976_648_192,
+)
+LLAMA_3_1_8B = _hub(
+    "meta-llama/Llama-3.1-8B",
+    "Llama-3.1-8B",
+    num_layers=32,
+    num_kv_heads=8,
+    head_dim=128,
+    num_parameters=8_030_261_248,
+)
+LLAMA_3_1_70B = _hub(
+    "meta-llama/Llama-3.1-70B",
+    "Llama-3.1-70B",
+    num_layers=80,
+    num_kv_heads=8,
+    head_dim=128,
+    num_parameters=70_553_706_496,
+)
+QWEN3_8B = _hub(
+    "Qwen/Qwen3-8B", "Qwen3-8B", num_layers=36, num_kv_heads=8, head_dim=128, num_parameters=8_190_735_360
+)
 # Its config sets head_dim: hidden_size / num_attention_heads would be 160.
 MISTRAL_SMALL_24B = _hub(
-    "mistralai/Mistral-Small-24B-Base-2501", "Mistral-Small-24B", num_layers=40, num_kv_heads=8, head_dim=128
+    "mistralai/Mistral-Small-24B-Base-2501",
+    "Mistral-Small-24B",
+    num_layers=40,
+    num_kv_heads=8,
+    head_dim=128,
+    num_parameters=23_572_403_200,
 )
-PHI_4 = _hub("microsoft/phi-4", "Phi-4", num_layers=40, num_kv_heads=10, head_dim=128)
-OLMO_2_7B = _hub("allenai/OLMo-2-1124-7B", "OLMo-2-7B", num_layers=32, num_kv_heads=32, head_dim=128)
+PHI_4 = _hub(
+    "microsoft/phi-4", "Phi-4", num_layers=40, num_kv_heads=10, head_dim=128, num_parameters=14_659_507_200
+)
+OLMO_2_7B = _hub(
+    "allenai/OLMo-2-1124-7B",
+    "OLMo-2-7B",
+    num_layers=32,
+    num_kv_heads=32,
+    head_dim=128,
+    num_parameters=7_298_617_344,
+)
 
 
 class _Presets(dict[str, ModelSpec]):

@@ -15,6 +15,9 @@ from paged_demo.views.frozen import WIDGET_VIEW, drop_widgets_when_saved
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FREEZE = ROOT / "tests" / "freeze.py"
+LONGEST_RUN_S = 15
+MOST_WORDS_PER_LINE = {"00_one_slider": 35}
+"""The first notebook shows what there is to see before it shows code; in the others 15 is the most."""
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -51,8 +54,13 @@ def only_what_is_committed(request):
 
 @each_notebook
 def test_a_notebook_shows_what_a_fresh_run_shows(path):
+    before = os.times()
     run = freeze("--check", path.stem)
     assert run.returncode == 0, run.stdout + run.stderr
+    # Seconds of work, since a machine may have other work to do; Windows does not count them.
+    after = os.times()
+    spent_s = after.children_user + after.children_system - before.children_user - before.children_system
+    assert spent_s < LONGEST_RUN_S
 
 
 @each_notebook
@@ -129,3 +137,34 @@ def test_a_notebook_keeps_to_the_house_style(path):
     assert not any(re.search(r"^\s*[!%]", source, re.MULTILINE) for source in code)
     ids = [cell.id for cell in nbformat.read(path, as_version=4).cells]
     assert all(re.fullmatch(r"[a-z0-9-]+", cell_id) for cell_id in ids)
+
+
+def prose(source):
+    """Return the words that stand open to the reader: no tables, and nothing folded."""
+    unfolded = re.sub(r"<details>.*?</details>", "", source, flags=re.DOTALL)
+    return [word for line in unfolded.splitlines() if not line.startswith("|") for word in line.split()]
+
+
+@each_notebook
+def test_a_notebook_has_8_to_15_words_of_prose_for_a_line_of_code(path):
+    num_words = sum(len(prose(cell.source)) for cell in cells_of(path, "markdown"))
+    lines = [line for cell in cells_of(path, "code") for line in cell.source.splitlines() if line.strip()]
+    assert 8 <= num_words / len(lines) <= MOST_WORDS_PER_LINE.get(path.stem, 15)
+
+
+@each_notebook
+def test_a_picture_comes_within_the_first_three_cells_of_code(path):
+    outputs = [output for cell in cells_of(path, "code")[:3] for output in cell.outputs]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
+@each_notebook
+def test_a_notebook_ends_as_all_do(path):
+    end = cells_of(path, "markdown")[-1].source
+    headings = ["In three sentences", "What I simplified", "In real vLLM / SGLang today", "Read on", "Next"]
+    places = [end.find(heading) for heading in headings]
+    assert -1 not in places, headings
+    assert places == sorted(places)
+    assert re.search(r"In real vLLM / SGLang today\W+\([A-Z][a-z]+ 20\d\d\)", end)
+    summary = end[: places[1]].split("\n\n")[-2]
+    assert len(re.findall(r"[.?!](?:\s|$)", summary)) == 3

@@ -31,6 +31,20 @@ def read_whole_number(value: Any) -> int:
     raise TypeError(f"a whole number was expected, and it returned {describe(value)}")
 
 
+class Finding(str):
+    """What came of an answer that deals with something, such as a pool; it is told without quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def read_finding(finding: Any, *, expected: str) -> Finding:
+    """Pass a finding on; anything else is what the answer returned in the place of what was expected."""
+    if not isinstance(finding, Finding):
+        raise TypeError(f"{expected} expected, and it returned {describe(finding)}")
+    return finding
+
+
 def pass_on(function: Callable[..., Any], case: Any) -> Any:
     """Call a function with copies of a case's values as its arguments."""
     return function(*deepcopy(tuple(case)))

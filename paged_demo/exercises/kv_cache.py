@@ -13,6 +13,7 @@ from paged_demo.exercises.kinds import (
     read_number,
 )
 from paged_demo.model import GIB, LLAMA_2_7B, LLAMA_2_70B, OPT_13B
+from paged_demo.serving.paper import NUM_SLOTS_13B
 
 POOL_BYTES = 12 * GIB
 NUM_QUERY_HEADS_70B = 64
@@ -115,8 +116,9 @@ EXERCISES = (
         compute=lambda: OPT_13B.slots_in(POOL_BYTES),
         tolerance=0.0002,
         insight=(
-            "{expected:,.0f} slots: seven sequences of 2,048, and a rest. The paper's own pool has 15,744"
-            " (Table 1 prints 15.7K)."
+            "{expected:,.0f} slots: room for seven sequences of 2,048 tokens, and a rest. The paper's"
+            " own pool"
+            f" has {NUM_SLOTS_13B:,} (Table 1)."
         ),
         hints=(
             "12 GiB are 12 * 2**30 bytes. What does a token of OPT-13B cost?",
@@ -235,7 +237,8 @@ EXERCISES = (
             ),
             "d": Remark(
                 "Not the weights alone",
-                "The weights of a 13B take about 26 GB of the 40. Most of the rest is the pool of keys"
+                f"Those of a 13B take {OPT_13B.weight_bytes / 10**9:.0f} GB. Most of the rest is the pool"
+                " of keys"
                 " and values.",
             ),
         },

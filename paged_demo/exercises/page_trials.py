@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paged_demo.allocators.memory_map import Hole, MemoryMap, Region
 from paged_demo.allocators.page_pool import PagePool
-from paged_demo.exercises.functions import read_whole_number
-from paged_demo.exercises.verdict import describe
+from paged_demo.exercises.functions import Finding, read_whole_number
 
 if TYPE_CHECKING:
     from paged_demo.views.picture import Picture
@@ -180,13 +179,6 @@ class TrustingPool:
 NUM_POOL_PAGES = 2
 
 
-class Finding(str):
-    """What came of a function's dealings with a pool; it is told without quotes."""
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
 def provoke(pool: Any) -> tuple[int, int]:
     """Make a pool give one page to two sequences: the reference of exercise 3.3."""
     page_id = pool.take()
@@ -212,15 +204,6 @@ def call_provoke(function: Callable[..., Any], case: Any) -> Any:
     if not pool.was_freed_twice:
         return Finding("one page for both, which was never freed twice")
     return Finding("one page for two sequences, since it was freed twice")
-
-
-def read_finding(finding: Any) -> Finding:
-    """Read what came of it, or say what the function should have returned."""
-    if not isinstance(finding, Finding):
-        raise TypeError(
-            f"the pages of two sequences were expected, as two numbers, and it returned {describe(finding)}"
-        )
-    return finding
 
 
 def share_by_hand(pool: Any) -> tuple[int, int]:

@@ -1,9 +1,10 @@
 """Exercises of notebook 03: slots, pages, and where the analogy to an operating system stops."""
 
+from functools import partial
 from statistics import fmean
 
 from paged_demo.exercises import page_trials as trials
-from paged_demo.exercises.functions import FunctionExercise
+from paged_demo.exercises.functions import FunctionExercise, read_finding
 from paged_demo.exercises.kinds import ChoiceExercise, Misconception, NumberExercise, Remark
 from paged_demo.serving.paper import PAGE_SIZE
 
@@ -106,7 +107,7 @@ EXERCISES = (
         cases=lambda: (trials.NUM_POOL_PAGES,),
         tell=lambda num_pages: f"a pool of {num_pages} pages",
         call=trials.call_provoke,
-        read=trials.read_finding,
+        read=partial(read_finding, expected="the pages of two sequences were"),
         insight=(
             "Two sequences now write to one page, and each reads the other's tokens. The mistake shows"
             " only two"

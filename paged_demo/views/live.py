@@ -55,6 +55,8 @@ class Explorer:
         Height of the picture in inches; it is 9 inches wide.
     make_sheet_scene : callable, optional
         Makes the scenes of a contact sheet, where a part of the whole scene says enough.
+    buttons : sequence of widget
+        Shown in a row above the controls, whose values they may set.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Explorer:
         *,
         height: float,
         make_sheet_scene: MakeScene | None = None,
+        buttons: Sequence[Any] = (),
     ) -> None:
         self.controls = dict(controls)
         self.words = ""
@@ -75,7 +78,8 @@ class Explorer:
         self._background: tuple[Hashable, Any] | None = None
         self._image = widgets.HTML()
         self._caption = widgets.HTML()
-        self._widget = widgets.VBox([*self.controls.values(), self._image, self._caption])
+        rows = [widgets.HBox(buttons), *self.controls.values()] if buttons else [*self.controls.values()]
+        self._widget = widgets.VBox([*rows, self._image, self._caption])
         for control in self.controls.values():
             control.observe(self._follow, names="value")
         self._follow()

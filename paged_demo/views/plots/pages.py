@@ -2,9 +2,12 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from paged_demo.allocators.page_size import PageSizeEffect
+from paged_demo.checks import check_count
 from paged_demo.serving.paper import FIG_13, MAX_TOKENS, NUM_SLOTS_13B, PAGE_SIZE
 from paged_demo.serving.saturation import FullPool
 from paged_demo.views import style
@@ -96,4 +99,103 @@ def page_tables(tables: Mapping[Hashable, Sequence[int]], *, num_pages: int, ax:
     ax.set_xticks([])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
+    return ax
+
+
+@style.applied()
+def waste_against_length(*, page_size: int = PAGE_SIZE, num_pages: int = 5, ax: Axes | None = None) -> Axes:
+    """Draw the empty slots of a sequence's last page against its length, up to so many pages.
+
+    Parameters
+    ----------
+    page_size : int
+        Slots in a page.
+    num_pages : int
+        Pages of the longest sequence.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    """
+    ax = ax or new_axes(2.8)
+    lengths = np.arange(1, check_count("num_pages", num_pages) * check_count("page_size", page_size) + 1)
+    wasted = -lengths % page_size
+    ax.bar(lengths, wasted, width=1.0, **style.FATES["internal"].patch_style() | {"hatch": None})
+    ax.axhline(page_size, color="black", linewidth=1, linestyle="--")
+    ax.axhline(wasted.mean(), color="black", linewidth=1.6)
+    for text, height in ((f"one page: {page_size}", page_size), (f"mean: {wasted.mean():g}", wasted.mean())):
+        ax.annotate(
+            text,
+            (1.0, height),
+            (6, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            va="center",
+        )
+    ax.set(xlim=(0.5, lengths[-1] + 0.5), ylim=(0, 1.15 * page_size))
+    ax.set_xticks([1, *range(page_size, lengths[-1] + 1, page_size)])
+    ax.set(xlabel="length of the sequence (tokens)", ylabel="empty slots")
+    return ax
+
+
+@style.applied()
+def rows_of_pages(
+    lengths: Sequence[int], *, page_size: int, axis_slots: int | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw sequences as rows of pages: the tokens that each holds, and what its last page wastes.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Tokens of each sequence, from top to bottom.
+    page_size : int
+        Slots in a page.
+    axis_slots : int, optional
+        How far the axis reaches; as far as the longest row if left out.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    """
+    ax = ax or new_axes(2.6)
+    tokens = np.asarray(lengths)
+    pages = -(-tokens // check_count("page_size", page_size))
+    rows = np.arange(len(tokens))
+    reach = axis_slots or int(pages.max()) * page_size
+    ax.barh(rows, tokens, height=0.74, **style.FATES["used"].patch_style())
+    wasted = pages * page_size - tokens
+    ax.barh(rows, wasted, left=tokens, height=0.74, **style.FATES["internal"].patch_style())
+    if page_size >= reach / 100:
+        edges = [(row, page * page_size) for row in rows for page in range(1, pages[row])]
+        if edges:
+            at_rows, starts = np.array(edges).T
+            ax.vlines(starts, at_rows - 0.37, at_rows + 0.37, color="white", linewidth=1)
+    ax.set(xlim=(0, reach), ylim=(len(tokens) - 0.4, -0.6), yticks=[])
+    ax.set_xlabel("slots that each sequence holds")
+    ax.spines["left"].set_visible(False)
+    return ax
+
+
+@style.applied()
+def effect_against_page_size(
+    effects: Mapping[str, Mapping[int, PageSizeEffect]], name: str, *, label: str, ax: Axes | None = None
+) -> Axes:
+    """Draw one effect of the page size, for several workloads.
+
+    Parameters
+    ----------
+    effects : mapping of str to mapping of int to PageSizeEffect
+        The effect by workload and by page size in slots.
+    name : str
+        The field of `PageSizeEffect` to draw; one that ends in ``_share`` is drawn in percent.
+    label : str
+        What the axis says.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    """
+    ax = ax or new_axes(2.6)
+    scale = 100 if name.endswith("_share") else 1
+    for line, (workload, by_size) in zip(("-", "--", ":", "-."), effects.items(), strict=False):
+        values = [scale * getattr(effect, name) for effect in by_size.values()]
+        ax.plot(list(by_size), values, line, color=style.PAGED, linewidth=2, label=workload)
+    ax.set_xscale("log", base=2)
+    sizes = list(next(iter(effects.values())))
+    ax.set_xticks(sizes, [str(size) if size in LABELLED_PAGE_SIZES else "" for size in sizes])
+    ax.set(xlabel="page size (slots)", ylabel=label, ylim=(0, None))
     return ax

@@ -1,0 +1,120 @@
+"""Notebook 01: what the memory of a GPU goes to."""
+
+from dataclasses import replace
+
+import ipywidgets as widgets
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.patches import Rectangle
+
+from paged_demo.model import GIB, KIB, PRESETS, MemoryBudget
+from paged_demo.serving.paper import MAX_TOKENS
+from paged_demo.views import plots, style
+from paged_demo.views.amounts import amount_of, count_of
+from paged_demo.views.explorers.controls import LOOKS
+from paged_demo.views.live import Explorer, clear_contents, contents, set_title
+from paged_demo.views.plots.kv_cache import WEIGHTS
+
+BYTES_BY_TYPE = {"FP16": 2, "FP8": 1, "FP32": 4}
+CONTEXTS = tuple(2**power for power in range(8, 18))
+MEMORIES_GIB = (16, 24, 40, 80, 160, 320, 640)
+MOST_REQUESTS = 64
+
+
+class _BarScene:
+    """The memory of a GPU as one bar."""
+
+    def __init__(self, figure: Figure | SubFigure) -> None:
+        self._ax = figure.add_axes((0.03, 0.3, 0.94, 0.48))
+        self.frame = 0
+
+    def update(self, *, model: str, context: int, batch: int, kv_type: str, memory_gib: int) -> str:
+        spec = replace(PRESETS[model], bytes_per_element=BYTES_BY_TYPE[kv_type])
+        budget = MemoryBudget(
+            model=spec, memory_bytes=memory_gib * GIB, num_requests=batch, tokens_per_request=context
+        )
+        clear_contents(self._ax)
+        plots.memory_bar(budget, ax=self._ax)
+        fits = f"{count_of(budget.most_requests, 'request')} of {context:,} tokens fit"
+        if budget.most_requests == 1:
+            fits = fits.replace(" fit", " fits")
+        if spec.weight_bytes > budget.memory_bytes:
+            fits = "the weights alone do not fit"
+        set_title(self._ax, f"{model}, {memory_gib} GiB: {fits}")
+        self.frame = memory_gib
+        left = (
+            f"{amount_of(budget.free_bytes / GIB, 'GiB')} are free"
+            if budget.free_bytes >= 0
+            else f"{amount_of(-budget.free_bytes / GIB, 'GiB')} are missing"
+        )
+        return (
+            f"{model} on {memory_gib} GiB: weights {amount_of(spec.weight_bytes / GIB, 'GiB')};"
+            f" batch {batch} of context {context:,} in {kv_type}"
+            f" ({spec.kv_bytes_per_token / KIB:,g} KiB a token):"
+            f" {amount_of(budget.kv_bytes / GIB, 'GiB')} of keys and values; {left}. In all, {fits}."
+        )
+
+    def moving(self) -> list[Artist]:
+        return contents(self._ax)
+
+
+class _MemoryScene:
+    """The bar, and the key to its parts."""
+
+    def __init__(self, figure: Figure | SubFigure) -> None:
+        top, bottom = figure.subfigures(2, 1, height_ratios=[4, 1], squeeze=False).flat
+        self._bar = _BarScene(top)
+        ax = bottom.add_axes((0, 0, 1, 1))
+        ax.set_axis_off()
+        used, lost, free = (style.FATES[name].patch_style() for name in ("used", "internal", "free"))
+        looks = {
+            "weights": WEIGHTS,
+            "keys and values, request by request": used,
+            "does not fit": lost,
+            "free": free,
+        }
+        handles = [Rectangle((0, 0), 1, 1, label=label, **look) for label, look in looks.items()]
+        ax.legend(handles=handles, loc="center", ncols=len(handles), fontsize=10)
+
+    @property
+    def frame(self) -> int:
+        return self._bar.frame
+
+    def update(self, *, model: str, context: int, batch: int, kv_type: str, memory_gib: int) -> str:
+        return self._bar.update(
+            model=model, context=context, batch=batch, kv_type=kv_type, memory_gib=memory_gib
+        )
+
+    def moving(self) -> list[Artist]:
+        return self._bar.moving()
+
+
+def explore_memory(model: str = "OPT-13B") -> Explorer:
+    """Explore what a GPU's memory goes to, by model, context, batch, type of the cache and memory.
+
+    Parameters
+    ----------
+    model : str
+        The model to begin with, by its name in ``PRESETS``.
+    """
+    begin_with = PRESETS[model].name
+    return Explorer(
+        _MemoryScene,
+        {
+            "model": widgets.SelectionSlider(
+                options=list(PRESETS), value=begin_with, description="model", **LOOKS
+            ),
+            "context": widgets.SelectionSlider(
+                options=list(CONTEXTS), value=MAX_TOKENS, description="context (tokens)", **LOOKS
+            ),
+            "batch": widgets.IntSlider(7, 1, MOST_REQUESTS, description="batch (requests)", **LOOKS),
+            "kv_type": widgets.SelectionSlider(
+                options=list(BYTES_BY_TYPE), description="type of the cache", **LOOKS
+            ),
+            "memory_gib": widgets.SelectionSlider(
+                options=list(MEMORIES_GIB), value=40, description="memory (GiB)", **LOOKS
+            ),
+        },
+        height=2.5,
+        make_sheet_scene=_BarScene,
+    )

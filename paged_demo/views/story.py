@@ -1,0 +1,133 @@
+"""Stories for a player: requests in a small pool, one moment after the other."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+from paged_demo.allocators.memory_map import MemoryMap
+from paged_demo.allocators.paged import PagedAllocator
+
+SMALL_POOL_PAGES = 8
+SMALL_PAGE_SIZE = 4
+"""The small pool of the paper's Fig. 6 (section 4.3): pages of four slots."""
+
+PAGES_IN_THE_ORDER_OF_THEIR_RELEASE = (7, 1, 3, 5, 2, 0, 4, 6)
+"""So that the first request lies in pages 7, 1 and 3, as in Fig. 6."""
+
+SENTENCES = {
+    "A": "Four score and seven years ago our fathers brought forth",
+    "B": "It was the best of times it",
+    "C": "It is a far far better thing that I do than I have",
+}
+"""A and B as in Figs. 6 and 7 (section 4.3); C is ours, from the book that begins as B does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """A small pool after one step of a story.
+
+    Attributes
+    ----------
+    title, told : str
+        The step in a few words, and what happened in it.
+    memory_map : MemoryMap
+        The pool.
+    page_tables : mapping of sequence id to list of int
+        The page table of each sequence.
+    future_tokens : mapping of sequence id to int
+        Tokens that each has yet to write.
+    words : mapping of int to str
+        The word in each slot.
+    new_slots : frozenset of int
+        Slots that were written in this step.
+    """
+
+    title: str
+    told: str
+    memory_map: MemoryMap
+    page_tables: Mapping[Hashable, Sequence[int]]
+    future_tokens: Mapping[Hashable, int]
+    words: Mapping[int, str]
+    new_slots: frozenset[int]
+
+
+class Storyteller:
+    """Plays requests through an allocator of the package, and notes each moment."""
+
+    def __init__(self) -> None:
+        self.moments: list[Moment] = []
+        self._allocator = PagedAllocator(SMALL_POOL_PAGES, SMALL_PAGE_SIZE)
+        self._words: dict[int, str] = {}
+        self._future: dict[Hashable, int] = {}
+        # Earlier requests came and went, and left the free pages in an order of their own.
+        for page_id in range(SMALL_POOL_PAGES):
+            self._allocator.allocate(page_id, [0])
+        for page_id in PAGES_IN_THE_ORDER_OF_THEIR_RELEASE:
+            self._allocator.free(page_id)
+
+    def prompt(self, seq_id: str, num_tokens: int) -> None:
+        """Let a request arrive with the first words of its sentence."""
+        self._allocator.allocate(seq_id, range(num_tokens))
+        self._future[seq_id] = len(SENTENCES[seq_id].split()) - num_tokens
+
+    def append(self, seq_id: str) -> None:
+        """Let a request generate its next word."""
+        self._allocator.append(seq_id, 0)
+        self._future[seq_id] -= 1
+
+    def free(self, seq_id: str) -> None:
+        """Let a request end."""
+        self._allocator.free(seq_id)
+        del self._future[seq_id]
+
+    def note(self, title: str, told: str) -> None:
+        """Note the moment, and what is to be said about it."""
+        before = self._words
+        self._words = {
+            slot: word
+            for seq_id in self._future
+            for slot, word in zip(self._allocator.slots(seq_id), SENTENCES[str(seq_id)].split(), strict=False)
+        }
+        self.moments.append(
+            Moment(
+                title=title,
+                told=told,
+                memory_map=self._allocator.memory_map(),
+                page_tables={seq_id: self._allocator.page_table(seq_id) for seq_id in self._future},
+                future_tokens=dict(self._future),
+                words=self._words,
+                new_slots=frozenset(slot for slot, word in self._words.items() if before.get(slot) != word),
+            )
+        )
+
+
+def tell_two_requests() -> list[Moment]:
+    """Tell the story of the paper's Figs. 6 and 7, with an end of our own.
+
+    Examples
+    --------
+    >>> tell_two_requests()[3].page_tables
+    {'A': [7, 1, 3]}
+    """
+    teller = Storyteller()
+    teller.note("empty", "All pages are free. The first in the queue is page 7, then 1, 3, 5, 2, 0, 4 and 6.")
+    teller.prompt("A", 7)
+    teller.note("prompt of A", "A's prompt has seven tokens. They need two pages, and take 7 and 1.")
+    teller.append("A")
+    teller.note("A: fathers", "The new token of A fills the last slot of page 1. No page is taken.")
+    teller.append("A")
+    teller.note("A: brought", "Page 1 is full, so the new token of A starts another page: page 3.")
+    teller.prompt("B", 6)
+    teller.note("prompt of B", "B arrives with six tokens, and takes pages 5 and 2, between those of A.")
+    teller.append("A")
+    teller.append("B")
+    teller.note("one more each", "Both grow by a token, side by side, and neither is in the other's way.")
+    teller.free("A")
+    teller.note(
+        "A ends", "A is finished, and its three pages go to the end of the queue. B stays where it is."
+    )
+    teller.prompt("C", 13)
+    teller.note(
+        "prompt of C",
+        "C needs four pages, and takes 0, 4, 6 and 3: no four free pages are neighbours, and any will do.",
+    )
+    return teller.moments
