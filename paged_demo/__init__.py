@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from paged_demo.attention.store import KVStore as KVStore
     from paged_demo.model import PRESETS as PRESETS
     from paged_demo.model import ModelSpec as ModelSpec
+    from paged_demo.serving.admission import keep_pages_free as keep_pages_free
     from paged_demo.serving.lengths import LengthDistribution as LengthDistribution
     from paged_demo.serving.lengths import alpaca as alpaca
     from paged_demo.serving.lengths import azure_code as azure_code
@@ -54,9 +55,8 @@ if TYPE_CHECKING:
     from paged_demo.serving.saturation import keep_full as keep_full
     from paged_demo.serving.scheduler import Scheduler as Scheduler
     from paged_demo.serving.scheduler import Snapshot as Snapshot
-    from paged_demo.serving.scheduler import keep_pages_free as keep_pages_free
     from paged_demo.serving.scheduler import scheduler_of as scheduler_of
-    from paged_demo.serving.scheduler import serve as serve
+    from paged_demo.serving.serve import serve as serve
     from paged_demo.serving.simulator import simulate as simulate
     from paged_demo.serving.workload import Request as Request
     from paged_demo.serving.workload import poisson_arrivals as poisson_arrivals
@@ -81,7 +81,9 @@ _NAMES_IN = {
     "serving.lengths": "LengthDistribution sharegpt alpaca azure_conv azure_code",
     "serving.pools": "PagedPool TraditionalPool",
     "serving.rules": "swap_several swap_always swap_never",
-    "serving.scheduler": "Scheduler Snapshot keep_pages_free scheduler_of serve",
+    "serving.admission": "keep_pages_free",
+    "serving.scheduler": "Scheduler Snapshot scheduler_of",
+    "serving.serve": "serve",
     "serving.simulator": "simulate",
     "serving.run": "Run Stay Moment",
     "serving.saturation": "FullPool keep_full fill_by_page_size",

@@ -13,9 +13,10 @@ from paged_demo import (
     reserve_max,
     reserve_oracle,
 )
+from paged_demo.serving.admission import admit_always
 from paged_demo.serving.pools import PagedPool
 from paged_demo.serving.rules import swap_always
-from paged_demo.serving.scheduler import admit_always, serve
+from paged_demo.serving.serve import serve
 from paged_demo.serving.step_time import StepTime, SwapTime
 
 

@@ -24,7 +24,7 @@ from paged_demo import (
 from paged_demo.serving.pools import PagedPool, TraditionalPool
 from paged_demo.serving.rules import pages_held, swap_always, swap_never, swap_several
 from paged_demo.serving.run import Moment
-from paged_demo.serving.scheduler import serve
+from paged_demo.serving.serve import serve
 from paged_demo.serving.simulator import simulate
 from paged_demo.serving.step_time import StepTime, SwapTime
 

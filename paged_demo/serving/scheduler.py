@@ -1,17 +1,21 @@
 """Serve requests over an allocator, one iteration at a time."""
 
-from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from itertools import chain, repeat
-from math import inf
-from statistics import fmean
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
-from paged_demo.allocators.memory_map import CacheFullError, MemoryMap, MemoryUsage, account
+from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
 from paged_demo.allocators.paged import PagedAllocator
-from paged_demo.checks import check_count, check_share
+from paged_demo.checks import check_count
+from paged_demo.serving.admission import (
+    AdmissionPolicy,
+    ForkingAllocator,
+    KVAllocator,
+    admit_always,
+    keep_pages_free,
+)
 from paged_demo.serving.pools import PagedPool, Pool
 from paged_demo.serving.rules import (
     MAX_BATCHED_TOKENS,
@@ -23,56 +27,9 @@ from paged_demo.serving.rules import (
     swap_several,
     tokens_to_compute,
 )
-from paged_demo.serving.run import MeanUsage, Moment, Run, Stay, Window, check_moments, check_window
+from paged_demo.serving.run import Stay
 from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP, StepTime, SwapTime
 from paged_demo.serving.workload import Request, check_requests
-
-
-class KVAllocator(Protocol):
-    """What a scheduler needs of an allocator; both the traditional and the paged one have it."""
-
-    def allocate(self, seq_id: Hashable, token_ids: Iterable[int], *, final_tokens: int) -> int:
-        """Give a new sequence room for its prompt, or raise `CacheFullError`."""
-
-    def append(self, seq_id: Hashable, token_id: int) -> Any:
-        """Give a sequence room for one more token, or raise `CacheFullError`."""
-
-    def free(self, seq_id: Hashable) -> None:
-        """Let go of a sequence."""
-
-    def memory_map(self) -> MemoryMap:
-        """Take a snapshot of the pool."""
-
-
-@runtime_checkable
-class ForkingAllocator(KVAllocator, Protocol):
-    """What a scheduler needs besides, to let several samples share a prompt."""
-
-    def fork(self, parent_id: Hashable, child_id: Hashable) -> None:
-        """Start a sequence that equals another one so far."""
-
-
-AdmissionPolicy = Callable[[Request, int], bool]
-"""Whether a request, whose samples have so many tokens each, may start now if there is room."""
-
-
-def admit_always(request: Request, num_generated: int) -> bool:
-    """Admit whatever finds room."""
-    return True
-
-
-def keep_pages_free(allocator: PagedAllocator, *, share: float = 0.01) -> AdmissionPolicy:
-    """Admit a request only if it leaves this share of the pages free, for the others to grow.
-
-    Kwon et al. leave 1 % (their implementation's watermark).
-    """
-    num_kept = int(check_share("share", share) * allocator.num_pages)
-
-    def may_admit(request: Request, num_generated: int) -> bool:
-        num_pages = pages_held(request, num_generated, allocator.page_size)
-        return num_pages + num_kept <= allocator.num_free_pages
-
-    return may_admit
 
 
 @dataclass(slots=True, eq=False)
@@ -397,104 +354,3 @@ def scheduler_of(requests: Iterable[Request], pool: Pool, **rules: Any) -> Sched
     scheduler = Scheduler(allocator, checked, **rules)
     pool.require_room(checked)
     return scheduler
-
-
-Progress = Callable[[Iterable[int]], Iterable[int]]
-"""Passes on what it is given, and shows how far it has come; such as ``tqdm``."""
-
-
-def serve(
-    requests: Iterable[Request],
-    pool: Pool,
-    *,
-    window: Window = (0.0, inf),
-    moments: Iterable[float] = (),
-    progress: Progress = iter,
-    **rules: Any,
-) -> Run:
-    """Serve requests from a pool one iteration at a time, accounting for every slot in each.
-
-    `paged_demo.serving.simulator.simulate` has the same parameters and the same outcome, much sooner.
-
-    Parameters
-    ----------
-    requests, pool, window, moments
-        As for `simulate`.
-    progress : callable
-        Wraps the count of requests that are done, as ``tqdm`` does, to show how far a long run has come.
-    **rules
-        Further arguments of `Scheduler`.
-    """
-    checked = check_requests(requests)
-    recorder = _Recorder(scheduler_of(checked, pool, **rules), checked, window, moments)
-    for num_done in progress(range(len(checked))):
-        while recorder.num_done <= num_done:
-            recorder.step()
-    return recorder.run()
-
-
-class _Recorder:
-    """Steps a scheduler, and notes what the record of a run holds."""
-
-    def __init__(
-        self, scheduler: Scheduler, requests: list[Request], window: Window, moments: Iterable[float]
-    ) -> None:
-        check_window(window)
-        self._scheduler = scheduler
-        self._requests = requests
-        self._window = window
-        self._times = deque(check_moments(moments))
-        self._moments: list[Moment] = []
-        self._usages: list[MemoryUsage] = []
-        self._num_running: list[int] = []
-        self._num_saved: list[int] = []
-
-    @property
-    def num_done(self) -> int:
-        return len(self._scheduler.finish_s)
-
-    def step(self) -> None:
-        num_done = self.num_done
-        iteration = self._scheduler.step()
-        is_measured = self._window[0] <= iteration.start_s < self._window[1]
-        if not is_measured and not (self._times and self._times[0] < iteration.end_s):
-            return
-        memory_map, future_tokens, _ = self._scheduler.snapshot()[1:]
-        usage = account(memory_map, future_tokens)
-        if is_measured:
-            self._usages.append(usage)
-            self._num_running.append(iteration.num_running)
-            saved = [region.num_slots * (len(region.seq_ids) - 1) for region in memory_map.regions]
-            self._num_saved.append(sum(saved))
-        while self._times and self._times[0] < iteration.end_s:
-            time_s = self._times.popleft()
-            if time_s < iteration.start_s:
-                self._moments.append(Moment(time_s, 0, 0, 0, 0, 0, 0))
-                continue
-            num_arrived = bisect_right(self._requests, time_s, key=lambda request: request.arrival_s)
-            num_running = iteration.num_running
-            fates = (usage.used, usage.reserved, usage.internal, usage.rounding)
-            self._moments.append(Moment(time_s, num_running, num_arrived - num_done - num_running, *fates))
-
-    def run(self) -> Run:
-        self._scheduler.step()  # Nobody is left to serve: those who are done go.
-        if not self._usages:
-            raise ValueError(f"window must hold an iteration, got {self._window}")
-        self._moments.extend(Moment(time_s, 0, 0, 0, 0, 0, 0) for time_s in self._times)
-        finish_s = self._scheduler.finish_s
-        return Run(
-            requests=self._requests,
-            finish_s=[finish_s[request.request_id] for request in self._requests],
-            stays=self._scheduler.stays,
-            moments=self._moments,
-            num_iterations=len(self._usages),
-            mean_running=fmean(self._num_running),
-            mean_usage=MeanUsage(
-                used=fmean(usage.used for usage in self._usages),
-                reserved=fmean(usage.reserved for usage in self._usages),
-                internal=fmean(usage.internal for usage in self._usages),
-                rounding=fmean(usage.rounding for usage in self._usages),
-                free=fmean(usage.external + usage.cached + usage.free for usage in self._usages),
-            ),
-            mean_saved=fmean(self._num_saved),
-        )

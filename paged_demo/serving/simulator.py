@@ -13,9 +13,9 @@ from heapq import heappop, heappush
 from math import ceil, inf, sqrt
 from operator import add
 
-from paged_demo.allocators.memory_map import CacheFullError, Hole
 from paged_demo.checks import check_count
-from paged_demo.serving.pools import PagedPool, Pool, TraditionalPool
+from paged_demo.serving.flights import NEVER, Flight, PageCounts, RunPlaces
+from paged_demo.serving.pools import PagedPool, Pool
 from paged_demo.serving.rules import (
     MAX_BATCHED_TOKENS,
     MAX_RUNNING,
@@ -30,9 +30,6 @@ from paged_demo.serving.run import MeanUsage, Moment, Run, Stay, Window, check_m
 from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP, StepTime, SwapTime
 from paged_demo.serving.workload import Request, check_requests
 
-NEVER = 2**62
-"""Later than any iteration."""
-
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
@@ -41,176 +38,6 @@ class _Waiting:
     request: Request
     num_generated: int = 0
     is_swapped: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Flight:
-    """A request in flight: each sample holds ``i - origin`` tokens in iteration ``i``, from first to last."""
-
-    request: Request
-    origin: int
-    first: int
-    last: int
-    start_s: float
-    parts_in: int = NEVER  # the iteration in which its samples copy the prompt's last page
-    run: Hole | None = None
-    num_reserved: int = 0
-
-    def num_generated(self, iteration: int) -> int:
-        return iteration - self.origin - self.request.num_prompt_tokens
-
-
-class _Pages:
-    """A pool of pages, as a number of free ones, and of those that will be needed when."""
-
-    def __init__(self, pool: PagedPool) -> None:
-        self.num_slots = pool.num_slots
-        self.page_size = pool.page_size
-        self._num_free = pool.num_pages
-        self._num_kept = int(pool.watermark_share * pool.num_pages)
-        # How many running sequences need a page in the iterations of each residue modulo the page size.
-        self._due = [0] * self.page_size
-        # Samples part in the iteration after their admission: there is at most one such iteration ahead.
-        self._parting_in = NEVER
-        self._num_copies = 0
-
-    def admit(self, flight: _Flight, num_generated: int, *, is_alone: bool) -> bool:
-        request = flight.request
-        num_pages = pages_held(request, num_generated, self.page_size)
-        if num_pages + (0 if is_alone else self._num_kept) > self._num_free:
-            return False
-        self._num_free -= num_pages
-        self._due[(flight.origin + 1) % self.page_size] += request.num_samples
-        if request.num_samples > 1 and num_generated == 0 and request.num_prompt_tokens % self.page_size:
-            if self._parting_in != flight.first + 1:
-                self._num_copies = 0
-            self._parting_in = flight.parts_in = flight.first + 1
-            self._num_copies += request.num_samples - 1
-        return True
-
-    def release(self, flight: _Flight, iteration: int) -> None:
-        """Take back what a request holds after an iteration."""
-        self._num_free += pages_held(flight.request, flight.num_generated(iteration), self.page_size)
-        self._due[(flight.origin + 1) % self.page_size] -= flight.request.num_samples
-
-    def grow(self, iteration: int, limit: int, num_sequences: int) -> int:
-        """Take the pages of up to ``limit`` iterations from this one on; return how many have enough."""
-        size = self.page_size
-        if self._parting_in >= iteration:
-            limit = min(limit, self._parting_in - iteration)
-        num_cycles = min(limit // size, self._num_free // num_sequences)
-        self._num_free -= num_cycles * num_sequences
-        grown = num_cycles * size
-        while grown < limit:
-            needed = self._due[(iteration + grown) % size]
-            if needed > self._num_free:
-                break
-            self._num_free -= needed
-            grown += 1
-        return grown
-
-    def grow_or_preempt(self, iteration: int, flights: Iterable[_Flight]) -> list[_Flight]:
-        """Take the pages of one iteration in the order of admission; return the newest, who must yield."""
-        needed = self._due[iteration % self.page_size]
-        if iteration == self._parting_in:
-            needed += self._num_copies
-        if needed <= self._num_free:
-            self._num_free -= needed
-            return []
-        return self._grow_one_by_one(iteration, list(flights))
-
-    def _grow_one_by_one(self, iteration: int, flights: list[_Flight]) -> list[_Flight]:
-        preempted = []
-        index = 0
-        while index < len(flights):
-            flight = flights[index]
-            needed = 0
-            if (iteration - flight.origin - 1) % self.page_size == 0:
-                needed = flight.request.num_samples
-            elif iteration == flight.parts_in:
-                needed = flight.request.num_samples - 1
-            while needed > self._num_free and index < len(flights):
-                newest = flights.pop()
-                self.release(newest, iteration - 1)
-                preempted.append(newest)
-            if index < len(flights):
-                self._num_free -= needed
-            index += 1
-        return preempted
-
-    def held(self, flight: _Flight, first: int, last: int) -> tuple[int, int, int, int, int]:
-        """Sum over some iterations what a request holds: used, reserved, internal, rounding; and saves."""
-        size, origin = self.page_size, flight.origin
-        num_prompt, num_samples = flight.request.num_prompt_tokens, flight.request.num_samples
-        final = num_prompt + flight.request.num_output_tokens
-        never_written = -final % size
-        last_page_start = (final - 1) // size * size
-        count = last - first + 1
-        tokens = count * (first + last - 2 * origin) // 2
-        pages = self._pages_up_to(last - origin) - self._pages_up_to(first - 1 - origin)
-        on_last_page = max(0, last - origin - max(first - 1 - origin, last_page_start))
-        internal = num_samples * on_last_page * never_written
-        if num_samples == 1:
-            return tokens, size * pages - tokens - internal, internal, 0, 0
-        # The full pages of the prompt are shared; before the samples part, so is its last page.
-        num_shared = num_prompt // size
-        saved = (num_samples - 1) * count * num_shared
-        used = num_samples * tokens - size * saved
-        if first == flight.parts_in - 1:
-            saved += num_samples - 1
-            used -= (num_samples - 1) * (num_prompt - num_shared * size)
-            internal -= (num_samples - 1) * never_written * (num_prompt > last_page_start)
-        held = size * (num_samples * pages - saved)
-        return used, held - used - internal, internal, 0, size * saved
-
-    def _pages_up_to(self, num_tokens: int) -> int:
-        """Sum the pages of sequences of 1, 2, ... tokens."""
-        full, rest = divmod(num_tokens, self.page_size)
-        return self.page_size * full * (full + 1) // 2 + rest * (full + 1)
-
-
-class _Runs:
-    """A pool of reserved runs, placed for real: where a run lies decides what fits later."""
-
-    page_size = 1
-
-    def __init__(self, pool: TraditionalPool, requests: Iterable[Request]) -> None:
-        self.num_slots = pool.num_slots
-        self._placement = pool.placement(pool.num_slots)
-        self._num_reserved = {request.request_id: pool.reserved_slots(request) for request in requests}
-
-    def admit(self, flight: _Flight, num_generated: int, *, is_alone: bool) -> bool:
-        flight.num_reserved = self._num_reserved[flight.request.request_id]
-        try:
-            flight.run = self._placement.place(flight.num_reserved)
-        except CacheFullError:
-            if is_alone:
-                raise
-            return False
-        return True
-
-    def release(self, flight: _Flight, iteration: int) -> None:
-        assert flight.run is not None
-        self._placement.release(flight.run)
-
-    def grow(self, iteration: int, limit: int, num_sequences: int) -> int:
-        return limit
-
-    def grow_or_preempt(self, iteration: int, flights: Iterable[_Flight]) -> list[_Flight]:
-        return []
-
-    def held(self, flight: _Flight, first: int, last: int) -> tuple[int, int, int, int, int]:
-        assert flight.run is not None
-        count = last - first + 1
-        used = count * (first + last - 2 * flight.origin) // 2
-        final = flight.request.num_prompt_tokens + flight.request.num_output_tokens
-        return (
-            used,
-            count * final - used,
-            count * (flight.num_reserved - final),
-            count * (flight.run.num_slots - flight.num_reserved),
-            0,
-        )
 
 
 class _Engine:
@@ -234,7 +61,7 @@ class _Engine:
         self.finish_s: dict[int, float] = {}
         self.stays: list[Stay] = []
         self.moments: list[Moment] = []
-        self._slots = _Pages(pool) if isinstance(pool, PagedPool) else _Runs(pool, requests)
+        self._slots = PageCounts(pool) if isinstance(pool, PagedPool) else RunPlaces(pool, requests)
         self._swaps = swaps
         self._step_time = step_time
         self._swap_time = swap_time
@@ -242,8 +69,8 @@ class _Engine:
         self._max_running = max_running
         self._requests = requests
         self._waiting = deque(_Waiting(request) for request in requests)
-        self._running: dict[int, _Flight] = {}
-        self._ends: list[tuple[int, int, _Flight]] = []
+        self._running: dict[int, Flight] = {}
+        self._ends: list[tuple[int, int, Flight]] = []
         self._num_sequences = 0
         self._num_tokens = 0
         self._head_has_no_room = False
@@ -279,7 +106,7 @@ class _Engine:
                 self._slots.release(flight, last)
                 self._forget(flight, last, is_preempted=False)
 
-    def _forget(self, flight: _Flight, last: int, *, is_preempted: bool) -> None:
+    def _forget(self, flight: Flight, last: int, *, is_preempted: bool) -> None:
         """End a flight whose slots are free again after iteration ``last``: its sums are known now."""
         request = flight.request
         del self._running[request.request_id]
@@ -333,7 +160,7 @@ class _Engine:
             )
         self.iteration += 1
 
-    def _send_back(self, flight: _Flight) -> int:
+    def _send_back(self, flight: Flight) -> int:
         """Put a request that was preempted at the head of the queue; return the pages to swap out."""
         self._forget(flight, self.iteration - 1, is_preempted=True)
         num_generated = flight.num_generated(self.iteration - 1)
@@ -357,7 +184,7 @@ class _Engine:
                 break
             origin = self.iteration - request.num_prompt_tokens - num_generated
             last = self.iteration + request.num_output_tokens - num_generated
-            flight = _Flight(request, origin, self.iteration, last, self.now_s)
+            flight = Flight(request, origin, self.iteration, last, self.now_s)
             if not self._slots.admit(flight, num_generated, is_alone=not self._running):
                 self._head_has_no_room = True
                 break
