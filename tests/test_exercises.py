@@ -306,3 +306,15 @@ def test_what_the_watermark_exercise_calls_true_and_tells_is_so():
         f"{round(usual.num_preempted, -2):,}",
         *(f"{run.normalised_latency_s:.2f}" for run in (none, usual, much)),
     )
+
+
+def test_a_module_that_a_call_imports_does_not_use_up_its_steps():
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tomllib"]:
+        del sys.modules[name]
+
+    def imports(number):
+        import tomllib  # noqa: PLC0415
+
+        return len(tomllib.loads("a = 1")) + number
+
+    assert attempt(imports, 1, most_steps=3000) == Returned(2)

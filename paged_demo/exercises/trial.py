@@ -13,6 +13,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NamedTuple
 
+UNCOUNTED = sys.stdlib_module_names | {"numpy"}
+"""Their own steps do not count: the first use of a function may import a module, which takes many."""
+
 MOST_STEPS = 300_000
 """Instructions that a call may run: our own solutions need a few hundred."""
 
@@ -73,6 +76,8 @@ def attempt(function: Callable[..., Any], *arguments: Any, most_steps: int = MOS
 
     def count(frame: FrameType, event: str, argument: Any) -> Any:
         nonlocal num_steps
+        if frame.f_globals.get("__name__", "").partition(".")[0] in UNCOUNTED:
+            return None
         # Lines would not do: ``while True: pass`` begins no new line.
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
