@@ -15,7 +15,8 @@ from paged_demo.views.frozen import WIDGET_VIEW, drop_widgets_when_saved
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FREEZE = ROOT / "tests" / "freeze.py"
-LONGEST_RUN_S = 15
+LONGEST_RUN_S = {"06_serving": 25}
+"""Seconds of work; 15 where nothing else is said. Notebook 06 serves six of the paper's figures anew."""
 MOST_WORDS_PER_LINE = {"00_one_slider": 35}
 """The first notebook shows what there is to see before it shows code; in the others 15 is the most."""
 
@@ -60,7 +61,7 @@ def test_a_notebook_shows_what_a_fresh_run_shows(path):
     # Seconds of work, since a machine may have other work to do; Windows does not count them.
     after = os.times()
     spent_s = after.children_user + after.children_system - before.children_user - before.children_system
-    assert spent_s < LONGEST_RUN_S
+    assert spent_s < LONGEST_RUN_S.get(path.stem, 15)
 
 
 @each_notebook
@@ -161,10 +162,16 @@ def test_a_picture_comes_within_the_first_three_cells_of_code(path):
 @each_notebook
 def test_a_notebook_ends_as_all_do(path):
     end = cells_of(path, "markdown")[-1].source
-    headings = ["In three sentences", "What I simplified", "In real vLLM / SGLang today", "Read on", "Next"]
-    places = [end.find(heading) for heading in headings]
-    assert -1 not in places, headings
+    headings = [
+        r"## In three sentences",
+        r"\*\*What (I simplified|is simplified)",
+        r"\*\*In real (vLLM / SGLang today|engines)\W+[A-Z][a-z]+ 20\d\d",
+        r"\*\*Read on",
+        *([] if path == NOTEBOOKS[-1] else [r"\*\*Next"]),
+    ]
+    found = [re.search(heading, end) for heading in headings]
+    assert all(found), headings
+    places = [match.start() for match in found]
     assert places == sorted(places)
-    assert re.search(r"In real vLLM / SGLang today\W+\([A-Z][a-z]+ 20\d\d\)", end)
     summary = end[: places[1]].split("\n\n")[-2]
     assert len(re.findall(r"[.?!](?:\s|$)", summary)) == 3
