@@ -46,6 +46,25 @@ def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
     return count
 
 
+def check_number(name: str, value: Any) -> float:
+    """Return ``value`` as a float, or raise a TypeError if it is no number.
+
+    Examples
+    --------
+    >>> check_number("arrival_s", 2)
+    2.0
+    >>> check_number("arrival_s", "2")
+    Traceback (most recent call last):
+    TypeError: arrival_s must be a number, got '2'
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return float(value.__float__())
+    except (AttributeError, TypeError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+
+
 def check_positive(name: str, value: Any) -> float:
     """Return ``value`` as a float, or say why it is not a finite number above zero.
 
@@ -64,15 +83,10 @@ def check_positive(name: str, value: Any) -> float:
     Traceback (most recent call last):
     ValueError: rate_rps must be a finite number above 0, got nan
     """
-    if isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    try:
-        number: float = value.__float__()
-    except (AttributeError, TypeError):
-        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    number = check_number(name, value)
     if not math.isfinite(number) or number <= 0:
         raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
-    return float(number)
+    return number
 
 
 def check_share(name: str, value: Any) -> float:

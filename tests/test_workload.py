@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from paged_demo import Request, poisson_arrivals, read_trace
+from paged_demo.serving.workload import check_requests
 
 HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 
@@ -73,3 +74,57 @@ def test_a_bad_trace_is_an_error_that_names_file_and_line(trace, text, message):
 def test_a_missing_trace_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no-such\.csv"):
         read_trace(tmp_path / "no-such.csv")
+
+
+GOOD = Request(0, 3, 4, 1.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "message"),
+    [
+        (GOOD._replace(request_id=-1), ValueError, "request_id must be at least 0, got -1"),
+        (GOOD._replace(request_id=True), TypeError, "request_id must be a whole number, got True"),
+        (GOOD._replace(num_prompt_tokens=0), ValueError, "num_prompt_tokens of request 0 must be at least 1"),
+        (GOOD._replace(num_prompt_tokens=2.0), TypeError, "num_prompt_tokens of request 0 must be a whole"),
+        (GOOD._replace(num_output_tokens=0), ValueError, "num_output_tokens of request 0 must be at least 1"),
+        (GOOD._replace(num_output_tokens="4"), TypeError, "num_output_tokens of request 0 must be a whole"),
+        (GOOD._replace(num_samples=0), ValueError, "num_samples of request 0 must be at least 1, got 0"),
+        (GOOD._replace(arrival_s=-1.0), ValueError, "arrival_s of request 0 must be from 0.0, got -1.0"),
+        (
+            GOOD._replace(arrival_s=float("nan")),
+            ValueError,
+            "arrival_s of request 0 must be from 0.0, got nan",
+        ),
+        (
+            GOOD._replace(arrival_s=float("inf")),
+            ValueError,
+            "arrival_s of request 0 must be from 0.0, got inf",
+        ),
+        (GOOD._replace(arrival_s="now"), TypeError, "arrival_s of request 0 must be a number, got 'now'"),
+        ((0, 3, 4, 1.0, 1), TypeError, r"requests must hold Request records, got \(0, 3"),
+    ],
+)
+def test_a_bad_request_is_named(bad, error, message):
+    later = Request(9, 1, 1, 5.0)
+    with pytest.raises(error, match=message):
+        check_requests([bad, later])
+
+
+def test_requests_are_in_the_order_of_their_arrival():
+    early, nan = Request(1, 1, 1, 0.5), Request(2, 1, 1, float("nan"))
+    with pytest.raises(ValueError, match=r"arrival_s of request 1 must be from 1\.0, got 0\.5"):
+        check_requests([GOOD, early])
+    with pytest.raises(ValueError, match="arrival_s of request 2 must be from"):
+        check_requests([GOOD, nan, Request(3, 1, 1, 2.0)])
+
+
+def test_whole_numbers_of_numpy_are_as_good_as_any():
+    assert check_requests([Request(np.int64(0), np.int32(3), np.int64(4), np.float64(1.0))])
+    assert check_requests([Request(0, 3, 4, 1)])
+
+
+def test_requests_need_ids_of_their_own_and_there_must_be_one():
+    with pytest.raises(ValueError, match="requests must have ids of their own, got one twice"):
+        check_requests([GOOD, GOOD])
+    with pytest.raises(ValueError, match="requests must hold at least one request, got none"):
+        check_requests([])

@@ -1,7 +1,7 @@
 """Where in the pool a run of slots is placed: first fit, best fit, or buddies."""
 
 from bisect import bisect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 from paged_demo.allocators.memory_map import CacheFullError, Hole
@@ -77,7 +77,7 @@ class _FreeRuns:
         num_slots = check_count("num_slots", num_slots)
         fitting = [hole for hole in self._holes if hole.num_slots >= num_slots]
         if not fitting:
-            raise _no_room(num_slots, self._holes)
+            raise _no_room(num_slots, [hole.num_slots for hole in self._holes])
         hole = self._choose(fitting)
         index = bisect(self._holes, hole) - 1
         rest = Hole(hole.start_slot + num_slots, hole.num_slots - num_slots)
@@ -124,7 +124,8 @@ class _Buddies:
         wanted = self._chunk_slots(check_count("num_slots", num_slots))
         size = next((size for size, starts in self._free.items() if size >= wanted and starts), None)
         if size is None:
-            raise _no_room(wanted, self.holes())
+            lengths = [size for size, starts in self._free.items() for _ in starts]
+            raise _no_room(wanted, [*lengths, self._remnant.num_slots])
         start, _ = self._free[size].popitem()
         while size > wanted:
             size //= 2
@@ -163,8 +164,7 @@ def next_power_of_two(count: int) -> int:
     return 1 << (count - 1).bit_length()
 
 
-def _no_room(needed: int, holes: Iterable[Hole]) -> CacheFullError:
-    lengths = [hole.num_slots for hole in holes]
+def _no_room(needed: int, lengths: list[int]) -> CacheFullError:
     longest = max(lengths, default=0)
     return CacheFullError(
         needed=needed, free=sum(lengths), unit="slots", where=f", the longest run has {longest}"

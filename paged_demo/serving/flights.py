@@ -148,14 +148,19 @@ class RunPlaces:
 
     page_size = 1
 
-    def __init__(self, pool: TraditionalPool, requests: Iterable[Request]) -> None:
+    def __init__(self, pool: TraditionalPool) -> None:
         self.num_slots = pool.num_slots
         self._placement = pool.placement(pool.num_slots)
-        self._num_reserved = {request.request_id: pool.reserved_slots(request) for request in requests}
+        self._pool = pool
+        self._num_reserved: dict[tuple[int, int], int] = {}
 
     def admit(self, flight: Flight, num_generated: int, *, is_alone: bool) -> bool:
         """Take the slots that a request starts with, and say whether there was room."""
-        flight.num_reserved = self._num_reserved[flight.request.request_id]
+        request = flight.request
+        lengths = (request.num_prompt_tokens, request.num_output_tokens)
+        if lengths not in self._num_reserved:
+            self._num_reserved[lengths] = self._pool.reserved_slots(request)
+        flight.num_reserved = self._num_reserved[lengths]
         try:
             flight.run = self._placement.place(flight.num_reserved)
         except CacheFullError:

@@ -77,7 +77,9 @@ class TraditionalPool:
 
     def require_room(self, requests: Iterable[Request]) -> None:
         """Raise a CacheFullError if a request can never be served, and say how much is missing."""
-        largest = max(requests, key=self.reserved_slots)
+        # Few lengths recur often, and a policy is asked once for each.
+        distinct = {(request.num_prompt_tokens, request.num_output_tokens): request for request in requests}
+        largest = max(distinct.values(), key=self.reserved_slots)
         empty = self.placement(self.num_slots)
         try:
             empty.place(self.reserved_slots(largest))

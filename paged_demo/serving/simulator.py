@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import ceil, inf, sqrt
-from operator import add
 
 from paged_demo.checks import check_count
 from paged_demo.serving.flights import NEVER, Flight, PageCounts, RunPlaces
@@ -61,7 +60,7 @@ class _Engine:
         self.finish_s: dict[int, float] = {}
         self.stays: list[Stay] = []
         self.moments: list[Moment] = []
-        self._slots = PageCounts(pool) if isinstance(pool, PagedPool) else RunPlaces(pool, requests)
+        self._slots = PageCounts(pool) if isinstance(pool, PagedPool) else RunPlaces(pool)
         self._swaps = swaps
         self._step_time = step_time
         self._swap_time = swap_time
@@ -116,8 +115,9 @@ class _Engine:
         self._head_has_no_room = False
         first, last = max(flight.first, self._window_first), min(last, self._window_last)
         if first <= last:
-            amounts = (last - first + 1, *self._slots.held(flight, first, last))
-            self._sums = list(map(add, self._sums, amounts))
+            self._sums[0] += last - first + 1
+            for index, amount in enumerate(self._slots.held(flight, first, last), start=1):
+                self._sums[index] += amount
 
     def _jump(self) -> bool:
         """Run the iterations up to the next event, if there are any: nobody is admitted or preempted."""

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import operator
 from collections.abc import Iterable
 from datetime import datetime
 from os import PathLike
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paged_demo.checks import check_count, check_positive
+from paged_demo.checks import check_count, check_number, check_positive
 
 TRACE_COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 
@@ -55,6 +56,8 @@ def check_requests(requests: Iterable[Request]) -> list[Request]:
             raise TypeError(f"requests must hold Request records, got {request!r}")
     if len({request.request_id for request in checked}) < len(checked):
         raise ValueError("requests must have ids of their own, got one twice")
+    if _are_plain(checked):
+        return checked
     latest_s = 0.0
     for request in checked:
         where = f"of request {request.request_id!r}"
@@ -62,10 +65,25 @@ def check_requests(requests: Iterable[Request]) -> list[Request]:
         check_count(f"num_prompt_tokens {where}", request.num_prompt_tokens)
         check_count(f"num_output_tokens {where}", request.num_output_tokens)
         check_count(f"num_samples {where}", request.num_samples)
-        if not math.isfinite(request.arrival_s) or request.arrival_s < latest_s:
+        arrival_s = check_number(f"arrival_s {where}", request.arrival_s)
+        if not math.isfinite(arrival_s) or arrival_s < latest_s:
             raise ValueError(f"arrival_s {where} must be from {latest_s}, got {request.arrival_s!r}")
-        latest_s = request.arrival_s
+        latest_s = arrival_s
     return checked
+
+
+def _are_plain(requests: list[Request]) -> bool:
+    """Say at once that all is well, as it mostly is; otherwise somebody has to look at each request."""
+    request_ids, prompts, outputs, arrivals, samples = zip(*requests, strict=True)
+    return (
+        {*map(type, request_ids), *map(type, prompts), *map(type, outputs), *map(type, samples)} == {int}
+        and set(map(type, arrivals)) == {float}
+        and min(request_ids) >= 0
+        and all(min(counts) >= 1 for counts in (prompts, outputs, samples))
+        and arrivals[0] >= 0
+        and math.isfinite(arrivals[-1])
+        and all(map(operator.le, arrivals, arrivals[1:]))
+    )
 
 
 def poisson_arrivals(
