@@ -181,7 +181,7 @@ EXERCISES = (
             ),
             "d": Remark(
                 "A table entry is cheap",
-                "Entries of a page table are a few bytes each. They neither help sharing nor prevent it.",
+                "An entry of a page table is a few bytes, and larger pages need fewer of them.",
             ),
             "e": Remark(
                 "The beginning counts",

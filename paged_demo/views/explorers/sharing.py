@@ -41,7 +41,7 @@ class _SamplesScene:
     frame = None
 
     def __init__(self, figure: Figure | SubFigure) -> None:
-        self._rows = figure.add_axes((0.05, 0.26, 0.9, 0.6))
+        self._rows = figure.add_axes((0.075, 0.26, 0.895, 0.6))
         self._rows.tick_params(labelsize=9)
         self._rows.xaxis.label.set_fontsize(9)
 
@@ -50,9 +50,9 @@ class _SamplesScene:
         clear_contents(self._rows)
         reach = _longest_row(LONGEST_PROMPT + 1)
         plots.rows_of_shared_pages(pool, axis_slots=reach, num_rows=MOST_SAMPLES, ax=self._rows)
+        title = f"{pool.num_pages} pages, not {pool.num_pages_unshared}: {percent(pool.saved_share)} saved"
         set_title(
-            self._rows,
-            f"{pool.num_pages} pages, not {pool.num_pages_unshared}: {percent(pool.saved_share)} saved",
+            self._rows, title if pool.saved_share else f"{count_of(pool.num_pages, 'page')}, none saved"
         )
         self._rows.title.set_fontsize(10.5)
         copied = count_of(prompt % page_size, "token")
@@ -122,7 +122,7 @@ class _RequestsScene:
     frame = None
 
     def __init__(self, figure: Figure | SubFigure) -> None:
-        self._rows = figure.add_axes((0.05, 0.26, 0.9, 0.6))
+        self._rows = figure.add_axes((0.075, 0.26, 0.895, 0.6))
         self._rows.tick_params(labelsize=9)
         self._rows.xaxis.label.set_fontsize(9)
 
