@@ -212,3 +212,19 @@ def test_hits_are_drawn_in_percent_by_pages():
     ax = plots.hits_against_pages({"in turn": {4: 0.0, 8: 0.5}}, asked_pages=8, ax=new_axes())
     assert ax.lines[0].get_xydata().tolist() == [[4, 0], [8, 50]]
     assert re.search("all prompts fit", " ".join(texts(ax)))
+
+
+def test_what_notebook_05_says_of_prompts_in_turn_is_so():
+    prompts = [[number] * 65 for number in range(40)] * 10
+    lacks_two, fits = (hit_share(prompts, num_pages=num_pages, page_size=16) for num_pages in (190, 200))
+    assert lacks_two == 0
+    assert fits == 0.9 * 64 / 65
+
+
+def test_the_letters_of_many_holders_fit_into_their_page():
+    few, many = ({name: list(range(num_pages)) for name in "ABCD"} for num_pages in (2, 5))
+    sizes = []
+    for tables in (few, many):
+        ax = plots.reference_counts(tables, num_pages=8, ax=new_axes())
+        sizes += {text.get_fontsize() for text in ax.texts if text.get_text() == "ABCD"}
+    assert sizes == [11, 7]
