@@ -17,7 +17,10 @@ from paged_demo.views.explorers import (
     explore_film,
     explore_one_sequence,
     explore_page_size,
+    explore_prefixes,
+    explore_samples,
     explore_serving,
+    play_two_samples,
 )
 from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.picture import DPI
@@ -40,13 +43,16 @@ def small_films():
     return {"paged": snapshots, "twice": snapshots}
 
 
-@pytest.fixture(params=["page_size", "one_sequence", "serving", "film"])
+@pytest.fixture(params=["page_size", "one_sequence", "serving", "film", "two_samples", "samples", "prefixes"])
 def explorer(request, pools):
     make = {
         "page_size": lambda: explore_page_size(pools),
         "one_sequence": explore_one_sequence,
         "serving": explore_serving,
         "film": lambda: explore_film(small_films()),
+        "two_samples": play_two_samples,
+        "samples": explore_samples,
+        "prefixes": explore_prefixes,
     }
     return make[request.param]()
 

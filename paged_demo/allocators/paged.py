@@ -93,6 +93,11 @@ class PagedAllocator:
         """Pages that no sequence holds, remembered or not."""
         return self._pool.num_free
 
+    @property
+    def cached_pages(self) -> list[int]:
+        """Free pages that still remember their contents, next to be evicted first."""
+        return self._pool.cached_pages
+
     def allocate(
         self,
         seq_id: Hashable,

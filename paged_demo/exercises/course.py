@@ -3,13 +3,13 @@
 from typing import Any
 
 from paged_demo.checks import check_count
-from paged_demo.exercises import attention, kv_cache, one_slider, pages, serving, where_memory_goes
+from paged_demo.exercises import attention, kv_cache, one_slider, pages, serving, sharing, where_memory_goes
 from paged_demo.exercises.kinds import Exercise
 from paged_demo.exercises.verdict import Hint, Verdict
 
 EXERCISES: dict[str, Exercise] = {
     exercise.exercise_id: exercise
-    for module in (one_slider, kv_cache, where_memory_goes, pages, attention, serving)
+    for module in (one_slider, kv_cache, where_memory_goes, pages, attention, sharing, serving)
     for exercise in module.EXERCISES
 }
 

@@ -1,18 +1,15 @@
 """Functions of notebook 03 and the cases to try them on: right answers, and wrong ones that people give."""
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from paged_demo.allocators.memory_map import Hole, MemoryMap, Region
 from paged_demo.allocators.page_pool import PagePool
 from paged_demo.exercises.functions import Finding, read_whole_number
 
 if TYPE_CHECKING:
     from paged_demo.views.picture import Picture
-
-MOST_SLOTS_DRAWN = 64
 
 
 class SlotCase(NamedTuple):
@@ -259,31 +256,8 @@ def draw_append_case(case: AppendCase, expected: Appended, came: Appended | None
     return _draw(held, num_pages, case.page_size, expected.slot, came.slot if came else None)
 
 
-def _draw(
-    held: dict[str, tuple[list[int], int]], num_pages: int, page_size: int, expected: int, came: int | None
-) -> "Picture | None":
-    """Draw a pool in which sequences hold pages and tokens, unless it is too large for a strip."""
-    if num_pages * page_size > MOST_SLOTS_DRAWN:
-        return None
-    holder_of = {
-        page_id: (seq_id, index) for seq_id, (table, _) in held.items() for index, page_id in enumerate(table)
-    }
-    regions, holes = [], []
-    for page_id in range(num_pages):
-        start_slot = page_id * page_size
-        if page_id not in holder_of:
-            holes.append(Hole(start_slot, page_size))
-            continue
-        seq_id, index = holder_of[page_id]
-        num_filled = min(page_size, held[seq_id][1] - index * page_size)
-        regions.append(Region(start_slot, page_size, page_size, num_filled, (seq_id,)))
-    memory_map = MemoryMap(
-        num_slots=num_pages * page_size, regions=tuple(regions), holes=tuple(holes), page_size=page_size
-    )
+def _draw(*pool_and_slots: Any) -> "Picture | None":
     # Loads Matplotlib, which nobody needs whose answer is right.
     from paged_demo.exercises import drawing  # noqa: PLC0415
 
-    yours = f"yours {came}" if came is not None else "yours none"
-    words = f"A pool of {num_pages} pages of {page_size}. The expected slot is {expected}, {yours}."
-    future_tokens: dict[Hashable, int] = dict.fromkeys(held, page_size)
-    return drawing.strip_with_marks(memory_map, future_tokens, expected=expected, came=came, words=words)
+    return drawing.pool_with_marks(*pool_and_slots)

@@ -13,12 +13,18 @@ SMALL_PAGE_SIZE = 4
 PAGES_IN_THE_ORDER_OF_THEIR_RELEASE = (7, 1, 3, 5, 2, 0, 4, 6)
 """So that the first request lies in pages 7, 1 and 3, as in Fig. 6."""
 
-SENTENCES = {
+SENTENCES: Mapping[Hashable, str] = {
     "A": "Four score and seven years ago our fathers brought forth",
     "B": "It was the best of times it",
     "C": "It is a far far better thing that I do than I have",
 }
 """A and B as in Figs. 6 and 7 (section 4.3); C is ours, from the book that begins as B does."""
+
+SAMPLES: Mapping[Hashable, str] = {
+    "A": "Four score and seven years ago our fathers brought forth on this",
+    "B": "Four score and seven years ago our mothers brought forth on this",
+}
+"""Two samples of one prompt, as in Fig. 8 (section 4.4), which ends with "fathers" and "mothers"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +45,8 @@ class Moment:
         The word in each slot.
     new_slots : frozenset of int
         Slots that were written in this step.
+    copies : tuple of (int, int)
+        Pages that were copied in this step: from, to.
     """
 
     title: str
@@ -48,13 +56,22 @@ class Moment:
     future_tokens: Mapping[Hashable, int]
     words: Mapping[int, str]
     new_slots: frozenset[int]
+    copies: tuple[tuple[int, int], ...] = ()
 
 
 class Storyteller:
-    """Plays requests through an allocator of the package, and notes each moment."""
+    """Plays requests through an allocator of the package, and notes each moment.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    sentences : mapping of sequence id to str
+        What each sequence will say in the end, word for word.
+    """
+
+    def __init__(self, sentences: Mapping[Hashable, str]) -> None:
         self.moments: list[Moment] = []
+        self._sentences = {seq_id: sentence.split() for seq_id, sentence in sentences.items()}
+        self._copies: list[tuple[int, int]] = []
         self._allocator = PagedAllocator(SMALL_POOL_PAGES, SMALL_PAGE_SIZE)
         self._words: dict[int, str] = {}
         self._future: dict[Hashable, int] = {}
@@ -67,11 +84,18 @@ class Storyteller:
     def prompt(self, seq_id: str, num_tokens: int) -> None:
         """Let a request arrive with the first words of its sentence."""
         self._allocator.allocate(seq_id, range(num_tokens))
-        self._future[seq_id] = len(SENTENCES[seq_id].split()) - num_tokens
+        self._future[seq_id] = len(self._sentences[seq_id]) - num_tokens
+
+    def fork(self, parent_id: str, child_id: str) -> None:
+        """Let a second sample continue where the first one is."""
+        self._allocator.fork(parent_id, child_id)
+        self._future[child_id] = self._future[parent_id]
 
     def append(self, seq_id: str) -> None:
         """Let a request generate its next word."""
-        self._allocator.append(seq_id, 0)
+        copy = self._allocator.append(seq_id, 0).copy
+        if copy:
+            self._copies.append(copy)
         self._future[seq_id] -= 1
 
     def free(self, seq_id: str) -> None:
@@ -85,7 +109,7 @@ class Storyteller:
         self._words = {
             slot: word
             for seq_id in self._future
-            for slot, word in zip(self._allocator.slots(seq_id), SENTENCES[str(seq_id)].split(), strict=False)
+            for slot, word in zip(self._allocator.slots(seq_id), self._sentences[seq_id], strict=False)
         }
         self.moments.append(
             Moment(
@@ -96,8 +120,10 @@ class Storyteller:
                 future_tokens=dict(self._future),
                 words=self._words,
                 new_slots=frozenset(slot for slot, word in self._words.items() if before.get(slot) != word),
+                copies=tuple(self._copies),
             )
         )
+        self._copies.clear()
 
 
 def tell_two_requests() -> list[Moment]:
@@ -108,7 +134,7 @@ def tell_two_requests() -> list[Moment]:
     >>> tell_two_requests()[3].page_tables
     {'A': [7, 1, 3]}
     """
-    teller = Storyteller()
+    teller = Storyteller(SENTENCES)
     teller.note("empty", "All pages are free. The first in the queue is page 7, then 1, 3, 5, 2, 0, 4 and 6.")
     teller.prompt("A", 7)
     teller.note("prompt of A", "A's prompt has seven tokens. They need two pages, and take 7 and 1.")
@@ -129,5 +155,38 @@ def tell_two_requests() -> list[Moment]:
     teller.note(
         "prompt of C",
         "C needs four pages, and takes 0, 4, 6 and 3: no four free pages are neighbours, and any will do.",
+    )
+    return teller.moments
+
+
+def tell_two_samples() -> list[Moment]:
+    """Tell the story of the paper's Fig. 8: two samples of one prompt, and where they part.
+
+    Examples
+    --------
+    >>> [moment.copies for moment in tell_two_samples()]
+    [(), (), ((1, 3),), (), (), ()]
+    """
+    teller = Storyteller(SAMPLES)
+    teller.prompt("A", 7)
+    teller.note("prompt", "The prompt has seven tokens and takes the pages 7 and 1. A alone refers to them.")
+    teller.fork("A", "B")
+    teller.note("fork", "B is to be a second sample. It gets a table of its own, and no page: both count 2.")
+    teller.append("A")
+    teller.note(
+        "A: fathers",
+        "A has to write into page 1, which B reads too. Page 1 is copied to page 3, and A writes there.",
+    )
+    teller.append("B")
+    teller.note("B: mothers", "B has to write into page 1. Nobody else refers to it any more: no copy.")
+    teller.append("A")
+    teller.append("B")
+    teller.note(
+        "brought, twice",
+        "Each starts a page: 5 and 2. The word is the same, what came before it is not: two pages.",
+    )
+    teller.free("A")
+    teller.note(
+        "A ends", "A is finished. Pages 3 and 5 are free; page 7 counts one reference less and stays."
     )
     return teller.moments

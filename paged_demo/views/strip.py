@@ -23,10 +23,10 @@ Look = tuple[str, tuple[Hashable, ...]]
 class Box(NamedTuple):
     """A rectangle of slots: its upper left corner and its size."""
 
-    x: int
-    y: int
-    width: int
-    height: int
+    x: float
+    y: float
+    width: float
+    height: float
 
 
 @style.applied()
@@ -66,7 +66,7 @@ def slot_strip(
         fill = style.FATES[fate].patch_style()
         if owners:
             fill = {"facecolor": tint(owners[0]), "edgecolor": "none"}
-        ax.add_collection(_collection(boxes, **fill))
+        ax.add_collection(collect(boxes, **fill))
     if has_letters:
         _draw_cells(ax, memory_map, columns)
         _write_letters(ax, runs, columns)
@@ -106,7 +106,8 @@ def _boxes(start: int, num_slots: int, columns: int) -> list[Box]:
     return boxes
 
 
-def _collection(boxes: Iterable[Box], **look: Any) -> PolyCollection:
+def collect(boxes: Iterable[Box], **look: Any) -> PolyCollection:
+    """Make rectangles that look alike one artist, which is much quicker to draw."""
     corners = [
         [
             (box.x, box.y),
@@ -125,7 +126,7 @@ def _draw_cells(ax: Axes, memory_map: MemoryMap, columns: int) -> None:
         ax.vlines(np.arange(1, width), row, row + 1, color="white", linewidth=0.6)
         ax.hlines(row, 0, width, color="white", linewidth=1.5)
     outlines = [box for region in memory_map.regions for box in _boxes(*region[:2], columns)]
-    ax.add_collection(_collection(outlines, facecolor="none", edgecolor="black", linewidth=1.2))
+    ax.add_collection(collect(outlines, facecolor="none", edgecolor="black", linewidth=1.2))
 
 
 def _write_letters(ax: Axes, runs: Iterable[FateRun], columns: int) -> None:

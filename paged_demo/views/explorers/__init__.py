@@ -12,5 +12,10 @@ from paged_demo.views.explorers.same_attention import explore_page_order as expl
 from paged_demo.views.explorers.same_attention import explore_roofline as explore_roofline
 from paged_demo.views.explorers.serving import explore_film as explore_film
 from paged_demo.views.explorers.serving import explore_serving as explore_serving
+from paged_demo.views.explorers.sharing import FATES_OF_SAMPLES as FATES_OF_SAMPLES
+from paged_demo.views.explorers.sharing import FATES_OF_SHARED_ROWS as FATES_OF_SHARED_ROWS
+from paged_demo.views.explorers.sharing import explore_prefixes as explore_prefixes
+from paged_demo.views.explorers.sharing import explore_samples as explore_samples
+from paged_demo.views.explorers.sharing import play_two_samples as play_two_samples
 from paged_demo.views.explorers.where_memory_goes import FATES_OF_RESERVATIONS as FATES_OF_RESERVATIONS
 from paged_demo.views.explorers.where_memory_goes import explore_reservations as explore_reservations

@@ -24,8 +24,11 @@ class _PoolScene:
 
     frame = None
 
-    def __init__(self, figure: Figure | SubFigure, moments: Sequence[Moment]) -> None:
+    def __init__(
+        self, figure: Figure | SubFigure, moments: Sequence[Moment], *, counts_references: bool
+    ) -> None:
         self._moments = moments
+        self._counts_references = counts_references
         self._ax = figure.add_axes((0.06, 0.03, 0.92, 0.84))
 
     def update(self, *, step: int) -> str:
@@ -36,6 +39,8 @@ class _PoolScene:
             moment.future_tokens,
             moment.words,
             new_slots=moment.new_slots,
+            copies=moment.copies,
+            counts_references=self._counts_references,
             font_size=7,
             ax=self._ax,
         )
@@ -51,10 +56,11 @@ class _StoryScene:
 
     frame = None
 
-    def __init__(self, figure: Figure | SubFigure, moments: Sequence[Moment]) -> None:
+    def __init__(self, figure: Figure | SubFigure, moments: Sequence[Moment], key: Sequence[str]) -> None:
         self._moments = moments
+        self._counts_references = "shared" in key
         self._ax = figure.add_axes((0.01, 0.1, 0.98, 0.82))
-        plots.fate_legend(figure.add_axes((0, 0, 1, 0.09)), FATES_OF_A_STORY, num_columns=3)
+        plots.fate_legend(figure.add_axes((0, 0, 1, 0.09)), key, num_columns=3)
 
     def update(self, *, step: int) -> str:
         moment = self._moments[step - 1]
@@ -65,6 +71,8 @@ class _StoryScene:
             moment.words,
             page_tables=moment.page_tables,
             new_slots=moment.new_slots,
+            copies=moment.copies,
+            counts_references=self._counts_references,
             ax=self._ax,
         )
         set_title(self._ax, f"step {step} of {len(self._moments)}: {moment.title}")
@@ -76,13 +84,29 @@ class _StoryScene:
 
 def play_two_requests() -> Player:
     """Play two requests through a small pool of pages, as the paper's Figs. 6 and 7 do."""
-    moments = tell_two_requests()
+    return play(tell_two_requests(), FATES_OF_A_STORY, height=4.6, begin_with=2)  # the first is empty
+
+
+def play(moments: Sequence[Moment], key: Sequence[str], *, height: float, begin_with: int = 1) -> Player:
+    """Play a story in steps.
+
+    Parameters
+    ----------
+    moments : sequence of Moment
+        The story.
+    key : sequence of str
+        Fates to explain below it. If ``shared`` is one, the references to each page are counted too.
+    height : float
+        Height of the picture in inches.
+    begin_with : int
+        The step to show first.
+    """
     return Player(
-        lambda figure: _StoryScene(figure, moments),
+        lambda figure: _StoryScene(figure, moments, key),
         len(moments),
-        height=4.6,
-        make_sheet_scene=lambda figure: _PoolScene(figure, moments),
-        begin_with=2,  # the first shows an empty pool
+        height=height,
+        make_sheet_scene=lambda figure: _PoolScene(figure, moments, counts_references="shared" in key),
+        begin_with=begin_with,
     )
 
 

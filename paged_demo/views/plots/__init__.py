@@ -23,5 +23,12 @@ from paged_demo.views.plots.pages import waste_against_length as waste_against_l
 from paged_demo.views.plots.serving import in_flight as in_flight
 from paged_demo.views.plots.serving import request_timeline as request_timeline
 from paged_demo.views.plots.serving import usage_over_time as usage_over_time
+from paged_demo.views.plots.sharing import copied_against_prompt as copied_against_prompt
+from paged_demo.views.plots.sharing import eviction_queues as eviction_queues
+from paged_demo.views.plots.sharing import found_against_prefix as found_against_prefix
+from paged_demo.views.plots.sharing import hits_against_pages as hits_against_pages
+from paged_demo.views.plots.sharing import reference_counts as reference_counts
+from paged_demo.views.plots.sharing import rows_of_shared_pages as rows_of_shared_pages
+from paged_demo.views.plots.sharing import saved_against_prompt as saved_against_prompt
 from paged_demo.views.plots.translation import translation as translation
 from paged_demo.views.plots.translation import words_in_pages as words_in_pages

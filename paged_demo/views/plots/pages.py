@@ -14,6 +14,9 @@ from paged_demo.views import style
 from paged_demo.views.picture import new_axes
 from paged_demo.views.strip import letter, tint
 
+MOST_LETTERS_ACROSS = 60
+"""How many letters of the usual size stand side by side in a picture of page tables."""
+
 LABELLED_PAGE_SIZES = (1, 4, 16, 64, 256, 2048)
 
 
@@ -92,6 +95,7 @@ def page_tables(tables: Mapping[Hashable, Sequence[int]], *, num_pages: int, ax:
             letters,
             ha="center",
             va="center",
+            fontsize=11 if len(letters) * width < MOST_LETTERS_ACROSS else 7,
             **fate.text_style() if len(holders) > 1 else {},
         )
     ax.set(xlim=(-0.2, width + 0.2), ylim=(-0.6, 2.9))

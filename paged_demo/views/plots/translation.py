@@ -1,12 +1,13 @@
 """Where a sequence's tokens lie: from a position to a slot, and words in their pages."""
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
-from paged_demo.allocators.memory_map import MemoryMap, fates
+from paged_demo.allocators.memory_map import FateRun, MemoryMap, fates
 from paged_demo.checks import check_count
 from paged_demo.views import style
 from paged_demo.views.picture import new_axes
@@ -16,6 +17,9 @@ CELL_HEIGHT = 0.8
 
 GAP = 3.3
 """Between the logical pages and the physical ones, in slots: room for the lines from the one to the other."""
+
+COUNTS_WIDTH = 1.7
+"""To the right of the pool, in slots: room for the holders of a page and for a copy."""
 
 
 class _Cell(NamedTuple):
@@ -105,6 +109,8 @@ def words_in_pages(
     *,
     page_tables: Mapping[Hashable, Sequence[int]] | None = None,
     new_slots: Collection[int] = (),
+    copies: Collection[tuple[int, int]] = (),
+    counts_references: bool = False,
     font_size: float = 9,
     ax: Axes | None = None,
 ) -> Axes:
@@ -120,6 +126,10 @@ def words_in_pages(
         Sequences to draw to the left of the pool as they see themselves: page by page, in order.
     new_slots : collection of int
         Slots to frame, since they were written just now.
+    copies : collection of (int, int)
+        Pages that were copied just now, from and to: an arrow for each, to the right of the pool.
+    counts_references : bool
+        Whether to write beside each page how many sequences hold it.
     font_size : float
         Of the words, in points.
     ax : Axes, optional
@@ -151,8 +161,9 @@ def words_in_pages(
     holders: dict[int, str] = {}
     alike: dict[str, list[_Cell]] = {}
     for run in fates(memory_map, future_tokens):
-        owner = letter(run.seq_ids[0]) if run.seq_ids else ""
-        fill = f"tint {tint(run.seq_ids[0])}" if run.fate == "used" else run.fate
+        owner = ", ".join(map(letter, run.seq_ids))
+        owner = f"{len(run.seq_ids)}: {owner}" if counts_references and owner else owner
+        fill = _fill(run)
         for slot in range(run.start_slot, run.start_slot + run.num_slots):
             holders[slot // size] = owner
             blank = slot in new_slots
@@ -163,22 +174,47 @@ def words_in_pages(
         look: dict[str, Any] = {"facecolor": fill.removeprefix("tint "), "edgecolor": "white"}
         if fill in style.FATES:
             look = style.FATES[fill].patch_style() | {"linewidth": 0}
-        _draw(ax, cells, font_size=font_size, **look)
+        plate = style.FATES["shared"].text_style() if fill == "shared" else {}
+        _draw(ax, cells, font_size=font_size, plate=plate, **look)
     outlines = [_Cell(x, y, width=size) for x, y, _ in rows]
     _draw(ax, outlines, facecolor="none", edgecolor="black", linewidth=1)
     _draw(ax, new_cells, font_size=font_size, is_new=True, facecolor="none")
+    nobody = "0" if counts_references else ""
     for page_id in range(memory_map.num_slots // size):
         ax.text(left - 0.1, page_id + 0.4, f"page {page_id}", ha="right", **label)
-        ax.text(left + size + 0.1, page_id + 0.4, holders.get(page_id, ""), ha="left", **label)
-    right = left + size + 0.4
+        ax.text(left + size + 0.1, page_id + 0.4, holders.get(page_id) or nobody, ha="left", **label)
+    right = left + size + (COUNTS_WIDTH if counts_references else 0.4)
+    _draw_copies(ax, copies, right=right, font_size=font_size)
     bottom = memory_map.num_slots // size
     ax.set(xlim=(-1 if page_tables is None else -0.4, right), ylim=(bottom, -0.2), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
     return ax
 
 
+def _fill(run: FateRun) -> str:
+    """Name what a run is filled with: the fate's look, or the tint of its only sequence."""
+    if run.fate != "used":
+        return run.fate
+    return "shared" if len(run.seq_ids) > 1 else f"tint {tint(run.seq_ids[0])}"
+
+
+def _draw_copies(ax: Axes, copies: Collection[tuple[int, int]], *, right: float, font_size: float) -> None:
+    look = {"arrowstyle": "->", "color": "black", "linewidth": 1.6, "connectionstyle": "arc3,rad=-0.3"}
+    for src_page, dst_page in copies:
+        edge = right - 0.75
+        ax.annotate("", (edge, dst_page + 0.4), (edge, src_page + 0.4), arrowprops=look)
+        middle = (src_page + dst_page) / 2 + 0.4
+        ax.text(right, middle, "copy", ha="right", va="center", fontsize=font_size)
+
+
 def _draw(
-    ax: Axes, cells: Sequence[_Cell], *, is_new: bool = False, font_size: float = 9, **look: Any
+    ax: Axes,
+    cells: Sequence[_Cell],
+    *,
+    is_new: bool = False,
+    font_size: float = 9,
+    plate: Mapping[str, Any] = MappingProxyType({}),
+    **look: Any,
 ) -> None:
     """Draw cells that look alike. What was written just now has a frame, and bold words."""
     if is_new:
@@ -198,7 +234,8 @@ def _draw(
         if cell.text:
             center = cell.x + cell.width / 2, cell.y + CELL_HEIGHT / 2
             weight = "bold" if is_new else "normal"
-            ax.text(*center, cell.text, ha="center", va="center", size=font_size, weight=weight, zorder=4)
+            looks = {"size": font_size, "weight": weight, "zorder": 4, **plate}
+            ax.text(*center, cell.text, ha="center", va="center", **looks)
 
 
 def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:

@@ -1,0 +1,256 @@
+"""Shared pages: who holds them, what sharing saves, and in which order they are forgotten."""
+
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.patches import Rectangle
+
+from paged_demo.allocators.sharing import SharedPool
+from paged_demo.checks import check_count
+from paged_demo.views import style
+from paged_demo.views.picture import new_axes
+from paged_demo.views.plots.pages import page_tables
+from paged_demo.views.strip import Box, collect, letter, tint
+
+MOST_PAGE_EDGES = 100
+
+
+@style.applied()
+def reference_counts(
+    tables: Mapping[Hashable, Sequence[int]],
+    *,
+    num_pages: int,
+    copies: Sequence[tuple[int, int]] = (),
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the page tables of sequences that share a pool, and how many of them hold each page.
+
+    Parameters
+    ----------
+    tables : mapping of sequence id to sequence of int
+        The page tables.
+    num_pages : int
+        Pages in the pool.
+    copies : sequence of (int, int)
+        Pages that were copied, from and to: an arrow for each.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    """
+    ax = page_tables(tables, num_pages=num_pages, ax=ax or new_axes(3.2))
+    width = ax.get_xlim()[1] - 0.2
+    pool_x = (width - num_pages) / 2 + 0.5
+    for page_id in range(num_pages):
+        count = sum(page_id in table for table in tables.values())
+        weight = "bold" if count > 1 else "normal"
+        ax.text(pool_x + page_id, -0.75, str(count), ha="center", va="center", weight=weight)
+    for src_page, dst_page in copies:
+        bend = 0.35 if src_page < dst_page else -0.35
+        look = {"arrowstyle": "->", "color": "black", "linewidth": 1.6, "connectionstyle": f"arc3,rad={bend}"}
+        ax.annotate("", (pool_x + dst_page, -1.0), (pool_x + src_page, -1.0), arrowprops=look)
+        middle = pool_x + (src_page + dst_page) / 2
+        ax.text(middle, -1.05, "copy", ha="center", va="top", fontsize=9)
+    reach = max((abs(dst_page - src_page) for src_page, dst_page in copies), default=0)
+    ax.set_ylim(-1.0 - (0.6 + 0.2 * reach if copies else 0), 2.9)
+    ax.set_yticks(
+        [-0.75, -0.25, 0.35, 2.35], ["references", "page", "physical\npages", "logical\npages"], fontsize=10
+    )
+    return ax
+
+
+@style.applied()
+def rows_of_shared_pages(
+    pool: SharedPool,
+    *,
+    axis_slots: int | None = None,
+    num_rows: int | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw sequences as rows of pages: which they share, which are their own, and what was copied.
+
+    Parameters
+    ----------
+    pool : SharedPool
+        What to draw.
+    axis_slots : int, optional
+        How far the axis reaches; as far as the longest row if left out.
+    num_rows : int, optional
+        Rows to leave room for; as many as there are sequences if left out.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    """
+    ax = ax or new_axes(2.6)
+    size = pool.memory_map.page_size or 1
+    region_of = {region.start_slot // size: region for region in pool.memory_map.regions}
+    boxes: dict[str, list[Box]] = {"shared": [], "reserved": []}
+    own: dict[str, list[Box]] = {}
+    edges: list[tuple[int, int]] = []
+    for row, (seq_id, table) in enumerate(pool.page_tables.items()):
+        num_tokens = pool.num_tokens[seq_id]
+        num_shared = min(size * sum(len(region_of[page_id].seq_ids) > 1 for page_id in table), num_tokens)
+        boxes["shared"].append(_bar(row, 0, num_shared))
+        own.setdefault(tint(seq_id), []).append(_bar(row, num_shared, num_tokens))
+        boxes["reserved"].append(_bar(row, num_tokens, len(table) * size))
+        edges += [(row, page * size) for page in range(1, len(table))]
+        ax.text(0, row, f"{letter(seq_id)} ", ha="right", va="center", fontsize=10)
+    looks = [(style.FATES[name].patch_style(), bars) for name, bars in boxes.items()]
+    looks += [({"facecolor": colour}, bars) for colour, bars in own.items()]
+    looks.append(
+        ({"facecolor": "none", "edgecolor": "black", "linewidth": 2, "zorder": 3}, _copied(pool, size))
+    )
+    for look, bars in looks:
+        ax.add_collection(collect(bars, **look), autolim=False)
+    reach = axis_slots or max(map(len, pool.page_tables.values())) * size
+    if edges and size >= reach / MOST_PAGE_EDGES:
+        lines = [[(start, row - 0.37), (start, row + 0.37)] for row, start in edges]
+        ax.add_collection(LineCollection(lines, color="white", linewidth=1, zorder=2), autolim=False)
+    ax.set(xlim=(0, reach), ylim=((num_rows or len(pool.page_tables)) - 0.4, -0.6), yticks=[])
+    ax.set_xlabel("slots in the order of each sequence's tokens")
+    ax.spines["left"].set_visible(False)
+    return ax
+
+
+def _bar(row: int, start: int, end: int) -> Box:
+    return Box(start, row - 0.37, max(end - start, 0), 0.74)
+
+
+def _copied(pool: SharedPool, size: int) -> list[Box]:
+    """Find the tokens that were copied: those of the common beginning, in a page that came from another."""
+    copied_to = {dst_page for _, dst_page in pool.copies}
+    return [
+        _bar(row, page * size, min(pool.num_common, (page + 1) * size))
+        for row, table in enumerate(pool.page_tables.values())
+        for page, page_id in enumerate(table)
+        if page_id in copied_to
+    ]
+
+
+@style.applied()
+def saved_against_prompt(*, num_samples: int, page_size: int, longest: int, ax: Axes | None = None) -> Axes:
+    """Draw what sharing saves against the length of the prompt, when each sample has its first token.
+
+    Parameters
+    ----------
+    num_samples : int
+        Sequences that continue one prompt.
+    page_size : int
+        Slots in a page.
+    longest : int
+        Tokens of the longest prompt.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    """
+    ax = ax or new_axes(2.6)
+    full = np.arange(1, check_count("longest", longest) + 1) // check_count("page_size", page_size)
+    check_count("num_samples", num_samples)
+    saved = 100 * (1 - (full + num_samples) / (num_samples * (full + 1)))
+    ax.plot(np.arange(1, longest + 1), saved, color=style.PAGED, linewidth=2, drawstyle="steps-mid")
+    ax.set(xlim=(0, longest), ylim=(0, 100), ylabel="pages saved (%)")
+    return ax
+
+
+@style.applied()
+def copied_against_prompt(*, page_size: int, longest: int, ax: Axes | None = None) -> Axes:
+    """Draw how much of a page a sample copies against the length of the prompt: a saw-tooth.
+
+    Parameters
+    ----------
+    page_size : int
+        Slots in a page.
+    longest : int
+        Tokens of the longest prompt.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    """
+    ax = ax or new_axes(2.6)
+    lengths = np.arange(1, check_count("longest", longest) + 1)
+    copied = 100 * (lengths % check_count("page_size", page_size)) / page_size
+    ax.plot(lengths, copied, color=style.TRADITIONAL, linewidth=1.6)
+    ax.axhline(100, color="black", linewidth=0.8, linestyle="--")
+    ax.set(
+        xlim=(0, longest),
+        ylim=(0, 112),
+        xlabel="tokens of the prompt",
+        ylabel="copied by a\nsample (% of a page)",
+    )
+    return ax
+
+
+@style.applied()
+def found_against_prefix(*, page_size: int, longest: int, ax: Axes | None = None) -> Axes:
+    """Draw how much of a common beginning a prompt finds, against its length: whole pages only.
+
+    Parameters
+    ----------
+    page_size : int
+        Slots in a page.
+    longest : int
+        Tokens of the longest beginning.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    """
+    ax = ax or new_axes(2.6)
+    lengths = np.arange(check_count("longest", longest) + 1)
+    found = lengths // check_count("page_size", page_size) * page_size
+    ax.plot(lengths, lengths, color="black", linewidth=1, linestyle="--")
+    ax.plot(lengths, found, color=style.PAGED, linewidth=2, drawstyle="steps-post")
+    ax.set(xlim=(0, longest), ylim=(0, longest * 1.04))
+    ax.set(xlabel="tokens that the prompts begin with", ylabel="tokens found by\neach later prompt")
+    return ax
+
+
+@style.applied()
+def eviction_queues(queues: Mapping[str, Mapping[int, str]], *, ax: Axes | None = None) -> Axes:
+    """Draw the free pages that remember something, moment by moment; the next to be evicted is at the left.
+
+    Parameters
+    ----------
+    queues : mapping of str to mapping of int to str
+        For each moment, what happened: the pages in the order of their eviction, with what they hold.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    """
+    ax = ax or new_axes(0.9 + 0.55 * len(queues))
+    for row, queue in enumerate(queues.values()):
+        for place, (page_id, held) in enumerate(queue.items()):
+            box = Rectangle((place, row - 0.36), 0.94, 0.72, facecolor=tint(held[:1]), linewidth=0.8)
+            box.set_edgecolor("black")
+            ax.add_patch(box)
+            ax.text(place + 0.47, row, f"{held}\npage {page_id}", ha="center", va="center", fontsize=9)
+        if not queue:
+            ax.text(0.05, row, "none", va="center")
+    longest = max(map(len, queues.values()))
+    ax.set_yticks(range(len(queues)), list(queues))
+    ax.set(xlim=(0, max(longest, 1)), ylim=(len(queues) - 0.5, -0.5))
+    ax.set_xticks([0.47], ["evicted next"])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+@style.applied()
+def hits_against_pages(
+    curves: Mapping[str, Mapping[int, float]], *, asked_pages: int | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw the share of the prompts' tokens that are found against the size of the pool.
+
+    Parameters
+    ----------
+    curves : mapping of str to mapping of int to float
+        For each workload: the share, 0 to 1, by the pages of the pool.
+    asked_pages : int, optional
+        Pages that hold all different prompts at once, to be marked.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    """
+    ax = ax or new_axes(2.8)
+    for line, (name, curve) in zip(("o-", "s--", "^:", "D-."), curves.items(), strict=False):
+        shares = [100 * share for share in curve.values()]
+        ax.plot(list(curve), shares, line, color=style.PAGED, linewidth=2, label=name)
+    if asked_pages is not None:
+        ax.axvline(asked_pages, color="black", linewidth=0.8, linestyle="--")
+        ax.annotate("all prompts fit", (asked_pages, 3), (5, 0), textcoords="offset points", va="bottom")
+    ax.legend(loc="upper left", fontsize=10)
+    ax.set(xlim=(0, None), ylim=(0, 104), xlabel="pages in the pool", ylabel="tokens found (%)")
+    return ax

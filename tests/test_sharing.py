@@ -1,0 +1,214 @@
+"""Programs that share pages, and the pictures of what they share."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.colors import to_hex
+
+from paged_demo import CacheFullError, PagedAllocator, Request
+from paged_demo.allocators.sharing import ask_with_prefix, hit_share, sample_in_parallel
+from paged_demo.serving.rules import pages_held, pages_without_sharing
+from paged_demo.views import plots, style
+from paged_demo.views.picture import new_figure
+from paged_demo.views.story import SAMPLES, tell_two_samples
+
+
+def new_axes():
+    return new_figure(3).subplots()
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+@given(st.integers(1, 40), st.integers(1, 6), st.integers(1, 20), st.integers(0, 30))
+def test_samples_hold_what_the_rules_of_serving_count(num_prompt, num_samples, page_size, num_generated):
+    pool = sample_in_parallel(num_prompt, num_samples, page_size=page_size, num_generated=num_generated)
+    request = Request(0, num_prompt, 30, num_samples=num_samples)
+    assert pool.num_pages == pages_held(request, num_generated, page_size)
+    assert pool.num_pages_unshared == pages_without_sharing(request, num_generated, page_size)
+
+
+@given(st.integers(1, 40), st.integers(1, 6), st.integers(1, 20))
+def test_all_samples_but_one_copy_a_page_unless_the_prompt_ends_with_one(num_prompt, num_samples, page_size):
+    pool = sample_in_parallel(num_prompt, num_samples, page_size=page_size)
+    assert len(pool.copies) == (num_samples - 1 if num_prompt % page_size else 0)
+
+
+@given(st.integers(0, 60), st.integers(1, 5), st.integers(1, 20), st.integers(1, 20))
+def test_later_prompts_find_the_full_pages_of_the_common_beginning(common, num_requests, page_size, num_own):
+    pool = ask_with_prefix(common, num_requests, page_size=page_size, num_own=num_own)
+    num_full = common // page_size
+    assert pool.num_found == (num_requests - 1) * num_full * page_size
+    assert pool.num_pages_unshared - pool.num_pages == (num_requests - 1) * num_full
+
+
+def test_nothing_is_saved_by_a_single_sequence():
+    assert sample_in_parallel(20, 1, page_size=16).saved_share == 0
+    assert ask_with_prefix(40, 1, page_size=16).saved_share == 0
+
+
+@pytest.mark.parametrize("num_tokens", range(1, 70))
+def test_a_prompt_that_returns_finds_all_whole_pages_before_its_last_token(num_tokens):
+    share = hit_share([range(num_tokens)] * 2, num_pages=10, page_size=16)
+    assert share == (num_tokens - 1) // 16 * 16 / (2 * num_tokens)
+
+
+def test_prompts_in_turn_find_nothing_until_all_of_them_fit():
+    prompts = [[number] * 17 for number in range(4)] * 10
+    shares = [hit_share(prompts, num_pages=num_pages, page_size=16) for num_pages in (3, 4, 5, 6, 8)]
+    assert shares[:2] == [0, 0]
+    assert shares[-1] == 36 * 16 / (40 * 17)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: sample_in_parallel(0, 2, page_size=4), ValueError, "num_prompt_tokens must be at least 1"),
+        (lambda: sample_in_parallel(7, 0, page_size=4), ValueError, "num_samples must be at least 1, got 0"),
+        (lambda: sample_in_parallel(7, 2, page_size=0), ValueError, "page_size must be at least 1, got 0"),
+        (
+            lambda: sample_in_parallel(7, 2, page_size=4, num_generated=-1),
+            ValueError,
+            "num_generated must be at least 0, got -1",
+        ),
+        (lambda: ask_with_prefix(-1, 2, page_size=4), ValueError, "num_common must be at least 0, got -1"),
+        (lambda: ask_with_prefix(4, 2.0, page_size=4), TypeError, "num_requests must be a whole number"),
+        (lambda: ask_with_prefix(4, 2, page_size=4, num_own=0), ValueError, "num_own must be at least 1"),
+        (lambda: hit_share([], num_pages=4, page_size=4), ValueError, "prompts must hold at least one"),
+        (lambda: hit_share([range(9)], num_pages=2, page_size=4), CacheFullError, "need 3 pages, 2 free"),
+    ],
+)
+def test_bad_input_is_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_the_cached_pages_are_listed_in_the_order_of_their_eviction():
+    allocator = PagedAllocator(4, 4, prefix_caching=True)
+    allocator.allocate("A", range(8))
+    allocator.allocate("B", range(20, 28))
+    allocator.free("A")
+    allocator.free("B")
+    assert allocator.cached_pages == [1, 0, 3, 2]
+    allocator.allocate("A", range(8))
+    assert allocator.page_table("A") == [0, 1]
+    assert allocator.cached_pages == [3, 2]
+    allocator.free("A")
+    assert allocator.cached_pages == [3, 2, 1, 0]
+    for page_id in [3, 2, 1, 0]:
+        assert allocator.cached_pages[0] == page_id
+        allocator.allocate(page_id, [page_id])
+    assert allocator.cached_pages == []
+
+
+def test_a_page_that_never_was_full_is_free_and_not_cached():
+    allocator = PagedAllocator(4, 4, prefix_caching=True)
+    allocator.allocate("A", range(7))
+    allocator.free("A")
+    assert allocator.cached_pages == [0]
+
+
+def test_the_story_of_two_samples_is_the_one_of_the_paper():
+    moments = tell_two_samples()
+    assert [moment.page_tables for moment in moments[:4]] == [
+        {"A": [7, 1]},
+        {"A": [7, 1], "B": [7, 1]},
+        {"A": [7, 3], "B": [7, 1]},
+        {"A": [7, 3], "B": [7, 1]},
+    ]
+    assert [moment.copies for moment in moments] == [(), (), ((1, 3),), (), (), ()]
+
+
+def test_each_sample_reads_its_own_sentence_at_every_moment():
+    for moment in tell_two_samples():
+        for seq_id, table in moment.page_tables.items():
+            slots = [page_id * 4 + offset for page_id in table for offset in range(4)]
+            sentence = SAMPLES[seq_id].split()
+            num_words = len(sentence) - moment.future_tokens[seq_id]
+            assert [moment.words.get(slot) for slot in slots[:num_words]] == sentence[:num_words]
+
+
+def test_words_in_a_shared_page_are_shared_and_counted():
+    moment = tell_two_samples()[1]
+    ax = plots.words_in_pages(
+        moment.memory_map, moment.future_tokens, moment.words, counts_references=True, ax=new_axes()
+    )
+    assert texts(ax).count("2: A, B") == 2
+    assert texts(ax).count("0") == 6
+    fills = {to_hex(colour) for item in ax.collections for colour in item.get_facecolor()}
+    assert style.FATES["shared"].colour.lower() in fills
+
+
+def test_the_copy_has_an_arrow():
+    moment = tell_two_samples()[2]
+    ax = plots.words_in_pages(
+        moment.memory_map, moment.future_tokens, moment.words, copies=moment.copies, ax=new_axes()
+    )
+    assert "copy" in texts(ax)
+
+
+def test_reference_counts_stand_below_their_pages():
+    tables = {"A": [7, 3], "B": [7, 1], "C": [7]}
+    ax = plots.reference_counts(tables, num_pages=8, copies=[(1, 3)], ax=new_axes())
+    counts = {text.get_position(): text.get_text() for text in ax.texts if text.get_position()[1] == -0.75}
+    assert [count for _, count in sorted(counts.items())] == ["0", "1", "0", "1", "0", "0", "0", "3"]
+    assert texts(ax).count("copy") == 1
+
+
+def drawn_slots(ax, colour):
+    """Add up the slots that are drawn in a colour."""
+    return sum(
+        path.vertices[:, 0].max() - path.vertices[:, 0].min()
+        for item in ax.collections
+        if len(item.get_facecolor()) and to_hex(item.get_facecolor()[0]) == colour.lower()
+        for path in item.get_paths()
+    )
+
+
+@pytest.mark.parametrize(("num_prompt", "page_size"), [(23, 16), (32, 16), (5, 16), (7, 1)])
+def test_the_rows_show_every_slot_of_each_sequence_once(num_prompt, page_size):
+    pool = sample_in_parallel(num_prompt, 3, page_size=page_size)
+    ax = plots.rows_of_shared_pages(pool, ax=new_axes())
+    num_shared = num_prompt // page_size * page_size
+    held = -(-(num_prompt + 1) // page_size) * page_size
+    assert drawn_slots(ax, style.FATES["shared"].colour) == 3 * num_shared
+    assert drawn_slots(ax, style.FATES["reserved"].colour) == 3 * (held - num_prompt - 1)
+    own = [drawn_slots(ax, style.sequence_tint(sample)) for sample in range(3)]
+    assert own == [num_prompt + 1 - num_shared] * 3
+    framed = [path for item in ax.collections if item.get_linewidth()[0] == 2 for path in item.get_paths()]
+    assert len(framed) == len(pool.copies)
+    assert {path.vertices[:, 0].max() for path in framed} <= {num_prompt}
+
+
+@pytest.mark.parametrize("page_size", [1, 4, 16])
+def test_the_curve_of_what_is_saved_is_what_the_allocator_saves(page_size):
+    ax = plots.saved_against_prompt(num_samples=3, page_size=page_size, longest=40, ax=new_axes())
+    for num_prompt, saved in zip(*ax.lines[0].get_data(), strict=True):
+        pool = sample_in_parallel(int(num_prompt), 3, page_size=page_size)
+        assert saved == pytest.approx(100 * pool.saved_share)
+
+
+def test_what_is_copied_is_a_saw_tooth_below_one_page():
+    ax = plots.copied_against_prompt(page_size=4, longest=8, ax=new_axes())
+    assert ax.lines[0].get_ydata().tolist() == [25, 50, 75, 0] * 2
+
+
+def test_what_is_found_is_a_staircase_of_whole_pages():
+    ax = plots.found_against_prefix(page_size=4, longest=9, ax=new_axes())
+    assert ax.lines[1].get_ydata().tolist() == [0, 0, 0, 0, 4, 4, 4, 4, 8, 8]
+
+
+def test_the_queue_of_eviction_is_drawn_from_the_left():
+    ax = plots.eviction_queues({"A ends": {1: "A1", 0: "A0"}, "A again": {}}, ax=new_axes())
+    places = {text.get_text(): text.get_position() for text in ax.texts}
+    assert places["A1\npage 1"][0] < places["A0\npage 0"][0]
+    assert places["none"][1] == 1
+
+
+def test_hits_are_drawn_in_percent_by_pages():
+    ax = plots.hits_against_pages({"in turn": {4: 0.0, 8: 0.5}}, asked_pages=8, ax=new_axes())
+    assert ax.lines[0].get_xydata().tolist() == [[4, 0], [8, 50]]
+    assert re.search("all prompts fit", " ".join(texts(ax)))
