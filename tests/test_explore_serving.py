@@ -71,7 +71,7 @@ def test_every_scheme_and_workload_is_served_at_both_ends_of_every_slider(servin
 def test_orca_max_holds_7_at_most_whatever_the_page_size(serving):
     settings = [{"scheme": "Orca (Max)", "rate": 3, "page_size": size} for size in (1, 1024)]
     first, second = serving.contact_sheet(settings, num_columns=1, height=4).words.split("\n")
-    batch = re.compile(r"On average ([\d.]+) requests run")
+    batch = re.compile(r"While requests arrive, ([\d.]+) run")
     assert batch.search(first)[1] == batch.search(second)[1]
     assert 6 < float(batch.search(first)[1]) <= 7
     assert "have no effect here" in first

@@ -215,6 +215,45 @@ def test_a_pool_that_just_holds_a_request_serves_it():
         assert engine([Request(0, 60, 4)], PagedPool(num_pages=4)).num_preempted == 0
 
 
+@pytest.mark.parametrize(
+    ("pool", "rules", "message"),
+    [
+        (None, {}, "pool must be a PagedPool or a TraditionalPool, got None"),
+        (
+            PagedPool(num_pages=4).allocator(),
+            {},
+            "pool must be a PagedPool or a TraditionalPool, got Paged",
+        ),
+        (PagedPool(num_pages=4), {"step_time": 3}, "step_time must be a function or a record .*, got 3"),
+        (PagedPool(num_pages=4), {"swap_time": 3}, "swap_time must be a function or a record .*, got 3"),
+        (PagedPool(num_pages=4), {"swaps": "x"}, "swaps must be a function or a record .*, got 'x'"),
+        (PagedPool(num_pages=4), {"max_running": 2.5}, "max_running must be a whole number, got 2.5"),
+        (PagedPool(num_pages=4), {"max_batched_tokens": "x"}, "max_batched_tokens must be a whole number"),
+    ],
+)
+def test_a_rule_of_the_wrong_type_is_named(pool, rules, message):
+    for engine in (serve, simulate):
+        with pytest.raises(TypeError, match=message):
+            engine([Request(0, 1, 1)], pool, **rules)
+
+
+def test_a_policy_that_is_no_function_is_named():
+    with pytest.raises(TypeError, match="reserve must be a function or a record that can be called, got 5"):
+        TraditionalPool(num_slots=64, reserve=5)
+
+
+def test_a_request_beyond_the_models_maximum_is_named():
+    pool = TraditionalPool(num_slots=256, reserve=reserve_max(64))
+    for engine in (serve, simulate):
+        with pytest.raises(ValueError, match="request 7 can never be served: final_tokens must be at most"):
+            engine([Request(0, 1, 1), Request(7, 60, 5)], pool)
+
+
+def test_a_run_shows_its_summary_and_not_its_thousand_requests():
+    run = simulate([Request(0, 8, 4, arrival_s=2.0)], PagedPool(num_pages=4), step_time=ONE_SECOND)
+    assert repr(run) == "Run(1 requests, 1.0 in flight on average, 1.25 s per output token, 0 preemptions)"
+
+
 def test_samples_that_can_never_run_are_an_error_that_names_the_request():
     several = [Request(0, 1, 1), Request(7, 1, 1, num_samples=3)]
     cases = [

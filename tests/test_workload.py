@@ -50,9 +50,10 @@ def test_a_trace_may_have_further_columns_and_another_order(trace):
     ("text", "message"),
     [
         ("TIMESTAMP,ContextTokens\n2023-11-16 18:15:46,3\n", "line 1: no column GeneratedTokens, found"),
-        ("", "line 1: no column TIMESTAMP, ContextTokens, GeneratedTokens"),
+        ("", "line 1: no column TIMESTAMP, ContextTokens, GeneratedTokens, the file is empty"),
+        (HEADER + "2023-11-16 18:15:46+01:00,3,4\n", "line 2: TIMESTAMP must be a time without a zone"),
         (HEADER, "no requests after the header"),
-        (HEADER + "yesterday,3,4\n", "line 2: TIMESTAMP must be a time, got 'yesterday'"),
+        (HEADER + "yesterday,3,4\n", "line 2: TIMESTAMP must be a time without a zone, got 'yesterday'"),
         (HEADER + "2023-11-16 18:15:46,3,4\n2023-11-16 18:15:47,three,4\n", "line 3: ContextTokens must be"),
         (
             HEADER + "2023-11-16 18:15:46,3,0\n",
@@ -128,3 +129,15 @@ def test_requests_need_ids_of_their_own_and_there_must_be_one():
         check_requests([GOOD, GOOD])
     with pytest.raises(ValueError, match="requests must hold at least one request, got none"):
         check_requests([])
+
+
+def test_a_trace_that_is_no_text_in_utf_8_is_named(tmp_path):
+    path = tmp_path / "trace.csv"
+    path.write_text(HEADER, encoding="utf-16")
+    with pytest.raises(ValueError, match=r"trace\.csv, line 1: the file must be text in UTF-8"):
+        read_trace(path)
+
+
+def test_arrivals_need_a_generator():
+    with pytest.raises(TypeError, match=r"rng must be a numpy\.random\.Generator, got 0"):
+        poisson_arrivals([GOOD], rate_rps=1, rng=0)

@@ -42,6 +42,13 @@ EXERCISES = (
                 "The first position may lie in the middle of a page: begin at its offset.",
             ),
             Misconception(
+                lambda store, table, first, last: trials.fetch(
+                    store, table, first // store.page_size * store.page_size + np.arange(last - first)
+                ),
+                "From offset 0 of the page",
+                "These are as many tokens as asked for, from the start of the page that holds the first.",
+            ),
+            Misconception(
                 lambda store, table, first, last: trials.fetch(store, table, np.arange(first, last + 1)),
                 "One token too many",
                 "`last` is not included, as in a slice.",

@@ -80,5 +80,6 @@ def hint(exercise_id: str, number: int = 1) -> Hint:
 def _find(exercise_id: str) -> Exercise:
     # A number such as 3.1 is no name: 3.10 is the same number.
     if not isinstance(exercise_id, str) or exercise_id not in EXERCISES:
-        raise KeyError(f"no exercise {exercise_id!r}; there are {', '.join(EXERCISES)}")
+        names = ", ".join(f'"{name}"' for name in EXERCISES)
+        raise KeyError(f"no exercise {exercise_id!r}; there are {names}")
     return EXERCISES[exercise_id]

@@ -109,7 +109,7 @@ class FunctionExercise(Exercise):
         outcome = attempt(self.call, function, case)
         if isinstance(outcome, Returned) and outcome.value is not ...:
             if outcome.value is None:
-                return Unreadable("it returned None; is a `return` missing?")
+                return Unreadable("it returned None; perhaps a `return` is missing")
             try:
                 return Returned(self.read(outcome.value))
             except TypeError as error:

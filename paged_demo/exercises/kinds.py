@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from paged_demo.views.picture import Picture
 
 
+EXACT = 0.001
+"""The tolerance of an exercise that asks for an exact number: a fraction may be rounded."""
+
+
 class Misconception(NamedTuple):
     """A wrong answer that somebody has a reason to give.
 
@@ -81,13 +85,14 @@ class NumberExercise(Exercise):
     compute : callable
         Computes the number. An ``{expected}`` in the insight is replaced by it.
     tolerance : float
-        How far off a right answer may be, as a share of the number.
+        How far off a right answer may be, as a share of the number. If left out, a whole number has to be
+        met exactly.
     mistakes : tuple of Misconception
         Known wrong numbers. The nearest of them is meant if it is within 2 %.
     """
 
     compute: Callable[[], float]
-    tolerance: float = 0.001
+    tolerance: float = EXACT
     mistakes: tuple[Misconception, ...] = ()
 
     def judge(self, answer: Any) -> Verdict:
@@ -99,7 +104,9 @@ class NumberExercise(Exercise):
         if not math.isfinite(number):
             return self.wrong("Not a number.", f"A number is asked for, and {describe(answer)} came.")
         expected = self.compute()
-        if math.isclose(number, expected, rel_tol=self.tolerance):
+        # A whole number that was asked for exactly is right or wrong.
+        tolerance = 0.0 if self.tolerance == EXACT and float(expected).is_integer() else self.tolerance
+        if math.isclose(number, expected, rel_tol=tolerance, abs_tol=1e-12):
             return self.right()
         values = {mistake: _value(mistake.answer) for mistake in self.mistakes}
         nearest = min(values, key=lambda mistake: abs(values[mistake] - number), default=None)

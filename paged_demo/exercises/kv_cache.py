@@ -114,7 +114,6 @@ EXERCISES = (
     NumberExercise(
         exercise_id="1.2",
         compute=lambda: OPT_13B.slots_in(POOL_BYTES),
-        tolerance=0.0002,
         insight=(
             "{expected:,.0f} slots: room for seven sequences of 2,048 tokens, and a rest. The paper's"
             " own pool"

@@ -109,7 +109,7 @@ class WatchedPool:
         try:
             self.place(num_slots)
         except CacheFullError:
-            return Finding("a request that does not fit, though enough slots are free")
+            return Finding("an allocation that fails although enough slots are free")
         if self.was_released:
             return Finding("a request that fits, into a hole that is long enough")
         return Finding("a request that fits, since nothing was released")

@@ -164,6 +164,30 @@ EXERCISES = (
     ),
     NumberExercise(
         exercise_id="6.3",
+        compute=lambda: first_page_size_at_which_swapping_wins("swap in", "swap out"),
+        insight=(
+            "From pages of {expected:.0f} on. Small pages are many copies, and each has a cost of its own;"
+            " computing does not care about pages."
+        ),
+        hints=(
+            "A page that is swapped out has to come back: add the two.",
+            '`FIG_19A_MS["swap in"][size] + FIG_19A_MS["swap out"][size]` against `"recompute"`.',
+        ),
+        mistakes=(
+            Misconception(
+                lambda: first_page_size_at_which_swapping_wins("swap in"),
+                "Out is forgotten",
+                "This is where coming back alone takes less. The pages had to leave first.",
+            ),
+            Misconception(
+                lambda: first_page_size_at_which_swapping_wins("swap out"),
+                "In is forgotten",
+                "This is where leaving alone takes less. The pages have to come back.",
+            ),
+        ),
+    ),
+    NumberExercise(
+        exercise_id="6.4",
         compute=largest_page_size_that_sustains,
         insight=(
             "{expected:.0f}: short texts leave most of a larger page empty. Which size up to it is best"
@@ -188,30 +212,6 @@ EXERCISES = (
                 lambda: largest_page_size_that_sustains() / 2,
                 "One step too few",
                 "It sustains the rate with room to spare: try the next size.",
-            ),
-        ),
-    ),
-    NumberExercise(
-        exercise_id="6.4",
-        compute=lambda: first_page_size_at_which_swapping_wins("swap in", "swap out"),
-        insight=(
-            "From pages of {expected:.0f} on. Small pages are many copies, and each has a cost of its own;"
-            " computing does not care about pages."
-        ),
-        hints=(
-            "A page that is swapped out has to come back: add the two.",
-            '`FIG_19A_MS["swap in"][size] + FIG_19A_MS["swap out"][size]` against `"recompute"`.',
-        ),
-        mistakes=(
-            Misconception(
-                lambda: first_page_size_at_which_swapping_wins("swap in"),
-                "Out is forgotten",
-                "This is where coming back alone takes less. The pages had to leave first.",
-            ),
-            Misconception(
-                lambda: first_page_size_at_which_swapping_wins("swap out"),
-                "In is forgotten",
-                "This is where leaving alone takes less. The pages have to come back.",
             ),
         ),
     ),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paged_demo.checks import check_count
-from paged_demo.serving.workload import Request
+from paged_demo.serving.workload import Request, check_generator
 
 Floats = NDArray[np.float64]
 Quantile = Callable[[Floats], Floats]
@@ -59,8 +59,7 @@ class LengthDistribution:
         """
         check_count("num_requests", num_requests)
         check_count("context_limit", context_limit, minimum=3)
-        if not isinstance(rng, np.random.Generator):
-            raise TypeError(f"rng must be a numpy.random.Generator, got {rng!r}")
+        check_generator(rng)
         prompt_scores, other_scores = rng.standard_normal((2, num_requests))
         output_scores = self.correlation * prompt_scores + math.sqrt(1 - self.correlation**2) * other_scores
         prompts = _whole(self.prompt_quantile(_normal_cdf(prompt_scores)), np.int64(context_limit - 2))

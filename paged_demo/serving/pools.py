@@ -8,7 +8,7 @@ from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.allocators.placement import PlacementPolicy, first_fit
 from paged_demo.allocators.traditional import ReservationPolicy, TraditionalAllocator, reserved_slots
 from paged_demo.checks import check_count, check_share
-from paged_demo.serving.rules import pages_held
+from paged_demo.serving.rules import check_functions, pages_held
 from paged_demo.serving.workload import Request
 
 
@@ -70,6 +70,7 @@ class TraditionalPool:
 
     def __post_init__(self) -> None:
         check_count("num_slots", self.num_slots)
+        check_functions(reserve=self.reserve, placement=self.placement)
 
     def allocator(self) -> TraditionalAllocator:
         """Make an empty allocator of this pool."""
@@ -90,10 +91,20 @@ class TraditionalPool:
     def reserved_slots(self, request: Request) -> int:
         """Count the slots that are reserved for a request."""
         num_prompt_tokens = request.num_prompt_tokens
-        return reserved_slots(self.reserve, num_prompt_tokens, num_prompt_tokens + request.num_output_tokens)
+        final_tokens = num_prompt_tokens + request.num_output_tokens
+        try:
+            return reserved_slots(self.reserve, num_prompt_tokens, final_tokens)
+        except ValueError as error:
+            raise ValueError(f"request {request.request_id} can never be served: {error}") from None
 
 
 Pool = PagedPool | TraditionalPool
+
+
+def check_pool(pool: object) -> None:
+    """Raise a TypeError unless this is a pool to serve requests from."""
+    if not isinstance(pool, (PagedPool, TraditionalPool)):
+        raise TypeError(f"pool must be a PagedPool or a TraditionalPool, got {pool!r}")
 
 
 def _never_fits(request: Request, needed: int, most: int, unit: str) -> CacheFullError:

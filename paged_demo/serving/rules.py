@@ -32,6 +32,13 @@ def swap_never(request: Request) -> bool:
     return False
 
 
+def check_functions(**functions: object) -> None:
+    """Raise a TypeError that names the argument which should be a function and is none."""
+    for name, function in functions.items():
+        if not callable(function):
+            raise TypeError(f"{name} must be a function or a record that can be called, got {function!r}")
+
+
 def fits_budget(num_tokens: int, num_decoding: int, num_admitted: int, budget: int) -> bool:
     """Say whether a prompt may join an iteration that decodes and admits so many tokens already.
 

@@ -67,7 +67,7 @@ class Moment(NamedTuple):
     rounding: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Run:
     """The record of a run.
 
@@ -99,6 +99,12 @@ class Run:
     mean_running: float
     mean_usage: MeanUsage
     mean_saved: float
+
+    def __repr__(self) -> str:
+        return (
+            f"Run({len(self.requests)} requests, {self.mean_running:.1f} in flight on average,"
+            f" {self.normalised_latency_s:.3g} s per output token, {self.num_preempted} preemptions)"
+        )
 
     @property
     def num_preempted(self) -> int:

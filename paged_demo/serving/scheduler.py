@@ -16,11 +16,12 @@ from paged_demo.serving.admission import (
     admit_always,
     keep_pages_free,
 )
-from paged_demo.serving.pools import PagedPool, Pool
+from paged_demo.serving.pools import PagedPool, Pool, check_pool
 from paged_demo.serving.rules import (
     MAX_BATCHED_TOKENS,
     MAX_RUNNING,
     SwapPolicy,
+    check_functions,
     check_samples,
     fits_budget,
     pages_held,
@@ -143,6 +144,7 @@ class Scheduler:
         max_batched_tokens: int = MAX_BATCHED_TOKENS,
         max_running: int = MAX_RUNNING,
     ) -> None:
+        check_functions(may_admit=may_admit, swaps=swaps, step_time=step_time, swap_time=swap_time)
         self.now_s = 0.0
         self.finish_s: dict[int, float] = {}
         self.stays: list[Stay] = []
@@ -348,6 +350,7 @@ def scheduler_of(requests: Iterable[Request], pool: Pool, **rules: Any) -> Sched
     [20, 21, 22]
     """
     checked = check_requests(requests)
+    check_pool(pool)
     allocator = pool.allocator()
     if isinstance(pool, PagedPool) and isinstance(allocator, PagedAllocator):
         rules["may_admit"] = keep_pages_free(allocator, share=pool.watermark_share)

@@ -14,11 +14,12 @@ from math import ceil, inf, sqrt
 
 from paged_demo.checks import check_count
 from paged_demo.serving.flights import NEVER, Flight, PageCounts, RunPlaces
-from paged_demo.serving.pools import PagedPool, Pool
+from paged_demo.serving.pools import PagedPool, Pool, check_pool
 from paged_demo.serving.rules import (
     MAX_BATCHED_TOKENS,
     MAX_RUNNING,
     SwapPolicy,
+    check_functions,
     check_samples,
     fits_budget,
     pages_held,
@@ -312,7 +313,9 @@ def simulate(
     >>> round(simulate(requests, PagedPool(num_pages=984), window=(20, 40)).mean_running)
     42
     """
+    check_functions(swaps=swaps, step_time=step_time, swap_time=swap_time)
     checked = check_requests(requests)
+    check_pool(pool)
     max_running = check_count("max_running", max_running)
     check_samples(checked, can_fork=isinstance(pool, PagedPool), max_running=max_running)
     pool.require_room(checked)

@@ -1,4 +1,4 @@
-"""How long one iteration takes on the paper's hardware: a model with five constants."""
+"""How long one iteration takes on the paper's hardware: a model with six constants."""
 
 from dataclasses import dataclass
 

@@ -86,6 +86,12 @@ def _are_plain(requests: list[Request]) -> bool:
     )
 
 
+def check_generator(rng: object) -> None:
+    """Raise a TypeError unless this is a generator of random numbers."""
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a numpy.random.Generator, got {rng!r}")
+
+
 def poisson_arrivals(
     requests: Iterable[Request], *, rate_rps: float, rng: np.random.Generator
 ) -> list[Request]:
@@ -99,8 +105,14 @@ def poisson_arrivals(
         Requests per second on average.
     rng : numpy.random.Generator
         Where the randomness comes from.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If ``rate_rps`` is not a finite number above 0, or ``rng`` is no generator.
     """
     check_positive("rate_rps", rate_rps)
+    check_generator(rng)
     requests = list(requests)
     times = np.cumsum(rng.exponential(1 / rate_rps, len(requests)))
     return [request._replace(arrival_s=time) for request, time in zip(requests, times.tolist(), strict=True)]
@@ -129,9 +141,14 @@ def read_trace(path: str | PathLike[str]) -> list[Request]:
     requests: list[Request] = []
     with open(path, encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)
-        missing = [column for column in TRACE_COLUMNS if column not in (rows.fieldnames or ())]
+        try:
+            found = rows.fieldnames or []
+        except UnicodeDecodeError:
+            raise ValueError(f"{path}, line 1: the file must be text in UTF-8") from None
+        missing = [column for column in TRACE_COLUMNS if column not in found]
         if missing:
-            raise ValueError(f"{path}, line 1: no column {', '.join(missing)}, found {rows.fieldnames}")
+            there = f"found {', '.join(found)}" if found else "the file is empty"
+            raise ValueError(f"{path}, line 1: no column {', '.join(missing)}, {there}")
         start = None
         for row in rows:
             where = f"{path}, line {rows.line_num}"
@@ -153,9 +170,12 @@ def _read_time(text: str | None, where: str) -> datetime:
     try:
         # The traces give seven digits of a second; Python reads six.
         whole, _, fraction = (text or "").strip().partition(".")
-        return datetime.fromisoformat(f"{whole}.{fraction[:6]:0<6}")
+        time = datetime.fromisoformat(f"{whole}.{fraction[:6]:0<6}")
+        if time.tzinfo is not None:
+            raise ValueError
+        return time
     except ValueError:
-        raise ValueError(f"{where}: TIMESTAMP must be a time, got {text!r}") from None
+        raise ValueError(f"{where}: TIMESTAMP must be a time without a zone, got {text!r}") from None
 
 
 def _read_count(row: dict[str, str], column: str, where: str) -> int:

@@ -124,7 +124,7 @@ def table_1() -> Experiment:
         }
     return Experiment(
         title="Table 1: slots for keys and values",
-        setup="memory over the bytes of a slot: 2 x layers x hidden x 2 bytes",
+        setup="memory over the bytes of a slot, 2 x layers x hidden x 2 bytes; its GB are taken as GiB",
         rows=rows,
         fitted="nothing.",
         not_reproduced="OPT-66B's 9.7K: 21 GiB give 9.6K. The table rounds the memory to whole GB.",

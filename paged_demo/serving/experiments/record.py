@@ -96,10 +96,10 @@ class Experiment:
         lines = [
             "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in table
         ]
-        seeds = f"{self.num_seeds} seeds" if self.num_seeds > 1 else "1 seed"
+        spread = f", mean and standard deviation of {self.num_seeds} seeds" if self.num_seeds > 1 else ""
         return "\n".join(
             [
-                f"{self.title} (paper / ours, mean and standard deviation of {seeds})",
+                f"{self.title} (paper / ours{spread})",
                 self.setup,
                 *lines,
                 f"Fitted: {self.fitted}",

@@ -73,7 +73,7 @@ class _LoadScene:
         figure: Figure | SubFigure,
         *,
         seed: int,
-        boxes: tuple[Box, Box] = ((0.075, 0.24, 0.4, 0.6), (0.57, 0.24, 0.4, 0.6)),
+        boxes: tuple[Box, Box] = ((0.075, 0.3, 0.4, 0.5), (0.57, 0.3, 0.4, 0.5)),
     ) -> None:
         self._seed = seed
         self._in_flight, self._usage = (figure.add_axes(box) for box in boxes)
@@ -90,7 +90,8 @@ class _LoadScene:
         """Serve the requests and draw what happened."""
         requests = _requests(workload, rate, self._seed)
         moments = np.linspace(0, requests[-1].arrival_s, NUM_MOMENTS).tolist()
-        run = simulate(requests, _pool(scheme, page_size, watermark), moments=moments)
+        window = (0.0, requests[-1].arrival_s)
+        run = simulate(requests, _pool(scheme, page_size, watermark), window=window, moments=moments)
         for ax in (self._in_flight, self._usage):
             clear_contents(ax)
         plots.in_flight(run.moments, ax=self._in_flight)
@@ -142,8 +143,8 @@ def _tell(run: Run) -> str:
     used = percent(run.mean_usage.used / NUM_SLOTS_13B)
     verdict = "sustained" if run.normalised_latency_s <= SUSTAINED_LATENCY_S else "too high"
     return (
-        f"On average {run.mean_running:.1f} requests run and {used} of the slots hold a token. Latency is"
-        f" {run.normalised_latency_s:.3g} s per output token: the rate is {verdict}."
+        f"While requests arrive, {run.mean_running:.1f} run on average and {used} of the slots hold a token."
+        f" Latency is {run.normalised_latency_s:.3g} s per output token: the rate is {verdict}."
         f" {count_of(run.num_preempted, 'preemption')};"
         f" {count_of(run.moments[-1].num_waiting, 'request')} in the queue at the last arrival."
     )

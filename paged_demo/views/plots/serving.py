@@ -10,6 +10,7 @@ from matplotlib.patches import Patch, Rectangle
 from paged_demo.serving.run import Moment, Run
 from paged_demo.views import style
 from paged_demo.views.picture import new_axes
+from paged_demo.views.strip import letter
 
 FATES_OVER_TIME = ("used", "reserved", "internal", "rounding", "free")
 
@@ -84,7 +85,7 @@ def request_timeline(run: Run, *, first: int = 0, count: int = 30, ax: Axes | No
     requests = run.requests[first : first + count]
     if not requests:
         raise ValueError(f"first must be below the number of requests ({len(run.requests)}), got {first}")
-    ax = ax or new_axes(0.9 + 0.13 * len(requests))
+    ax = ax or new_axes(0.9 + 0.15 * len(requests))
     row_of = {request.request_id: row for row, request in enumerate(requests)}
     finish_s = dict(zip([request.request_id for request in run.requests], run.finish_s, strict=True))
     for request in requests:
@@ -114,5 +115,6 @@ def request_timeline(run: Run, *, first: int = 0, count: int = 30, ax: Axes | No
     ]
     ax.legend(handles=keys, loc="lower left", fontsize=10)
     ax.set(ylim=(len(requests) - 0.4, -0.6), xlabel="time (s)", ylabel="request")
-    ax.set_yticks([0, len(requests) - 1], [str(first + 1), str(first + len(requests))])
+    ax.set_yticks(range(len(requests)), [letter(request.request_id) for request in requests])
+    ax.tick_params(axis="y", length=0, labelsize=9)
     return ax
