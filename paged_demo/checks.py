@@ -104,8 +104,7 @@ def check_share(name: str, value: Any) -> float:
     >>> check_share("watermark_share", 0.01)
     0.01
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    if not 0 <= value < 1:
+    share = check_number(name, value)
+    if not 0 <= share < 1:
         raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
-    return value
+    return share

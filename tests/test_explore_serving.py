@@ -36,6 +36,7 @@ def serving():
 def test_the_two_ways_can_be_compared_iteration_by_iteration(films):
     explorer = explore_film(films)
     explorer.controls["iteration"].value = 5
+    explorer.controls["scheme"].value = "traditional"
     assert "traditional, iteration 5: 2 requests in flight" in explorer.words
     explorer.controls["scheme"].value = "paged"
     assert "paged, iteration 5: 5 requests in flight, waiting: F" in explorer.words

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from paged_demo import (
 from paged_demo.serving.admission import admit_always
 from paged_demo.serving.pools import PagedPool
 from paged_demo.serving.rules import swap_always
+from paged_demo.serving.scheduler import scheduler_of
 from paged_demo.serving.serve import serve
 from paged_demo.serving.step_time import StepTime, SwapTime
 
@@ -64,10 +67,11 @@ def test_a_preempted_request_waits_at_the_head_and_not_in_the_iteration_that_pre
     assert scheduler.num_waiting == 2
 
 
-def test_a_request_that_alone_cannot_grow_is_an_error():
-    scheduler = Scheduler(PagedAllocator(2, 2), requests_of((3, 5)))
-    with pytest.raises(CacheFullError, match="need 1 page, 0 free"):
-        run(scheduler)
+def test_a_request_that_could_never_grow_to_its_end_is_an_error_before_it_starts():
+    with pytest.raises(CacheFullError, match="need 4 pages, 2 free in the empty pool: request 0 can never"):
+        Scheduler(PagedAllocator(2, 2), requests_of((3, 5)))
+    with pytest.raises(CacheFullError, match="need 10 pages, 5 free in the empty pool: request 0 can never"):
+        Scheduler(PagedAllocator(5, 2), [Request(0, 4, 8, num_samples=2)])
 
 
 def test_a_prompt_that_never_fits_is_an_error():
@@ -118,6 +122,16 @@ def test_each_sample_counts_against_the_sequences_that_may_run():
     assert max(iteration.num_running for iteration in run(scheduler)) == 2
 
 
+def test_as_many_samples_as_may_run_can_run():
+    scheduler = Scheduler(PagedAllocator(16, 4), [Request(0, 1, 2, num_samples=4)], max_running=4)
+    assert scheduler.step().num_running == 1
+
+
+def test_the_watermark_belongs_to_the_pool():
+    with pytest.raises(TypeError, match="may_admit must be left to the pool"):
+        scheduler_of([Request(0, 1, 1)], PagedPool(num_pages=4), may_admit=admit_always)
+
+
 def test_samples_need_an_allocator_that_can_fork():
     allocator = TraditionalAllocator(64, reserve=reserve_oracle)
     with pytest.raises(ValueError, match="num_samples of request 0 must be at most 1, since"):
@@ -163,7 +177,7 @@ def test_a_request_with_several_samples_that_finds_no_room_leaves_all_as_it_was(
 
 
 def test_a_snapshot_shows_the_pool_and_who_waits():
-    requests = [Request(0, 3, 4), Request(1, 8, 1), Request(2, 1, 1), Request(3, 1, 1, arrival_s=100.0)]
+    requests = [Request(0, 3, 4), Request(1, 7, 1), Request(2, 1, 1), Request(3, 1, 1, arrival_s=100.0)]
     scheduler = Scheduler(PagedAllocator(2, 4), requests)
     scheduler.step()
     snapshot = scheduler.snapshot()
@@ -263,7 +277,7 @@ def test_prompts_of_different_requests_are_different_prompts():
         ([Request(0, 1, 1), Request(0, 1, 1)], ValueError, "ids of their own, got one twice"),
         ([Request(0, 0, 1)], ValueError, "num_prompt_tokens of request 0 must be at least 1, got 0"),
         ([Request(0, 1, 1.5)], TypeError, "num_output_tokens of request 0 must be a whole number, got 1.5"),
-        ([Request(0, 1, 1, float("nan"))], ValueError, "arrival_s of request 0 must be from 0.0, got nan"),
+        ([Request(0, 1, 1, float("nan"))], ValueError, "arrival_s of request 0 must be a finite number"),
         ([Request(0, 1, 1, 2.0), Request(1, 1, 1, 1.0)], ValueError, "request 1 must be from 2.0, got 1.0"),
         ([5], TypeError, "requests must hold Request records, got 5"),
     ],
@@ -271,3 +285,23 @@ def test_prompts_of_different_requests_are_different_prompts():
 def test_bad_requests_are_named_before_anything_is_served(requests, error, message):
     with pytest.raises(error, match=message):
         Scheduler(PagedAllocator(4, 2), requests)
+
+
+@pytest.mark.parametrize(
+    ("times", "error", "message"),
+    [
+        ({"fixed_s": -1.0}, ValueError, "fixed_s must be a finite number of seconds from 0 on, got -1.0"),
+        ({"kv_read_s": float("nan")}, ValueError, "kv_read_s must be a finite number of seconds from 0 on"),
+        ({"request_s": float("inf")}, ValueError, "request_s must be a finite number of seconds from 0 on"),
+        ({"compute_s": "1"}, TypeError, "compute_s must be a number, got '1'"),
+        ({"fixed_s": 0}, ValueError, "fixed_s and weights_s must not both be 0"),
+    ],
+)
+def test_a_step_takes_a_finite_time_above_zero(times, error, message):
+    with pytest.raises(error, match=message):
+        replace(ONE_SECOND, **times)
+
+
+def test_a_swap_takes_a_finite_time():
+    with pytest.raises(ValueError, match="page_in_s must be a finite number of seconds from 0 on, got -2"):
+        replace(TEN_A_PAGE_OUT_HUNDRED_IN, page_in_s=-2)

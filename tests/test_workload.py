@@ -90,16 +90,20 @@ GOOD = Request(0, 3, 4, 1.0, 1)
         (GOOD._replace(num_output_tokens=0), ValueError, "num_output_tokens of request 0 must be at least 1"),
         (GOOD._replace(num_output_tokens="4"), TypeError, "num_output_tokens of request 0 must be a whole"),
         (GOOD._replace(num_samples=0), ValueError, "num_samples of request 0 must be at least 1, got 0"),
-        (GOOD._replace(arrival_s=-1.0), ValueError, "arrival_s of request 0 must be from 0.0, got -1.0"),
+        (
+            GOOD._replace(arrival_s=-1.0),
+            ValueError,
+            "arrival_s of request 0 must be from 0.0, got -1.0",
+        ),
         (
             GOOD._replace(arrival_s=float("nan")),
             ValueError,
-            "arrival_s of request 0 must be from 0.0, got nan",
+            "arrival_s of request 0 must be a finite number from 0 on, got nan",
         ),
         (
             GOOD._replace(arrival_s=float("inf")),
             ValueError,
-            "arrival_s of request 0 must be from 0.0, got inf",
+            "arrival_s of request 0 must be a finite number from 0 on, got inf",
         ),
         (GOOD._replace(arrival_s="now"), TypeError, "arrival_s of request 0 must be a number, got 'now'"),
         ((0, 3, 4, 1.0, 1), TypeError, r"requests must hold Request records, got \(0, 3"),
@@ -115,13 +119,15 @@ def test_requests_are_in_the_order_of_their_arrival():
     early, nan = Request(1, 1, 1, 0.5), Request(2, 1, 1, float("nan"))
     with pytest.raises(ValueError, match=r"arrival_s of request 1 must be from 1\.0, got 0\.5"):
         check_requests([GOOD, early])
-    with pytest.raises(ValueError, match="arrival_s of request 2 must be from"):
+    with pytest.raises(ValueError, match="arrival_s of request 2 must be a finite"):
         check_requests([GOOD, nan, Request(3, 1, 1, 2.0)])
 
 
 def test_whole_numbers_of_numpy_are_as_good_as_any():
-    assert check_requests([Request(np.int64(0), np.int32(3), np.int64(4), np.float64(1.0))])
-    assert check_requests([Request(0, 3, 4, 1)])
+    odd = [Request(np.int64(0), np.int32(3), np.uint64(4), np.float64(1.0)), Request(1, 3, 4, 1)]
+    plain = check_requests(odd)
+    assert plain == [Request(0, 3, 4, 1.0), Request(1, 3, 4, 1.0)]
+    assert {type(number) for number in plain[0]} == {int, float}
 
 
 def test_requests_need_ids_of_their_own_and_there_must_be_one():

@@ -144,8 +144,8 @@ EXERCISES = (
         right_letters="ac",
         num_statements=4,
         insight=(
-            "A few pages kept free spare many restarts. Kept in excess they are lost to everybody:"
-            " the watermark trades the batch for calm."
+            "A few pages kept free spare many restarts. Kept in excess they are lost to everybody: the"
+            " watermark trades the batch for calm. (5 % would serve this trace better; 1 % is a default.)"
         ),
         hints=(
             "Serve the trace again with `watermark_share=0.0`, `0.01` and `0.2`, and compare the records.",

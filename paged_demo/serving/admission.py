@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 from paged_demo.allocators.memory_map import MemoryMap
 from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.checks import check_share
-from paged_demo.serving.rules import pages_held
+from paged_demo.serving.rules import pages_held, pages_kept
 from paged_demo.serving.workload import Request
 
 
@@ -48,7 +48,7 @@ def keep_pages_free(allocator: PagedAllocator, *, share: float = 0.01) -> Admiss
 
     Kwon et al. leave 1 % (their implementation's watermark).
     """
-    num_kept = int(check_share("share", share) * allocator.num_pages)
+    num_kept = pages_kept(check_share("share", share), allocator.num_pages)
 
     def may_admit(request: Request, num_generated: int) -> bool:
         num_pages = pages_held(request, num_generated, allocator.page_size)

@@ -40,7 +40,7 @@ class PageCounts:
         self.num_slots = pool.num_slots
         self.page_size = pool.page_size
         self._num_free = pool.num_pages
-        self._num_kept = int(pool.watermark_share * pool.num_pages)
+        self._num_kept = pool.num_kept_pages
         # How many running sequences need a page in the iterations of each residue modulo the page size.
         self._due = [0] * self.page_size
         # Samples part in the iteration after their admission: there is at most one such iteration ahead.

@@ -8,7 +8,7 @@ from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.allocators.placement import PlacementPolicy, first_fit
 from paged_demo.allocators.traditional import ReservationPolicy, TraditionalAllocator, reserved_slots
 from paged_demo.checks import check_count, check_share
-from paged_demo.serving.rules import check_functions, pages_held
+from paged_demo.serving.rules import check_functions, pages_held, pages_kept
 from paged_demo.serving.workload import Request
 
 
@@ -38,16 +38,18 @@ class PagedPool:
         """Slots in the pool."""
         return self.num_pages * self.page_size
 
+    @property
+    def num_kept_pages(self) -> int:
+        """Pages that an admission leaves free."""
+        return pages_kept(self.watermark_share, self.num_pages)
+
     def allocator(self) -> PagedAllocator:
         """Make an empty allocator of this pool."""
         return PagedAllocator(self.num_pages, self.page_size)
 
     def require_room(self, requests: Iterable[Request]) -> None:
         """Raise a CacheFullError if a request can never be served, and say how much is missing."""
-        for request in requests:
-            needed = pages_held(request, request.num_output_tokens, self.page_size)
-            if needed > self.num_pages:
-                raise _never_fits(request, needed, self.num_pages, "pages")
+        require_pages(requests, self.num_pages, self.page_size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +95,23 @@ class TraditionalPool:
         num_prompt_tokens = request.num_prompt_tokens
         final_tokens = num_prompt_tokens + request.num_output_tokens
         try:
-            return reserved_slots(self.reserve, num_prompt_tokens, final_tokens)
+            num_reserved = reserved_slots(self.reserve, num_prompt_tokens, final_tokens)
+            if num_reserved < final_tokens:
+                raise ValueError(f"reserve returns {num_reserved} slots for its {final_tokens} tokens")
         except ValueError as error:
             raise ValueError(f"request {request.request_id} can never be served: {error}") from None
+        return num_reserved
 
 
 Pool = PagedPool | TraditionalPool
+
+
+def require_pages(requests: Iterable[Request], num_pages: int, page_size: int) -> None:
+    """Raise a CacheFullError if a request needs more pages in the end than there are."""
+    for request in requests:
+        needed = pages_held(request, request.num_output_tokens, page_size)
+        if needed > num_pages:
+            raise _never_fits(request, needed, num_pages, "pages")
 
 
 def check_pool(pool: object) -> None:

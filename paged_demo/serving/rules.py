@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from paged_demo.serving.workload import Request
 
 MAX_BATCHED_TOKENS = 2560
-"""Tokens that one iteration computes at most, as vLLM was run for the paper."""
+"""Tokens that one iteration computes at most: the limit that reproduces the paper's runs."""
 
 MAX_RUNNING = 2048
 """Sequences in flight at most."""
@@ -15,7 +15,7 @@ SwapPolicy = Callable[[Request], bool]
 
 
 def swap_several(request: Request) -> bool:
-    """Swap a request with several samples, and compute one with a single sample again, as vLLM did.
+    """Swap a request with several samples, and compute one with a single sample again, as vLLM V0 did.
 
     Several samples could be computed again only together, for they share their prompt's pages.
     """
@@ -85,6 +85,11 @@ def pages_held(request: Request, num_generated: int, page_size: int) -> int:
     num_shared = num_prompt // page_size
     num_own = -(-(num_prompt + num_generated) // page_size) - num_shared
     return num_shared + request.num_samples * num_own
+
+
+def pages_kept(watermark_share: float, num_pages: int) -> int:
+    """Count the pages that an admission leaves free, so that running requests can grow."""
+    return int(watermark_share * num_pages)
 
 
 def pages_without_sharing(request: Request, num_generated: int, page_size: int) -> int:

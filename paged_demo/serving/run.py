@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple
 
+from paged_demo.checks import check_number
 from paged_demo.serving.workload import Request
 
 Window = tuple[float, float]
@@ -139,7 +140,10 @@ def check_window(window: Window) -> None:
 
 def check_moments(moments: Iterable[float]) -> list[float]:
     """Return the times as a list, or raise an error unless they are from 0 on and in order."""
-    times = [float(time_s) for time_s in moments]
+    try:
+        times = [check_number("a moment", time_s) for time_s in moments]
+    except TypeError as error:
+        raise TypeError(f"moments must hold times (s): {error}") from None
     earlier = 0.0
     for time_s in times:
         if not earlier <= time_s < math.inf:

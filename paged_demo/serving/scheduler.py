@@ -16,7 +16,7 @@ from paged_demo.serving.admission import (
     admit_always,
     keep_pages_free,
 )
-from paged_demo.serving.pools import PagedPool, Pool, check_pool
+from paged_demo.serving.pools import PagedPool, Pool, check_pool, require_pages
 from paged_demo.serving.rules import (
     MAX_BATCHED_TOKENS,
     MAX_RUNNING,
@@ -156,6 +156,8 @@ class Scheduler:
         self._max_batched_tokens = check_count("max_batched_tokens", max_batched_tokens)
         self._max_running = check_count("max_running", max_running)
         checked = check_requests(requests)
+        if isinstance(allocator, PagedAllocator):
+            require_pages(checked, allocator.num_pages, allocator.page_size)
         check_samples(
             checked, can_fork=isinstance(allocator, ForkingAllocator), max_running=self._max_running
         )
@@ -178,7 +180,7 @@ class Scheduler:
         Raises
         ------
         CacheFullError
-            If a request alone does not fit into the pool.
+            If a request alone does not find room in a pool without pages.
         """
         self._retire()
         if not self._running and self._waiting:
@@ -195,8 +197,6 @@ class Scheduler:
                 num_sequences=self._num_sequences(),
                 num_kv_tokens=num_tokens,
             ) + self._time_to_swap(preempted, started)
-        for progress in started:
-            progress.is_swapped = False
         for progress in self._running:
             if progress.num_to_come == 0:
                 self.finish_s[progress.request.request_id] = self.now_s
@@ -351,6 +351,8 @@ def scheduler_of(requests: Iterable[Request], pool: Pool, **rules: Any) -> Sched
     """
     checked = check_requests(requests)
     check_pool(pool)
+    if "may_admit" in rules:
+        raise TypeError("may_admit must be left to the pool, which has its watermark")
     allocator = pool.allocator()
     if isinstance(pool, PagedPool) and isinstance(allocator, PagedAllocator):
         rules["may_admit"] = keep_pages_free(allocator, share=pool.watermark_share)

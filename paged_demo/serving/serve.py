@@ -5,12 +5,13 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from math import inf
 from statistics import fmean
-from typing import Any
 
 from paged_demo.allocators.memory_map import MemoryUsage, account
 from paged_demo.serving.pools import Pool
+from paged_demo.serving.rules import MAX_BATCHED_TOKENS, MAX_RUNNING, SwapPolicy, swap_several
 from paged_demo.serving.run import MeanUsage, Moment, Run, Window, check_moments, check_window
 from paged_demo.serving.scheduler import Scheduler, scheduler_of
+from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP, StepTime, SwapTime
 from paged_demo.serving.workload import Request, check_requests
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
@@ -23,24 +24,47 @@ def serve(
     *,
     window: Window = (0.0, inf),
     moments: Iterable[float] = (),
+    swaps: SwapPolicy = swap_several,
+    step_time: StepTime = OPT_13B_STEP,
+    swap_time: SwapTime = OPT_13B_SWAP,
+    max_batched_tokens: int = MAX_BATCHED_TOKENS,
+    max_running: int = MAX_RUNNING,
     progress: Progress = iter,
-    **rules: Any,
 ) -> Run:
     """Serve requests from a pool one iteration at a time, accounting for every slot in each.
 
-    `paged_demo.serving.simulator.simulate` has the same parameters and the same outcome, much sooner.
+    `simulate` has the same parameters, but for ``progress``, and the same outcome, much sooner. Only where an
+    arrival falls exactly on the end of an iteration may the two differ by rounding.
 
     Parameters
     ----------
-    requests, pool, window, moments
+    requests, pool, window, moments, swaps, step_time, swap_time, max_batched_tokens, max_running
         As for `simulate`.
     progress : callable
         Wraps the count of requests that are done, as ``tqdm`` does, to show how far a long run has come.
-    **rules
-        Further arguments of `Scheduler`.
+
+    Raises
+    ------
+    CacheFullError, ValueError, TypeError
+        As for `simulate`.
+
+    Examples
+    --------
+    >>> from paged_demo import PagedPool
+    >>> serve([Request(0, 20, 2), Request(1, 30, 5)], PagedPool(num_pages=8)).num_iterations
+    6
     """
     checked = check_requests(requests)
-    recorder = _Recorder(scheduler_of(checked, pool, **rules), checked, window, moments)
+    scheduler = scheduler_of(
+        checked,
+        pool,
+        swaps=swaps,
+        step_time=step_time,
+        swap_time=swap_time,
+        max_batched_tokens=max_batched_tokens,
+        max_running=max_running,
+    )
+    recorder = _Recorder(scheduler, checked, window, moments)
     for num_done in progress(range(len(checked))):
         while recorder.num_done <= num_done:
             recorder.step()

@@ -3,6 +3,9 @@
 Every running request gains one token per iteration. Between two events all is therefore known in closed
 form: the time, the tokens, and the pages that are needed. An event is an iteration in which a request may
 be admitted, finds no page, or has its last token. The work grows with the requests, not with their tokens.
+
+Times are added up in another order than the scheduler adds them. Where an arrival falls exactly on the end
+of an iteration, rounding may decide otherwise which comes first.
 """
 
 from bisect import bisect_right
@@ -70,7 +73,9 @@ class _Engine:
         self._requests = requests
         self._waiting = deque(_Waiting(request) for request in requests)
         self._running: dict[int, Flight] = {}
+        # By the last iteration, then by the order of admission, in which the scheduler frees slots too.
         self._ends: list[tuple[int, int, Flight]] = []
+        self._num_started = 0
         self._num_sequences = 0
         self._num_tokens = 0
         self._head_has_no_room = False
@@ -100,7 +105,8 @@ class _Engine:
     def _retire(self) -> None:
         """Let those go that had their last token in the iteration before; it ended just now."""
         while self._ends and self._ends[0][0] < self.iteration:
-            last, request_id, flight = heappop(self._ends)
+            last, _, flight = heappop(self._ends)
+            request_id = flight.request.request_id
             if self._running.get(request_id) is flight:
                 self.finish_s[request_id] = self.now_s
                 self._slots.release(flight, last)
@@ -191,7 +197,8 @@ class _Engine:
                 break
             self._waiting.popleft()
             self._running[request.request_id] = flight
-            heappush(self._ends, (last, request.request_id, flight))
+            self._num_started += 1
+            heappush(self._ends, (last, self._num_started, flight))
             self._num_sequences += request.num_samples
             self._num_tokens += request.num_samples * (request.num_prompt_tokens + num_generated)
             num_computed += num_tokens

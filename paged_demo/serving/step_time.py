@@ -1,6 +1,16 @@
 """How long one iteration takes on the paper's hardware: a model with six constants."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from math import inf
+
+from paged_demo.checks import check_number
+
+
+def _check_seconds(record: "StepTime | SwapTime") -> None:
+    for field in fields(record):
+        seconds = check_number(field.name, getattr(record, field.name))
+        if not 0 <= seconds < inf:
+            raise ValueError(f"{field.name} must be a finite number of seconds from 0 on, got {seconds!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +42,11 @@ class StepTime:
     request_s: float
     sequence_s: float
     kv_read_s: float
+
+    def __post_init__(self) -> None:
+        _check_seconds(self)
+        if self.fixed_s + self.weights_s == 0:
+            raise ValueError("fixed_s and weights_s must not both be 0: an iteration takes time")
 
     def __call__(
         self, *, num_batched: int, num_requests: int, num_sequences: int, num_kv_tokens: int
@@ -117,6 +132,9 @@ class SwapTime:
     page_in_s: float
     slot_out_s: float
     page_out_s: float
+
+    def __post_init__(self) -> None:
+        _check_seconds(self)
 
     def __call__(self, *, num_pages_out: int, num_pages_in: int, page_size: int) -> float:
         """Return the seconds to move so many pages out of the GPU's memory, and so many back."""

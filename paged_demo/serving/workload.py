@@ -2,7 +2,6 @@
 
 import csv
 import math
-import operator
 from collections.abc import Iterable
 from datetime import datetime
 from os import PathLike
@@ -40,7 +39,7 @@ class Request(NamedTuple):
 
 
 def check_requests(requests: Iterable[Request]) -> list[Request]:
-    """Return requests as a list, or say which of them cannot be served.
+    """Return requests as a list, with plain numbers, or say which of them cannot be served.
 
     Raises
     ------
@@ -54,21 +53,16 @@ def check_requests(requests: Iterable[Request]) -> list[Request]:
     for request in checked:
         if not isinstance(request, Request):
             raise TypeError(f"requests must hold Request records, got {request!r}")
+    if not _are_plain(checked):
+        checked = [_plain(request) for request in checked]
     if len({request.request_id for request in checked}) < len(checked):
         raise ValueError("requests must have ids of their own, got one twice")
-    if _are_plain(checked):
-        return checked
     latest_s = 0.0
     for request in checked:
-        where = f"of request {request.request_id!r}"
-        check_count("request_id", request.request_id, minimum=0)
-        check_count(f"num_prompt_tokens {where}", request.num_prompt_tokens)
-        check_count(f"num_output_tokens {where}", request.num_output_tokens)
-        check_count(f"num_samples {where}", request.num_samples)
-        arrival_s = check_number(f"arrival_s {where}", request.arrival_s)
-        if not math.isfinite(arrival_s) or arrival_s < latest_s:
+        if request.arrival_s < latest_s:
+            where = f"of request {request.request_id}"
             raise ValueError(f"arrival_s {where} must be from {latest_s}, got {request.arrival_s!r}")
-        latest_s = arrival_s
+        latest_s = request.arrival_s
     return checked
 
 
@@ -80,9 +74,22 @@ def _are_plain(requests: list[Request]) -> bool:
         and set(map(type, arrivals)) == {float}
         and min(request_ids) >= 0
         and all(min(counts) >= 1 for counts in (prompts, outputs, samples))
-        and arrivals[0] >= 0
-        and math.isfinite(arrivals[-1])
-        and all(map(operator.le, arrivals, arrivals[1:]))
+        and all(map(math.isfinite, arrivals))
+    )
+
+
+def _plain(request: Request) -> Request:
+    """Return a request with Python's own numbers, which never overflow, or say what is wrong with it."""
+    where = f"of request {request.request_id!r}"
+    arrival_s = check_number(f"arrival_s {where}", request.arrival_s)
+    if not math.isfinite(arrival_s) or arrival_s < 0:
+        raise ValueError(f"arrival_s {where} must be a finite number from 0 on, got {request.arrival_s!r}")
+    return Request(
+        check_count("request_id", request.request_id, minimum=0),
+        check_count(f"num_prompt_tokens {where}", request.num_prompt_tokens),
+        check_count(f"num_output_tokens {where}", request.num_output_tokens),
+        arrival_s,
+        check_count(f"num_samples {where}", request.num_samples),
     )
 
 

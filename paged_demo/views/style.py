@@ -78,7 +78,7 @@ PAGED = FATES["used"].colour
 """The two series of every comparison. Their lightness is close, so tell their lines apart by dashes too."""
 
 RUNNING = FATES["used"].colour
-WAITING = "#8C8C8C"
+WAITING = "#BDBDBD"
 """Requests in flight, and in the queue."""
 
 SCHEMES: Mapping[str, Mapping[str, Any]] = MappingProxyType(

@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 import numpy as np
 
+from paged_demo.checks import check_positive
 from paged_demo.serving import paper
 from paged_demo.serving.experiments.record import Comparison, Experiment, Progress, over_seeds
 from paged_demo.serving.experiments.servers import SERVERS, draw_trace
@@ -78,6 +79,8 @@ def fig_13(
     progress : callable
         Wraps the seeds, as ``tqdm`` does.
     """
+    if check_positive("alpaca_s", alpaca_s) <= WARM_UP_S:
+        raise ValueError(f"alpaca_s must be above the {WARM_UP_S} s that are left out, got {alpaca_s!r}")
     columns = {
         "ShareGPT at 2/s": (sharegpt, 2, 3600.0, paper.FIG_13["ShareGPT"]),
         "Alpaca at 30/s": (alpaca, 30, alpaca_s, paper.FIG_13["Alpaca"]),
@@ -116,7 +119,6 @@ def table_1() -> Experiment:
     for model, server in paper.TABLE_1.items():
         thousand_slots = server.kv_cache_gb * 2**30 / slot_bytes[model] / 1000
         rows[model] = {
-            "KV cache (GiB)": Comparison(server.kv_cache_gb, (server.kv_cache_gb,)),
             "thousand slots": Comparison(server.thousand_slots, (thousand_slots,)),
             "runs of 2,048": Comparison(
                 None, (SERVERS[model].num_pages * paper.PAGE_SIZE // paper.MAX_TOKENS,)

@@ -84,7 +84,7 @@ class Experiment:
     @property
     def num_seeds(self) -> int:
         """How many seeds the spread is over."""
-        return max(len(cell.ours) for row in self.rows.values() for cell in row.values())
+        return max((len(cell.ours) for row in self.rows.values() for cell in row.values()), default=0)
 
     def __str__(self) -> str:
         columns = self.columns
@@ -147,7 +147,11 @@ def over_seeds(
 
 def check_seeds(seeds: Iterable[int]) -> list[int]:
     """Return the seeds as a list, or say why they are none."""
-    checked = [check_count("seed", seed, minimum=0) for seed in seeds]
+    try:
+        listed = list(seeds)
+    except TypeError:
+        raise TypeError(f"seeds must be an iterable of whole numbers, got {seeds!r}") from None
+    checked = [check_count("seed", seed, minimum=0) for seed in listed]
     if not checked:
         raise ValueError("seeds must hold at least one seed, got none")
     return checked

@@ -124,6 +124,8 @@ def draw_trace(
     ValueError, TypeError
         If a rate or a duration is not a finite number above 0, or nobody arrives within the time.
     """
+    if not isinstance(lengths, LengthDistribution):
+        raise TypeError(f"lengths must be a LengthDistribution, such as sharegpt, got {lengths!r}")
     expected = check_positive("rate_rps", rate_rps) * check_positive("duration_s", duration_s)
     # Six standard deviations above the mean: a Poisson process sends no more in practice.
     requests = lengths.sample(ceil(expected + 6 * sqrt(expected) + 6), rng=rng)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FuncFormatter
 
 from paged_demo.allocators.memory_map import account
+from paged_demo.checks import check_count
 from paged_demo.serving.experiments.servers import SERVERS
 from paged_demo.serving.lengths import LengthDistribution, alpaca, azure_code, azure_conv, sharegpt
 from paged_demo.serving.paper import MAX_TOKENS, NUM_SLOTS_13B, PAGE_SIZE, SCHEMES, SUSTAINED_LATENCY_S
@@ -162,6 +163,7 @@ def explore_serving(*, workload: str = "ShareGPT", scheme: str = "vLLM", seed: i
     seed : int
         For the lengths and the times between arrivals.
     """
+    check_count("seed", seed, minimum=0)
     return Explorer(
         partial(_KneeScene, seed=seed),
         {
@@ -234,7 +236,7 @@ def explore_film(films: Mapping[str, Sequence[Snapshot]]) -> Explorer:
     return Explorer(
         partial(_FilmScene, films=films),
         {
-            "scheme": _choice("scheme", list(films), next(iter(films))),
+            "scheme": _choice("scheme", list(films), list(films)[-1]),
             "iteration": widgets.IntSlider(last // 4, 0, last, description="iteration", **LOOKS),
         },
         height=2.6,

@@ -7,12 +7,18 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from paged_demo.checks import check_count
 from paged_demo.serving.run import Moment, Run
 from paged_demo.views import style
 from paged_demo.views.picture import new_axes
 from paged_demo.views.strip import letter
 
 FATES_OVER_TIME = ("used", "reserved", "internal", "rounding", "free")
+
+
+def _require_moments(moments: Sequence[Moment]) -> None:
+    if not moments:
+        raise ValueError("moments must hold at least one moment, got none")
 
 
 @style.applied()
@@ -26,6 +32,7 @@ def in_flight(moments: Sequence[Moment], *, ax: Axes | None = None) -> Axes:
     ax : Axes, optional
         Where to draw; a new figure if left out.
     """
+    _require_moments(moments)
     ax = ax or new_axes(2.6)
     times = [moment.time_s for moment in moments]
     running = np.array([moment.num_running for moment in moments])
@@ -52,6 +59,8 @@ def usage_over_time(moments: Sequence[Moment], *, num_slots: int, ax: Axes | Non
     ax : Axes, optional
         Where to draw; a new figure if left out.
     """
+    _require_moments(moments)
+    check_count("num_slots", num_slots)
     ax = ax or new_axes(2.6)
     times = [moment.time_s for moment in moments]
     bottom = np.zeros(len(moments))
@@ -82,6 +91,8 @@ def request_timeline(run: Run, *, first: int = 0, count: int = 30, ax: Axes | No
     ax : Axes, optional
         Where to draw; a new figure if left out.
     """
+    check_count("first", first, minimum=0)
+    check_count("count", count)
     requests = run.requests[first : first + count]
     if not requests:
         raise ValueError(f"first must be below the number of requests ({len(run.requests)}), got {first}")
