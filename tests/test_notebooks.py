@@ -53,6 +53,8 @@ def only_what_is_committed(request):
 def test_a_notebook_shows_what_a_fresh_run_shows(path):
     run = freeze("--check", path.stem)
     assert run.returncode == 0, run.stdout + run.stderr
+    if "was not run" in run.stdout:
+        pytest.skip(run.stdout)
 
 
 @each_notebook
