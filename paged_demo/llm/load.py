@@ -1,0 +1,167 @@
+"""From a GGUF file to a model: its shape, its weights in float32, and its tokenizer."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from gguf import GGUFReader, GGUFValueType
+from gguf.quants import dequantize
+
+from paged_demo.attention.shapes import Floats
+from paged_demo.llm.model import LayerWeights, Llama, LlamaSpec, LlamaWeights
+from paged_demo.llm.tokenizer import Tokenizer
+from paged_demo.llm.weights import find_weights
+
+
+def load(path: str | os.PathLike[str] | None = None) -> tuple[Llama, Tokenizer]:
+    """Load a model and its tokenizer.
+
+    Parameters
+    ----------
+    path : path, optional
+        As for `find_weights`.
+
+    Raises
+    ------
+    MissingWeightsError, DamagedWeightsError
+        As for `find_weights`.
+    ValueError
+        If the file holds something else than a Llama-type model with a byte-level tokenizer.
+    """
+    reader = GGUFReader(find_weights(path))
+    spec, tokenizer = read_spec(reader), read_tokenizer(reader)
+    # Its hundred thousand strings, an object each, take as much memory as the file itself.
+    reader.fields.clear()
+    return Llama(spec, read_weights(reader, spec)), tokenizer
+
+
+def load_model(path: str | os.PathLike[str] | None = None) -> Llama:
+    """Load a model alone, whatever its tokenizer is.
+
+    Raises
+    ------
+    MissingWeightsError, DamagedWeightsError, ValueError
+        As for `load`.
+    """
+    reader = GGUFReader(find_weights(path))
+    spec = read_spec(reader)
+    return Llama(spec, read_weights(reader, spec))
+
+
+def read_spec(reader: GGUFReader) -> LlamaSpec:
+    """Read the shape of a Llama-type model.
+
+    Raises
+    ------
+    ValueError
+        If the model is of another type, or lacks a field.
+
+    References
+    ----------
+    The GGUF specification, github.com/ggml-org/ggml, docs/gguf.md: names of fields and tensors.
+    """
+    architecture = _field(reader, "general.architecture", "")
+    if architecture != "llama":
+        raise ValueError(f"the GGUF file must hold a model of the type llama, got {architecture!r}")
+    scaling = _field(reader, "llama.rope.scaling.type", "none")
+    if scaling != "none":
+        raise ValueError(f"the rotary positions must be unscaled, got {scaling!r}")
+    num_query_heads = _field(reader, "llama.attention.head_count")
+    hidden_size = _field(reader, "llama.embedding_length")
+    return LlamaSpec(
+        num_layers=_field(reader, "llama.block_count"),
+        num_query_heads=num_query_heads,
+        num_kv_heads=_field(reader, "llama.attention.head_count_kv", num_query_heads),
+        head_dim=_field(reader, "llama.attention.key_length", hidden_size // num_query_heads),
+        hidden_size=hidden_size,
+        max_tokens=_field(reader, "llama.context_length"),
+        rope_base=_field(reader, "llama.rope.freq_base", 10_000.0),
+        norm_epsilon=_field(reader, "llama.attention.layer_norm_rms_epsilon"),
+    )
+
+
+def read_weights(reader: GGUFReader, spec: LlamaSpec) -> LlamaWeights:
+    """Bring the weights of a Llama-type model into float32.
+
+    Quantised matrices are made whole once: NumPy multiplies nothing else quickly.
+
+    Raises
+    ------
+    ValueError
+        If a tensor is missing.
+    """
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+
+    def joined(*names: str) -> Floats:
+        """Return tensors one below the other, as one array in one piece."""
+        for name in names:
+            if name not in tensors:
+                raise ValueError(f"the GGUF file must hold a tensor {name!r}, got none")
+        found = [tensors[name] for name in names]
+        parts = [dequantize(tensor.data, tensor.tensor_type) for tensor in found]
+        # To join one part would copy it, and the largest one stands alone.
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+    embedding = joined("token_embd.weight")
+    has_factors = "rope_freqs.weight" in tensors
+    return LlamaWeights(
+        embedding=embedding,
+        layers=[_read_layer(joined, number) for number in range(spec.num_layers)],
+        output_norm=joined("output_norm.weight"),
+        output=joined("output.weight") if "output.weight" in tensors else embedding,
+        rope_factors=joined("rope_freqs.weight") if has_factors else np.ones(spec.head_dim // 2),
+    )
+
+
+def _read_layer(joined: Callable[..., Floats], number: int) -> LayerWeights:
+    def named(*names: str) -> Floats:
+        return joined(*(f"blk.{number}.{name}.weight" for name in names))
+
+    return LayerWeights(
+        attention_norm=named("attn_norm"),
+        query_key_value=named("attn_q", "attn_k", "attn_v"),
+        attention_output=named("attn_output"),
+        feed_forward_norm=named("ffn_norm"),
+        gate_up=named("ffn_gate", "ffn_up"),
+        down=named("ffn_down"),
+    )
+
+
+def read_tokenizer(reader: GGUFReader) -> Tokenizer:
+    """Read the tokenizer that a GGUF file brings along.
+
+    Raises
+    ------
+    ValueError
+        If it is not a byte-level one, or splits text in a way that we do not know.
+    """
+    kind = _field(reader, "tokenizer.ggml.model", "none")
+    if kind != "gpt2":
+        raise ValueError(f"the tokenizer must be a byte-level one (gpt2), got {kind!r}")
+    return Tokenizer(
+        tokens=_field(reader, "tokenizer.ggml.tokens"),
+        merges=_field(reader, "tokenizer.ggml.merges"),
+        token_types=_field(reader, "tokenizer.ggml.token_type"),
+        splitting=_field(reader, "tokenizer.ggml.pre", "default"),
+        stop_ids=[
+            _field(reader, "tokenizer.ggml.eos_token_id"),
+            _field(reader, "tokenizer.ggml.unknown_token_id", 0),
+        ],
+    )
+
+
+def _field(reader: GGUFReader, name: str, default: Any = None) -> Any:
+    field = reader.get_field(name)
+    if field is None:
+        if default is None:
+            raise ValueError(f"the GGUF file must hold a field {name!r}, got none")
+        return default
+    if field.types[:1] == [GGUFValueType.ARRAY] and field.types[-1] == GGUFValueType.STRING:
+        return _strings(field.parts, field.data)
+    return field.contents()
+
+
+def _strings(parts: Sequence[Any], data: Sequence[int]) -> list[str]:
+    # A third of the time of contents(): a vocabulary has many strings.
+    return [bytes(parts[index]).decode() for index in data]

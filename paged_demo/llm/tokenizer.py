@@ -1,0 +1,124 @@
+"""Text to token ids and back, and the form in which a chat is put before the model."""
+
+from collections.abc import Iterable, Sequence
+
+from tokenizers import Tokenizer as BytePairs
+from tokenizers import decoders, pre_tokenizers
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel, Digits
+
+CONTROL = 3
+"""The type that GGUF gives to tokens such as ``<|im_start|>``, which no text may produce."""
+
+SYSTEM_PROMPT = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+"""What SmolLM2's own chat template begins with."""
+
+_BYTES_OF_WORDS = ByteLevel(add_prefix_space=False, use_regex=True)
+SPLITTINGS = {
+    "default": _BYTES_OF_WORDS,
+    "gpt-2": _BYTES_OF_WORDS,
+    "smollm": pre_tokenizers.Sequence([Digits(individual_digits=True), _BYTES_OF_WORDS]),
+}
+"""How text falls apart before pairs are merged, by the name that GGUF gives it."""
+
+_LETTERS = ByteLevel.alphabet()
+
+
+class Tokenizer:
+    """A byte-level tokenizer: text is bytes, and frequent runs of bytes are tokens.
+
+    Parameters
+    ----------
+    tokens : sequence of str
+        The vocabulary by id, each byte written as one printable letter.
+    merges : sequence of str
+        Pairs of tokens that become one, ``"left right"``, the first to be merged first.
+    token_types : sequence of int
+        GGUF's type of each token.
+    splitting : str
+        A key of `SPLITTINGS`.
+    stop_ids : sequence of int
+        Tokens after which an answer is over.
+
+    References
+    ----------
+    Sennrich et al. (2016), arXiv 1508.07909 (byte-pair encoding). Radford et al. (2019), *Language Models are
+    Unsupervised Multitask Learners*, section 2.2 (over bytes).
+    """
+
+    def __init__(
+        self,
+        *,
+        tokens: Sequence[str],
+        merges: Sequence[str],
+        token_types: Sequence[int],
+        splitting: str,
+        stop_ids: Sequence[int],
+    ) -> None:
+        if splitting not in SPLITTINGS:
+            raise ValueError(f"splitting must be one of {', '.join(SPLITTINGS)}, got {splitting!r}")
+        self.id_of = {token: token_id for token_id, token in enumerate(tokens)}
+        self.stop_ids = tuple(stop_ids)
+        self._control_ids = {token_id for token_id, kind in enumerate(token_types) if kind == CONTROL}
+        pairs = [tuple(merge.split(" ")) for merge in merges]
+        self._pairs = BytePairs(BPE(self.id_of, [(left, right) for left, right in pairs]))
+        self._pairs.pre_tokenizer = SPLITTINGS[splitting]
+        self._pairs.decoder = decoders.ByteLevel()
+        self._lacking = [letter for letter in _LETTERS if letter not in self.id_of]
+
+    def __repr__(self) -> str:
+        return f"Tokenizer({len(self.id_of)} tokens)"
+
+    def encode(self, text: str) -> list[int]:
+        """Return the token ids of a text. Control tokens never come of it, whatever it says.
+
+        Raises
+        ------
+        ValueError
+            If a byte of the text has no token: a vocabulary may lack bytes that are rare in UTF-8.
+        """
+        token_ids = self._ids(text)
+        if self._lacking and self.decode(token_ids) != text:
+            lost = next(character for character in text if self.decode(self._ids(character)) != character)
+            raise ValueError(f"text must consist of characters that have tokens, got {lost!r}")
+        return token_ids
+
+    def decode(self, token_ids: Iterable[int]) -> str:
+        """Return the text of some token ids, without control tokens.
+
+        A character whose last bytes are still to come shows as U+FFFD.
+        """
+        told = [token_id for token_id in token_ids if token_id not in self._control_ids]
+        text: str = self._pairs.decode(told, skip_special_tokens=False)
+        return text
+
+    def chat(self, question: str, *, system: str = SYSTEM_PROMPT) -> list[int]:
+        """Return the token ids of a question in the form that the model was trained to answer (ChatML).
+
+        The system prompt comes first: all questions with the same one begin with the same tokens.
+
+        Raises
+        ------
+        ValueError
+            As for `encode`, and if the vocabulary has no tokens for the template.
+        """
+        return [
+            *self._turn("system", system),
+            *self.encode("\n"),
+            *self._turn("user", question),
+            *self.encode("\n"),
+            self._control("<|im_start|>"),
+            *self.encode("assistant\n"),
+        ]
+
+    def _ids(self, text: str) -> list[int]:
+        token_ids: list[int] = self._pairs.encode(text, add_special_tokens=False).ids
+        return token_ids
+
+    def _turn(self, role: str, text: str) -> list[int]:
+        return [self._control("<|im_start|>"), *self.encode(f"{role}\n{text}"), self._control("<|im_end|>")]
+
+    def _control(self, name: str) -> int:
+        if name not in self.id_of:
+            raise ValueError(f"the vocabulary must have a token {name} for a chat, got none")
+        return self.id_of[name]

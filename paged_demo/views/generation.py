@@ -1,0 +1,182 @@
+"""What a run of the language model looks like, step by step: snapshots of the pool and of the texts."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from textwrap import wrap
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.font_manager import findfont, get_font
+
+from paged_demo.allocators.memory_map import MemoryMap
+from paged_demo.llm.beam import Beam
+from paged_demo.llm.cache import PagedCache
+from paged_demo.llm.generate import Engine, Text
+from paged_demo.views import style
+from paged_demo.views.amounts import count_of
+from paged_demo.views.picture import new_axes
+from paged_demo.views.strip import letter, tint
+
+Decode = Callable[[Sequence[int]], str]
+
+LINE_LETTERS = 104
+MOST_ROWS = 9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """A moment of a run.
+
+    Attributes
+    ----------
+    memory_map : MemoryMap
+        The pool.
+    page_tables : mapping of int to tuple of int
+        The pages of each sequence in the pool.
+    outputs : mapping of int to str
+        What each text says so far, whether or not it is in the pool.
+    waiting, finished : tuple of int
+        The texts that were begun and gave way, and those that are complete.
+    """
+
+    memory_map: MemoryMap
+    page_tables: Mapping[int, tuple[int, ...]]
+    outputs: Mapping[int, str]
+    waiting: tuple[int, ...] = ()
+    finished: tuple[int, ...] = ()
+
+    @property
+    def num_held_pages(self) -> int:
+        """Pages that some sequence holds; a shared one counts once."""
+        return len({page_id for table in self.page_tables.values() for page_id in table})
+
+    def future_tokens(self) -> dict[Hashable, int]:
+        """Return how many tokens each sequence may still write: enough to fill its last page."""
+        return dict.fromkeys(self.page_tables, self.memory_map.page_size or 1)
+
+    def words(self) -> str:
+        """Return what the frame shows, in words."""
+        held = count_of(self.num_held_pages, "page")
+        told = [f"{held} of {self.memory_map.num_slots // (self.memory_map.page_size or 1)} held."]
+        for seq_id, output in self.outputs.items():
+            told.append(f"{letter(seq_id)} ({self.place_of(seq_id)}): {output or '(nothing yet)'}")
+        return "\n".join(told)
+
+    def place_of(self, seq_id: int) -> str:
+        """Return where a sequence is, in words: its page table, if it has one."""
+        if seq_id in self.page_tables:
+            return f"pages {', '.join(map(str, self.page_tables[seq_id]))}"
+        if seq_id in self.waiting:
+            return "gave way, waits"
+        return "finished" if seq_id in self.finished else "not in the pool"
+
+
+def frame_of(cache: PagedCache, outputs: Mapping[int, str]) -> Frame:
+    """Take a frame of a cache and of the texts in it."""
+    memory_map = cache.memory_map()
+    held = {seq_id for region in memory_map.regions for seq_id in region.seq_ids}
+    tables = {seq_id: tuple(cache.allocator.page_table(seq_id)) for seq_id in outputs if seq_id in held}
+    return Frame(memory_map=memory_map, page_tables=tables, outputs=outputs)
+
+
+def record(engine: Engine, texts: Sequence[Text], decode: Decode) -> list[Frame]:
+    """Run an engine over pages until all is generated, and return a frame of each step."""
+    frames: list[Frame] = []
+
+    def watch(engine: Engine) -> None:
+        assert isinstance(engine.cache, PagedCache)
+        frame = frame_of(engine.cache, {text.seq_id: decode(text.output) for text in texts})
+        waiting = (text.seq_id for group in engine.waiting for text in group if text.output)
+        finished = (text.seq_id for text in texts if text.is_finished)
+        frames.append(replace(frame, waiting=tuple(waiting), finished=tuple(finished)))
+
+    engine.run(watch)
+    return frames
+
+
+def recorder_of_beams(cache: PagedCache, decode: Decode) -> tuple[list[Frame], Callable[[list[Beam]], None]]:
+    """Return a list, and the ``watch`` of a beam search that fills it with a frame of each step."""
+    frames: list[Frame] = []
+
+    def watch(beams: list[Beam]) -> None:
+        in_order = sorted(beams, key=lambda beam: beam.seq_id)
+        frames.append(frame_of(cache, {beam.seq_id: decode(beam.output) for beam in in_order}))
+
+    return frames, watch
+
+
+@style.applied()
+def texts_so_far(frame: Frame, *, ax: Axes | None = None) -> Axes:
+    """Draw the texts of a frame, each behind the letter of its sequence; of a long one the end.
+
+    Parameters
+    ----------
+    frame : Frame
+        A moment of a run.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    """
+    ax = ax or new_axes(2.2)
+    num_rows = max(1, MOST_ROWS // max(1, len(frame.outputs)))
+    for index, (seq_id, output) in enumerate(frame.outputs.items()):
+        top = index * num_rows
+        fill = {"facecolor": tint(seq_id), "edgecolor": "black", "linewidth": 0.8, "pad": 1.8}
+        ax.text(0.012, top + 0.5, letter(seq_id), ha="center", va="center", fontsize=9, bbox=fill)
+        rows = [frame.place_of(seq_id)] if num_rows > 1 else []
+        lines = wrap(drawable(output), LINE_LETTERS)
+        room = num_rows - len(rows)
+        rows += lines if len(lines) <= room else ["... " + lines[-room], *lines[len(lines) - room + 1 :]]
+        for number, line in enumerate(rows):
+            slant = "italic" if number == 0 and num_rows > 1 else "normal"
+            place = (0.035, top + number + 0.5)
+            ax.text(*place, line, va="center", fontsize=9.5, style=slant, parse_math=False)
+    ax.set(xlim=(0, 1), ylim=(MOST_ROWS, 0))
+    ax.set_axis_off()
+    return ax
+
+
+@style.applied()
+def text_in_pages(
+    pieces: Sequence[str], page_table: Sequence[int], *, page_size: int, ax: Axes | None = None
+) -> Axes:
+    """Draw the tokens of a text in the pages that hold them: a row for each logical page.
+
+    Parameters
+    ----------
+    pieces : sequence of str
+        The tokens as text.
+    page_table : sequence of int
+        The physical page of each row.
+    page_size : int
+        Slots in a page.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    """
+    ax = ax or new_axes(0.3 + 0.32 * len(page_table))
+    look: dict[str, Any]
+    for row in range(len(page_table)):
+        in_page = [drawable(piece) for piece in pieces[row * page_size : (row + 1) * page_size]]
+        for column in range(page_size):
+            fate = style.FATES["free"]
+            look = {"facecolor": fate.colour, "edgecolor": fate.outline}
+            if column < len(in_page):
+                look = {"facecolor": style.sequence_tint(0), "edgecolor": "white"}
+                label = in_page[column] if len(in_page[column]) <= 8 else in_page[column][:7] + "…"
+                ax.text(
+                    column + 0.5, row + 0.5, label, ha="center", va="center", fontsize=7.5, parse_math=False
+                )
+            ax.barh(row + 0.5, 1, left=column, height=0.9, linewidth=0.8, **look)
+    ax.set(xlim=(0, page_size), ylim=(len(page_table), 0), xticks=[])
+    ax.set_yticks(
+        [row + 0.5 for row in range(len(page_table))], [f"page {page_id}" for page_id in page_table]
+    )
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def drawable(text: str) -> str:
+    """Return a text with a sign for each line break, and for what the font has no letter for."""
+    known = get_font(findfont("DejaVu Sans")).get_charmap()
+    signed = text.replace("\n", "↵")
+    return "".join(character if ord(character) in known else "□" for character in signed)

