@@ -91,3 +91,12 @@ def test_the_visible_top_level_is_what_the_readme_shows():
         pytest.skip("not a git checkout")
     top_level = {name.split("/")[0] for name in run.stdout.splitlines()}
     assert {name for name in top_level if not name.startswith(".")} <= TOP_LEVEL
+
+
+def test_the_readmes_examples_print_what_it_says(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", markdown(ROOT / "README.md"), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block, {})
+        said = re.findall(r"^print\(.*\)  # (.*)$", block, re.MULTILINE)
+        assert capsys.readouterr().out.split("\n")[:-1] == said
