@@ -27,7 +27,7 @@ from paged_demo.views.generation import (
     text_in_pages,
     texts_so_far,
 )
-from paged_demo.views.picture import Picture, show
+from paged_demo.views.picture import DPI, Picture, show
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_a_contact_sheet_shows_several_steps(explorer):
     steps = [1, 2]
     sheet = explorer.contact_sheet([{"step": step} for step in steps], num_columns=1, height=2)
     assert [int(step) for step in re.findall(r"^Step (\d+) of", sheet.words, re.MULTILINE)] == steps
-    assert Image.open(io.BytesIO(sheet.png)).size == (1296, 4 * 144)
+    assert Image.open(io.BytesIO(sheet.png)).size == (9 * DPI, 4 * DPI)
 
 
 def test_a_box_answers_when_it_is_made_and_its_last_picture_shows_the_pages_still_held(model):
