@@ -10,7 +10,8 @@ from tiny_llama import Recorder, in_float64, make_tiny, write_gguf
 
 from paged_demo import CacheFullError
 from paged_demo.llm.beam import beam_search
-from paged_demo.llm.cache import ContiguousCache, PagedCache
+from paged_demo.llm.cache import PagedCache
+from paged_demo.llm.contiguous import ContiguousCache
 from paged_demo.llm.generate import Engine, generate
 from paged_demo.llm.load import load_model
 from paged_demo.llm.sampling import choose, log_probabilities
