@@ -26,6 +26,12 @@ NUM_SLOTS_13B = NUM_PAGES_13B * PAGE_SIZE
 
 SCHEMES = ("Orca (Max)", "Orca (Pow2)", "Orca (Oracle)", "vLLM")
 
+THROUGHPUT_GAIN = (2, 4)
+"""Times the throughput of the systems before it, at the same latency (printed, abstract)."""
+
+GOOD_PAGE_SIZES = {"ShareGPT": (16, 128), "Alpaca": (16, 32)}
+"""Page sizes that do well, from and to (printed, section 7.2)."""
+
 SUSTAINED_LATENCY_S = 0.5
 """Normalised latency (s/token) up to which we call a rate sustained.
 

@@ -15,10 +15,10 @@ from paged_demo.serving.paper import NUM_SLOTS_13B
 ROUNDS = 3
 
 
-def seconds(run):
-    """Return the least processor time of a call over the rounds."""
+def seconds(run, *, rounds=ROUNDS):
+    """Return the least processor time of a call over some rounds."""
     times = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         start = time.process_time()
         run()
         times.append(time.process_time() - start)
@@ -43,16 +43,18 @@ def step_through(requests, pool):
 def main():
     """Print the table."""
     pool = SERVERS["OPT-13B"].pools()["vLLM"]
-    trace, short = overload(19_366), overload(2_000)
+    trace = overload(19_366)
     num_tokens = sum(request.num_output_tokens for request in trace)
-    quick, readable = seconds(lambda: simulate(short, pool)), seconds(lambda: step_through(short, pool))
-    whole = seconds(lambda: simulate(trace, pool))
     print(f"Fig. 2, one seed: {seconds(lambda: fig_2(seeds=[0])):.2f} s")
     print(f"Fig. 12a, one seed, 25 runs of an hour: {seconds(lambda: fig_12(seeds=[0])):.2f} s")
     print(f"Fig. 13, one seed, Alpaca for 900 s: {seconds(lambda: fig_13(seeds=[0], alpaca_s=900)):.2f} s")
-    print(f"{len(trace):,} requests, {num_tokens:,} output tokens: {whole:.2f} s")
-    print(f"{len(short):,} of them: {quick:.3f} s; one iteration at a time {readable:.2f} s", end="")
-    print(f", {readable / quick:.0f} times as long")
+    quick = seconds(lambda: simulate(trace, pool))
+    readable = seconds(lambda: step_through(trace, pool), rounds=1)
+    print(
+        f"{len(trace):,} requests, {num_tokens:,} output tokens, {pool.num_pages} pages: {quick:.2f} s",
+        end="",
+    )
+    print(f"; one iteration at a time {readable:.1f} s, {readable / quick:.0f} times as long")
 
 
 if __name__ == "__main__":

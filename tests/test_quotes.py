@@ -1,0 +1,67 @@
+"""The numbers of the paper that prose quotes: each is written out here from `paper.py`."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from paged_demo.model import KIB, OPT_13B
+from paged_demo.serving import paper
+
+ROOT = Path(__file__).resolve().parent.parent
+
+SLOWER = "{:.0f} to {:.0f} %".format(*(100 * share for share in paper.KERNEL_SLOWDOWN))
+GAIN = "{} to {} times the throughput".format(*paper.THROUGHPUT_GAIN)
+POOL = f"{paper.NUM_SLOTS_13B:,}"
+USED = {scheme: shares["used"] for scheme, shares in paper.FIG_2.items()}
+PROMPT, OUTPUT = paper.MEAN_LENGTHS["ShareGPT"]
+CHAT, SHORT = paper.GOOD_PAGE_SIZES["ShareGPT"], paper.GOOD_PAGE_SIZES["Alpaca"]
+BATCH = paper.FIG_13["ShareGPT"]
+
+WASTE = "02_where_memory_goes"
+
+QUOTES = [
+    ("README.md", f"The kernel of the paper is {SLOWER} slower"),
+    (
+        "README.md",
+        f"sizes from {CHAT[0]} to {CHAT[1]} did well in the paper, and from {SHORT[0]} to {SHORT[1]}",
+    ),
+    ("README.md", f"reserves room for the longest possible sequence, here {paper.MAX_TOKENS:,} tokens"),
+    ("00_one_slider", f"For OPT-13B one slot is {OPT_13B.kv_bytes_per_token // KIB} KiB"),
+    ("00_one_slider", f"The paper reports {GAIN}"),
+    ("00_one_slider", f"the longest sequence the model allows: {paper.MAX_TOKENS:,} tokens"),
+    ("00_one_slider", f"leaves {paper.TABLE_1['OPT-13B'].kv_cache_gb} GB for the KV cache"),
+    ("00_one_slider", f"{paper.TABLE_1['OPT-13B'].thousand_slots}K slots (Table 1); {POOL} to be exact"),
+    ("00_one_slider", f"{PROMPT:.0f} tokens of prompt and {OUTPUT:.0f} of output on average (Fig. 11)"),
+    ("00_one_slider", f"the paper finds {CHAT[0]} to {CHAT[1]} good for this workload"),
+    (
+        "02_where_memory_goes",
+        f"{USED['Orca (Max)']:.0f} to {USED['Orca (Oracle)']:.0f} % of their slots held a token",
+    ),
+    (
+        "02_where_memory_goes",
+        f"the paper's own pool: {POOL} slots, and a greatest length of {paper.MAX_TOKENS:,}",
+    ),
+    (WASTE, f"and {USED['Orca (Oracle)']:.0f} % in the paper"),
+    ("04_same_attention", f"The paper's own words are {SLOWER} longer"),
+    ("04_same_attention", f"by {SLOWER} in the paper"),
+    ("04_same_attention", f"{BATCH['Orca (Max)']:.2f} requests with reservations of {paper.MAX_TOKENS:,}"),
+    ("04_same_attention", f"and {BATCH['vLLM']:.2f} with pages (Fig. 13)"),
+    ("06_serving", f"the paper's {GAIN} (abstract)"),
+    ("06_serving", f"OPT-13B on one A100, a pool of {POOL} slots"),
+    ("06_serving", f"fills only {USED['Orca (Oracle)']:.0f} % of the pool"),
+    ("06_serving", f"Reading {paper.TABLE_1['OPT-13B'].weights_gb} GB of weights"),
+]
+
+
+def prose(document):
+    if document.endswith(".md"):
+        return (ROOT / document).read_text(encoding="utf-8")
+    cells = nbformat.read(ROOT / "notebooks" / f"{document}.ipynb", as_version=4).cells
+    return "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
+@pytest.mark.parametrize(("document", "quote"), QUOTES)
+def test_prose_quotes_the_number_that_the_paper_module_has(document, quote):
+    assert re.sub(r"\s+", " ", quote) in re.sub(r"\s+", " ", prose(document))
