@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -228,3 +229,8 @@ def test_the_letters_of_many_holders_fit_into_their_page():
         ax = plots.reference_counts(tables, num_pages=8, ax=new_axes())
         sizes += {text.get_fontsize() for text in ax.texts if text.get_text() == "ABCD"}
     assert sizes == [11, 7]
+
+
+def test_counts_of_numpy_are_counts():
+    asked = ask_with_prefix(np.uint8(250), 2, page_size=4, num_own=np.uint8(20))
+    assert set(asked.num_tokens.values()) == {270}

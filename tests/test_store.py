@@ -188,3 +188,15 @@ def test_a_type_that_is_no_floating_point_type_is_refused(dtype):
 def test_the_repr_tells_the_sizes(store):
     assert repr(store) == "KVStore(3 pages of 4 slots, 2 heads of 3, float32)"
     assert store.num_slots == 12
+
+
+def test_slots_of_a_narrow_integer_type_are_as_good_as_any():
+    store = KVStore(2, 200, 1, 2)
+    keys = np.ones((2, 1, 2), np.float32)
+    store.write(np.array([1, 2], np.int8), keys, keys)
+    np.testing.assert_array_equal(store.gather(np.array([1, 2], np.uint8))[0], keys)
+
+
+def test_a_boolean_among_slots_is_refused():
+    with pytest.raises(TypeError, match="slots must hold whole numbers, got True or False among them"):
+        KVStore(2, 4, 1, 2).gather([True, 2])

@@ -81,10 +81,11 @@ def sample_in_parallel(
     ----------
     Kwon et al. (2023), section 4.4 and Fig. 8.
     """
-    prompt = range(check_count("num_prompt_tokens", num_prompt_tokens))
+    num_prompt_tokens = check_count("num_prompt_tokens", num_prompt_tokens)
+    prompt = range(num_prompt_tokens)
     num_samples = check_count("num_samples", num_samples)
-    check_count("num_generated", num_generated, minimum=0)
-    check_count("page_size", page_size)
+    num_generated = check_count("num_generated", num_generated, minimum=0)
+    page_size = check_count("page_size", page_size)
     num_tokens = num_prompt_tokens + num_generated
     allocator = PagedAllocator(num_samples * -(-num_tokens // page_size), page_size)
     allocator.allocate(0, prompt)
@@ -123,10 +124,11 @@ def ask_with_prefix(num_common: int, num_requests: int, *, page_size: int, num_o
     ----------
     Kwon et al. (2023), section 4.4, "Shared prefix".
     """
-    common = list(range(check_count("num_common", num_common, minimum=0)))
+    num_common = check_count("num_common", num_common, minimum=0)
+    common = list(range(num_common))
     num_requests = check_count("num_requests", num_requests)
-    check_count("num_own", num_own)
-    check_count("page_size", page_size)
+    num_own = check_count("num_own", num_own)
+    page_size = check_count("page_size", page_size)
     num_tokens = num_common + num_own
     allocator = PagedAllocator(num_requests * -(-num_tokens // page_size), page_size, prefix_caching=True)
     num_found = sum(

@@ -104,7 +104,15 @@ def check_ints(name: str, numbers: Any, num_axes: int) -> Ints:
     if array.ndim != num_axes:
         axes = "1 axis" if num_axes == 1 else f"{num_axes} axes"
         raise ValueError(f"{name} must have {axes}, got the shape {array.shape}")
+    if not isinstance(numbers, np.ndarray) and _has_booleans(numbers):
+        raise TypeError(f"{name} must hold whole numbers, got True or False among them")
     return array
+
+
+def _has_booleans(numbers: Any) -> bool:
+    """Say whether a boolean is among numbers; NumPy takes it for 0 or 1 if there are others."""
+    rows = (row if isinstance(row, (list, tuple)) else (row,) for row in numbers)
+    return any(isinstance(number, (bool, np.bool_)) for row in rows for number in row)
 
 
 def check_heads(name: str, num_query_heads: int, num_kv_heads: int) -> None:

@@ -149,7 +149,8 @@ class KVStore:
             raise ValueError(
                 f"slots must be from 0 to {self.num_slots - 1}, got {places.min()} to {places.max()}"
             )
-        return places
+        # A narrow integer type may be too narrow for the page size.
+        return places.astype(np.intp, copy=False)
 
     def _check_page(self, name: str, page_id: int) -> int:
         page = check_count(name, page_id, minimum=0)
