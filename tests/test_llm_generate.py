@@ -362,3 +362,15 @@ def test_a_fork_of_a_run_copies_it_and_needs_room_for_it(model):
         cache.append(name, 4)
         logits.append(model.forward([4], [3], cache.attend_to({name: 1})))
     assert np.array_equal(*logits)
+
+
+def test_a_token_that_the_model_does_not_know_is_refused_before_a_page_is_taken(model):
+    cache = PagedCache(model.spec, num_pages=16)
+    num_known = len(model.weights.embedding)
+    for ask in (
+        lambda: generate(model, cache, [[1, num_known]], max_new_tokens=2),
+        lambda: beam_search(model, cache, [1, num_known], num_beams=2, max_new_tokens=2),
+    ):
+        with pytest.raises(ValueError, match=f"prompt must hold token ids from 0 to {num_known - 1}, got"):
+            ask()
+        assert cache.allocator.num_free_pages == 16

@@ -207,7 +207,7 @@ class Recorder:
     """A model that keeps the logits it gave, so that two runs can be compared to the last bit."""
 
     def __init__(self, model):
-        self.spec = model.spec
+        self.spec, self.weights = model.spec, model.weights
         self.logits = []
         self.positions = []
         self._model = model

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paged_demo.allocators.sequences import check_prompt
 from paged_demo.attention.shapes import Floats
 from paged_demo.checks import check_count
 from paged_demo.llm.cache import KVCache
+from paged_demo.llm.generate import check_text
 from paged_demo.llm.model import Llama
 from paged_demo.llm.sampling import log_probabilities
 
@@ -87,9 +87,8 @@ def beam_search(
     ----------
     Kwon et al. (2023), section 4.4 and Fig. 9: beams share pages, and a copy is made only on a write.
     """
-    tokens = check_prompt(prompt)
+    tokens = check_text(model, prompt, max_new_tokens)
     check_count("num_beams", num_beams)
-    check_count("max_new_tokens", max_new_tokens)
     beams = [Beam(seq_id=0)]
     ended: list[Beam] = []
     cache.start(0, tokens)

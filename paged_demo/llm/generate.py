@@ -117,15 +117,9 @@ class Engine:
         ValueError, TypeError
             If a number is too small, the prompt is empty, or it leaves no room below the model's maximum.
         """
-        tokens = check_prompt(prompt)
-        check_count("max_new_tokens", max_new_tokens)
+        tokens = check_text(self.model, prompt, max_new_tokens)
         check_count("num_samples", num_samples)
         check_sampling(temperature, rng)
-        if len(tokens) + max_new_tokens > self.model.spec.max_tokens:
-            raise ValueError(
-                f"the prompt's {len(tokens)} tokens and max_new_tokens must be at most"
-                f" {self.model.spec.max_tokens} together, got {max_new_tokens} for the latter"
-            )
         rngs = [rng] if rng is None or num_samples == 1 else rng.spawn(num_samples)
         group = [
             Text(
@@ -278,3 +272,18 @@ def generate(
     ]
     engine.run()
     return [text.output for text in texts]
+
+
+def check_text(model: Llama, prompt: Sequence[int], max_new_tokens: int) -> list[int]:
+    """Return a prompt's tokens, or say why the model cannot go on from it, before a page is taken."""
+    tokens = check_prompt(prompt)
+    check_count("max_new_tokens", max_new_tokens)
+    num_known = len(model.weights.embedding)
+    if max(tokens) >= num_known:
+        raise ValueError(f"prompt must hold token ids from 0 to {num_known - 1}, got {max(tokens)}")
+    if len(tokens) + max_new_tokens > model.spec.max_tokens:
+        raise ValueError(
+            f"the prompt's {len(tokens)} tokens and max_new_tokens must be at most"
+            f" {model.spec.max_tokens} together, got {max_new_tokens} for the latter"
+        )
+    return tokens
