@@ -1,13 +1,16 @@
 """What came out of serving a list of requests, whichever engine served it."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple
 
 from paged_demo.checks import check_number
 from paged_demo.serving.workload import Request
+
+Progress = Callable[[Iterable[int]], Iterable[int]]
+"""Passes on what it is given, and shows how far it has come; such as ``tqdm``."""
 
 Window = tuple[float, float]
 """Iterations that begin from the one time (s) on and before the other are measured."""

@@ -2,20 +2,17 @@
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from math import inf
 from statistics import fmean
 
 from paged_demo.allocators.memory_map import MemoryUsage, account
 from paged_demo.serving.pools import Pool
 from paged_demo.serving.rules import MAX_BATCHED_TOKENS, MAX_RUNNING, SwapPolicy, swap_several
-from paged_demo.serving.run import MeanUsage, Moment, Run, Window, check_moments, check_window
+from paged_demo.serving.run import MeanUsage, Moment, Progress, Run, Window, check_moments, check_window
 from paged_demo.serving.scheduler import Scheduler, scheduler_of
 from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP, StepTime, SwapTime
 from paged_demo.serving.workload import Request, check_requests
-
-Progress = Callable[[Iterable[int]], Iterable[int]]
-"""Passes on what it is given, and shows how far it has come; such as ``tqdm``."""
 
 
 def serve(

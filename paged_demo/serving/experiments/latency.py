@@ -9,11 +9,12 @@ import numpy as np
 
 from paged_demo.checks import check_positive
 from paged_demo.serving import paper
-from paged_demo.serving.experiments.record import Comparison, Experiment, Progress, check_seeds, over_seeds
+from paged_demo.serving.experiments.record import Comparison, Experiment, check_seeds, over_seeds
 from paged_demo.serving.experiments.servers import SERVERS, draw_trace
 from paged_demo.serving.lengths import LengthDistribution, alpaca, sharegpt
 from paged_demo.serving.paper import Curve
 from paged_demo.serving.pools import PagedPool, Pool
+from paged_demo.serving.run import Progress
 from paged_demo.serving.simulator import simulate
 from paged_demo.serving.step_time import StepTime
 

@@ -7,9 +7,10 @@ import numpy as np
 
 from paged_demo.checks import check_positive
 from paged_demo.serving import paper
-from paged_demo.serving.experiments.record import Comparison, Experiment, Progress, over_seeds
+from paged_demo.serving.experiments.record import Comparison, Experiment, over_seeds
 from paged_demo.serving.experiments.servers import SERVERS, draw_trace
 from paged_demo.serving.lengths import alpaca, sharegpt
+from paged_demo.serving.run import Progress
 from paged_demo.serving.simulator import simulate
 
 WARM_UP_S = 300

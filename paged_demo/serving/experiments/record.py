@@ -6,9 +6,7 @@ from html import escape
 from statistics import fmean, stdev
 
 from paged_demo.checks import check_count
-
-Progress = Callable[[Iterable[int]], Iterable[int]]
-"""Passes on the seeds it is given, and shows how far they have come; such as ``tqdm``."""
+from paged_demo.serving.run import Progress
 
 
 @dataclass(frozen=True, slots=True)

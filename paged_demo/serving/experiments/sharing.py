@@ -9,12 +9,13 @@ from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.checks import check_count, check_share
 from paged_demo.serving import paper
 from paged_demo.serving.experiments.latency import sustained_rate
-from paged_demo.serving.experiments.record import Experiment, Progress, over_seeds
+from paged_demo.serving.experiments.record import Experiment, over_seeds
 from paged_demo.serving.experiments.servers import SERVERS, draw_trace
 from paged_demo.serving.lengths import LengthDistribution, alpaca, lognormal_mixture, sharegpt
 from paged_demo.serving.paper import PAGE_SIZE
 from paged_demo.serving.pools import PagedPool, Pool
 from paged_demo.serving.rules import pages_without_sharing
+from paged_demo.serving.run import Progress
 from paged_demo.serving.simulator import simulate
 from paged_demo.serving.workload import Request, check_generator, check_requests
 

@@ -196,8 +196,9 @@ def swap_or_recompute(num_tokens: int = 256, *, ax: Axes | None = None) -> Axes:
         1e3 * OPT_13B_SWAP(num_pages_out=count, num_pages_in=count, page_size=size)
         for size, count in zip(sizes, pages, strict=True)
     ]
-    step = OPT_13B_STEP
-    recompute_ms = 1e3 * (step.fixed_s + max(step.weights_s, step.compute_s * num_tokens))
+    recompute_ms = 1e3 * OPT_13B_STEP(
+        num_batched=num_tokens, num_requests=0, num_sequences=0, num_kv_tokens=0
+    )
     ax.plot(sizes, swap_ms, color=style.PAGED, linewidth=2)
     ax.plot(sizes, [recompute_ms] * len(sizes), color=style.TRADITIONAL, linewidth=2, linestyle="--")
     if num_tokens == TOKENS_OF_FIG_19A:
