@@ -230,6 +230,46 @@ def test_huge_logits_neither_overflow_nor_lose_the_answer(rng, attend, kind, num
     assert_close(attend(batch), expected_of(batch))
 
 
+@each_way
+def test_random_logits_of_ten_thousand_that_float32_holds_exactly_lose_nothing(rng, attend):
+    batch = make_batch(rng, [700], page_size=16, heads=(4, 2), head_dim=64)
+    batch.queries[:] = rng.choice([-1, 1], batch.queries.shape)
+    logits = 10_000 + 0.25 * rng.integers(0, 40, (700, 2))
+    for key, high in zip(batch.keys[0].reshape(-1, 64), logits.ravel(), strict=True):
+        # Pairs that cancel for most queries, and one number that takes the logit near to 10,000.
+        key[:] = np.repeat(rng.integers(-4, 5, 32), 2)
+        key[0] += 8 * high
+    write_first(batch)
+    assert_close(attend(batch), expected_of(batch))
+
+
+@each_way
+def test_random_logits_of_ten_thousand_err_no_more_than_their_float32_scores(rng, attend):
+    batch = make_batch(rng, [700], page_size=16, heads=(4, 2), head_dim=64)
+    batch.queries *= 3_000
+    expected = expected_of(batch)
+    sizes = np.abs(batch.queries[0].reshape(2, 2, 64)) @ np.abs(batch.keys[0]).transpose(1, 2, 0) / 8
+    # A sum of 64 products is exact to 64 roundings at most; each weight errs by as much as its score and
+    # the highest one, and the sum of the weights once more.
+    bound = 4 * 66 * 2.0**-24 * sizes.max()
+    error = np.linalg.norm(attend(batch) - expected) / np.linalg.norm(expected)
+    assert error < bound
+
+
+@each_way
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scores_that_overflow_to_minus_infinity_weigh_nothing(rng, attend, dtype, monkeypatch):
+    monkeypatch.setattr(quick_kernel, "SCORES_AT_ONCE", 8)
+    batch = make_batch(rng, [20], page_size=4, heads=(2, 1), head_dim=4, dtype=dtype)
+    batch.queries[:] = 2
+    batch.keys[0][:8] = np.finfo(dtype).min
+    write_first(batch)
+    with np.errstate(over="ignore"):
+        outputs = attend(batch)
+    only_finite = reference(batch.queries[:1], batch.keys[0][8:], batch.values[0][8:])
+    assert_close(outputs, only_finite, dtype)
+
+
 @pytest.mark.parametrize("heads", HEADS)
 @pytest.mark.parametrize(
     ("num_tokens", "num_queries"),
@@ -389,9 +429,9 @@ def peak_bytes(attend):
 
 @pytest.mark.parametrize("num_queries", [1, 64])
 def test_the_memory_of_the_quick_kernel_does_not_grow_with_the_context(num_queries):
-    pools = np.ones((16, 2, 32, 16), np.float32), np.ones((16, 2, 16, 32), np.float32)
-    queries = np.ones((num_queries, 8, 32), np.float32)
-    tables = [np.arange(num_pages) % 16 for num_pages in (8_192, 32_768)]
+    pools = np.ones((32_768, 1, 4, 16), np.float32), np.ones((32_768, 1, 16, 4), np.float32)
+    queries = np.ones((num_queries, 8, 4), np.float32)
+    tables = [np.arange(num_pages) for num_pages in (8_192, 32_768)]
     short, long = (
         peak_bytes(partial(paged_attention_prefill, queries, *pools, table, 16 * len(table)))
         for table in tables
@@ -555,6 +595,19 @@ BAD_ARGUMENTS = [
     ),
     ("page_tables", [[0, 1], [5, 0]], ValueError, "page_tables[1] must name pages from 0 to 4, got 0 to 5"),
     ("page_tables", [[0, -1], [2, 3]], ValueError, "page_tables[0] must name pages from 0 to 4, got -1 to 0"),
+    ("page_tables", [[0, 1], [2, 2]], ValueError, "page_tables[1] must name each page once, got 2 again"),
+    (
+        "page_tables",
+        np.ma.masked_array([[0, 1], [2, 3]], mask=False),
+        TypeError,
+        "page_tables must have no masked numbers, got a MaskedArray",
+    ),
+    (
+        "queries",
+        np.ma.masked_array(np.ones((2, 4, 8)), mask=False),
+        TypeError,
+        "queries must be a numpy array, got MaskedArray",
+    ),
     ("page_tables", [[0, 1]], ValueError, "page_tables must be of the 2 sequences of the queries, got 1"),
     (
         "page_tables",
@@ -583,6 +636,7 @@ def test_a_bad_argument_of_the_batch_is_named(name, value, error, message):
 BAD_ARGUMENTS_OF_ONE = [
     ("page_table", [0, 5], ValueError, "page_table must name pages from 0 to 4, got 0 to 5"),
     ("page_table", [0, -1], ValueError, "page_table must name pages from 0 to 4, got -1 to 0"),
+    ("page_table", [3, 3], ValueError, "page_table must name each page once, got 3 again"),
     ("page_table", [[0, 1]], ValueError, "page_table must have 1 axis, got the shape (1, 2)"),
     ("page_table", [], ValueError, "num_tokens must be from 1 to 0 (0 pages of 16), got 20"),
     ("page_table", "01", TypeError, "page_table must hold whole numbers, got <U2"),

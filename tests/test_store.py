@@ -141,12 +141,21 @@ def test_a_bad_write_is_named_and_changes_nothing(store, arguments, error, messa
     assert_unchanged(store, before)
 
 
-def test_a_value_too_large_for_the_type_changes_nothing_where_warnings_are_errors():
-    store = KVStore(1, 2, 1, 1, np.float16)
-    one, huge = np.ones((1, 1, 1)), np.full((1, 1, 1), 1e6)
-    with pytest.raises(RuntimeWarning, match="overflow"):
-        store.write([0], one, huge)
+@pytest.mark.parametrize(("dtype", "huge"), [(np.float16, 1e6), (np.float16, -65520.0), (np.float32, 1e39)])
+def test_a_finite_number_that_would_become_infinite_is_named_and_changes_nothing(dtype, huge):
+    store = KVStore(1, 2, 1, 1, dtype)
+    one, too_large = np.ones((1, 1, 1)), np.full((1, 1, 1), huge)
+    with pytest.raises(ValueError, match=f"values must be at most .* kept as {dtype.__name__}, got "):
+        store.write([0], one, too_large)
     assert np.isnan(store.keys).all()
+
+
+def test_infinity_is_kept_as_infinity():
+    store = KVStore(1, 2, 1, 1, np.float16)
+    store.write([0], np.full((1, 1, 1), np.inf), np.full((1, 1, 1), -np.inf))
+    keys, values = store.gather([0])
+    assert keys.item() == np.inf
+    assert values.item() == -np.inf
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from paged_demo.attention.kernels import computing_dtype, group_heads, hide_the_future, ungroup_heads
+from paged_demo.attention.kernels import (
+    computing_dtype,
+    group_heads,
+    hide_the_future,
+    lowest_scores,
+    ungroup_heads,
+)
 from paged_demo.attention.shapes import (
     Floats,
     Ints,
@@ -61,8 +67,8 @@ def paged_attention(
     Raises
     ------
     ValueError, TypeError
-        If the shapes do not fit each other, a needed page is outside the pool, or a context is empty or
-        longer than its page table.
+        If the shapes do not fit each other, a needed page is outside the pool or named twice, or a context is
+        empty or longer than its page table.
 
     Examples
     --------
@@ -170,7 +176,7 @@ def _attend(
     """Attend from the last tokens of a context: as the pagewise kernel, with many pages for one."""
     num_kv_heads, page_size = value_pages.shape[1:3]
     rows = group_heads(queries, num_kv_heads, buffer.dtype)
-    highest = np.full((*rows.shape[:2], 1), -np.inf, buffer.dtype)
+    highest = lowest_scores(rows)
     sum_of_weights = np.zeros(highest.shape)
     sum_of_values = np.zeros(rows.shape)
     pages_at_once = max(1, SCORES_AT_ONCE // (highest.size * page_size))

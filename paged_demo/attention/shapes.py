@@ -55,9 +55,7 @@ def check_floats(name: str, array: Any, axes: str) -> tuple[int, ...]:
     Traceback (most recent call last):
     ValueError: query must have the shape (num_query_heads, head_dim), got (64,)
     """
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name} must be a numpy array, got {type(array).__name__}")
-    check_float_type(name, array.dtype)
+    _check_array(name, array)
     names = axes.split()
     if array.ndim != len(names):
         raise ValueError(f"{name} must have the shape ({', '.join(names)}), got {array.shape}")
@@ -68,11 +66,17 @@ def check_floats(name: str, array: Any, axes: str) -> tuple[int, ...]:
 
 def check_shape(name: str, array: Any, shape: tuple[int, ...]) -> None:
     """Say what is wrong if an array is not one of floating-point numbers in this very shape."""
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name} must be a numpy array, got {type(array).__name__}")
-    check_float_type(name, array.dtype)
+    _check_array(name, array)
     if array.shape != shape:
         raise ValueError(f"{name} must have the shape {shape}, got {array.shape}")
+
+
+def _check_array(name: str, array: Any) -> None:
+    """Say what is wrong if this is no plain array of floating-point numbers."""
+    # These two are arrays that compute otherwise: one leaves numbers out, the other knows two axes only.
+    if not isinstance(array, np.ndarray) or isinstance(array, (np.ma.MaskedArray, np.matrix)):
+        raise TypeError(f"{name} must be a numpy array, got {type(array).__name__}")
+    check_float_type(name, array.dtype)
 
 
 def check_ints(name: str, numbers: Any, num_axes: int) -> Ints:
@@ -93,6 +97,8 @@ def check_ints(name: str, numbers: Any, num_axes: int) -> Ints:
     Traceback (most recent call last):
     TypeError: slots must hold whole numbers, got float64
     """
+    if isinstance(numbers, np.ma.MaskedArray):
+        raise TypeError(f"{name} must have no masked numbers, got a {type(numbers).__name__}")
     try:
         array = np.asarray(numbers)
     except ValueError:
@@ -143,11 +149,18 @@ def check_length(name: str, length: int, num_table_pages: int, page_size: int) -
 
 
 def needed_pages(name: str, table: Ints, length: int, value_pages: Floats) -> Ints:
-    """Return the pages that a context of this length reads, or say which lies outside the pool."""
+    """Return the pages that a context of this length reads, or say which cannot be right.
+
+    A page that comes twice cannot be: the keys of a token depend on where it stands.
+    """
     num_pages, _, page_size, _ = value_pages.shape
     needed = table[: -(-length // page_size)]
     if not 0 <= needed.min() <= needed.max() < num_pages:
         raise ValueError(
             f"{name} must name pages from 0 to {num_pages - 1}, got {needed.min()} to {needed.max()}"
         )
+    in_order = np.sort(needed)
+    is_repeated = in_order[1:] == in_order[:-1]
+    if is_repeated.any():
+        raise ValueError(f"{name} must name each page once, got {in_order[1:][is_repeated][0]} again")
     return needed

@@ -91,7 +91,8 @@ class KVStore:
         Raises
         ------
         ValueError
-            If a slot is outside the pool or named twice, or an array has another shape.
+            If a slot is outside the pool or named twice, an array has another shape, or a finite number is
+            too large for the store's type.
         TypeError
             If slots are not whole numbers, or keys or values not floating-point ones.
         """
@@ -101,8 +102,7 @@ class KVStore:
         shape = (len(places), self.num_kv_heads, self.head_dim)
         check_shape("keys", keys, shape)
         check_shape("values", values, shape)
-        # Rounding may warn, and a warning may be an error: both are rounded before one is written.
-        rounded_keys, rounded_values = keys.astype(self.dtype), values.astype(self.dtype)
+        rounded_keys, rounded_values = self._round("keys", keys), self._round("values", values)
         page_ids, offsets = np.divmod(places, self.page_size)
         self.keys[page_ids, :, :, offsets] = rounded_keys
         self.values[page_ids, :, offsets] = rounded_values
@@ -142,6 +142,19 @@ class KVStore:
         """
         page_ids, offsets = np.divmod(self._check_slots(slots), self.page_size)
         return self.keys[page_ids, :, :, offsets], self.values[page_ids, :, offsets]
+
+    def _round(self, name: str, array: Floats) -> Floats:
+        if np.can_cast(array.dtype, self.dtype):
+            return array
+        with np.errstate(over="ignore"):
+            rounded = array.astype(self.dtype)
+        overflown = array[np.isinf(rounded) & np.isfinite(array)]
+        if overflown.size:
+            raise ValueError(
+                f"{name} must be at most {np.finfo(self.dtype).max} to be kept as {self.dtype},"
+                f" got {overflown.flat[0]}"
+            )
+        return rounded
 
     def _check_slots(self, slots: Sequence[int] | Ints) -> Ints:
         places = check_ints("slots", slots, 1)
