@@ -40,7 +40,7 @@ class _BarScene:
             fits = fits.replace(" fit", " fits")
         if spec.weight_bytes > budget.memory_bytes:
             fits = "the weights alone do not fit"
-        set_title(self._ax, f"{model}, {memory_gib} GiB: {fits}")
+        set_title(self._ax, f"{model}, {memory_gib} GiB, cache in {kv_type}: {fits}")
         self.frame = memory_gib
         left = (
             f"{amount_of(budget.free_bytes / GIB, 'GiB')} are free"
