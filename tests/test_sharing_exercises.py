@@ -92,6 +92,17 @@ def test_a_list_that_was_made_anew_is_not_the_one_that_was_to_be_changed():
     assert "the list `free_pages`, changed in place, was expected" in check("5.3", free).words
 
 
+@pytest.mark.parametrize(
+    ("free", "num_free"), [(sharing_trials.free, 13), (sharing_trials.free_without_counting, 19)]
+)
+def test_two_of_five_samples_leave_three_pages_held_and_the_mistake_of_notebook_05_frees_six(free, num_free):
+    counts, free_pages = [5] * 3 + [0] * 13, list(range(3, 16))
+    for _ in range(2):
+        free([0, 1, 2], counts, free_pages)
+    assert counts[:3] == [3, 3, 3]
+    assert len(free_pages) == num_free
+
+
 @pytest.mark.parametrize("case", list(sharing_trials.hit_cases()), ids=sharing_trials.tell_hit_case)
 def test_the_hit_that_is_asked_for_is_the_one_of_the_package(case):
     allocator = PagedAllocator(2 * case.num_tokens, case.page_size, prefix_caching=True)

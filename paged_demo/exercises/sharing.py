@@ -182,7 +182,7 @@ EXERCISES = (
         exercise_id="5.5",
         right_letters="acf",
         num_statements=6,
-        insight="All three are one reason: what is shared is whole pages.",
+        insight="All three are one reason: a page is shared whole, or not at all.",
         hints=(
             "Three of the six are true. Try the two explorers at page sizes 4 and 64.",
             "What becomes of a common beginning that ends in the middle of a page?",

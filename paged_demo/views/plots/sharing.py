@@ -108,7 +108,7 @@ def rows_of_shared_pages(
         lines = [[(start, row - 0.37), (start, row + 0.37)] for row, start in edges]
         ax.add_collection(LineCollection(lines, color="white", linewidth=1, zorder=2), autolim=False)
     ax.set(xlim=(0, reach), ylim=((num_rows or len(pool.page_tables)) - 0.4, -0.6), yticks=[])
-    ax.set_xlabel("slots in the order of each sequence's tokens")
+    ax.set_xlabel("slots, in the order of the tokens")
     ax.spines["left"].set_visible(False)
     return ax
 
@@ -250,7 +250,7 @@ def hits_against_pages(
         Where to draw; a new figure if left out.
     """
     ax = ax or new_axes(2.8)
-    for line, (name, curve) in zip(("o-", "s--", "^:", "D-."), curves.items(), strict=False):
+    for line, (name, curve) in zip(("-", "--", ":", "-."), curves.items(), strict=False):
         shares = [100 * share for share in curve.values()]
         ax.plot(list(curve), shares, line, color=style.PAGED, linewidth=2, label=name)
     if asked_pages is not None:
