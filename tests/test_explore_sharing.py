@@ -101,9 +101,9 @@ def test_the_film_strip_tells_every_step():
     assert re.findall(r"^Step (\d)", strip.words, re.MULTILINE) == list("123456")
 
 
-def test_what_the_story_says_of_the_copy_is_said_at_its_step():
+def test_the_player_begins_where_the_samples_part_and_tells_the_copy():
     player = play_two_samples()
-    player.controls["step"].value = 3
+    assert player.values == {"step": 3}
     assert player.words.startswith("Step 3 of 6, A: fathers.")
     assert "Page 1 is copied to page 3" in player.words
     assert "A in pages 7, 3; B in pages 7, 1" in player.words

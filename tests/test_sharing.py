@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 
 from paged_demo import CacheFullError, PagedAllocator, Request
@@ -217,6 +218,16 @@ def test_what_is_copied_is_a_saw_tooth_below_one_page():
 def test_what_is_found_is_a_staircase_of_whole_pages():
     ax = plots.found_against_prefix(page_size=4, longest=9, ax=new_axes())
     assert ax.lines[1].get_ydata().tolist() == [0, 0, 0, 0, 4, 4, 4, 4, 8, 8]
+    # Each step begins at the length that fills the page, not at the one before it.
+    assert ax.lines[1].get_drawstyle() == "steps-post"
+
+
+@pytest.mark.parametrize(("page_size", "num_edges"), [(16, 3 * 3), (1, 0)])
+def test_the_edges_of_pages_are_drawn_where_they_can_be_told_apart(page_size, num_edges):
+    pool = sample_in_parallel(60, 3, page_size=page_size)
+    ax = plots.rows_of_shared_pages(pool, axis_slots=128, ax=new_axes())
+    edges = [item for item in ax.collections if isinstance(item, LineCollection)]
+    assert sum(len(item.get_segments()) for item in edges) == num_edges
 
 
 def test_the_queue_of_eviction_is_drawn_from_the_left():

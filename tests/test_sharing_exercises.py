@@ -41,6 +41,9 @@ def test_the_cases_of_the_write_fork_end_copy_and_write_in_place():
     assert {step.name for case in cases for step in case.steps} == {"write", "fork", "free"}
     copies = [write_trials.call_write(write_trials.write, case).copy for case in cases]
     assert 10 < sum(copy is not None for copy in copies) < len(cases) - 10
+    assert sum(len(case.steps) > 5 and "C" in str(case) for case in cases) > 5
+    lengths = [len(case.steps) for case in cases if len(case.steps) < 4]
+    assert lengths == sorted(lengths)
 
 
 def test_the_smallest_trace_that_fails_is_told_and_drawn():
