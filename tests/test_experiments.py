@@ -219,6 +219,25 @@ def test_a_shared_prefix_is_worth_about_what_fig_16_shows():
         assert row["speed-up"].mean == pytest.approx(row["speed-up"].paper, rel=0.15)
 
 
+def test_of_a_shared_prefix_vllm_keeps_the_full_pages_once_and_computes_the_rest(monkeypatch):
+    asked = []
+
+    def note(pool, num_prompt_extra, num_shared, seed):
+        asked.append((pool, num_prompt_extra, num_shared))
+        return 1.0
+
+    monkeypatch.setattr("paged_demo.serving.experiments.sharing._sustained", note)
+    fig_16(seeds=[0])
+    for num_prefix, (rival, vllm) in zip(
+        paper.FIG_16_SPEEDUPS, zip(asked[::2], asked[1::2], strict=True), strict=True
+    ):
+        assert rival[1:] == (num_prefix, 0)
+        pool, num_prompt_extra, num_shared = vllm
+        assert num_shared % 16 == 0
+        assert num_prompt_extra == num_prefix - num_shared < 16
+        assert pool.num_pages == paper.NUM_PAGES_13B - num_shared // 16
+
+
 def test_the_assumed_translations_have_the_lengths_that_are_told():
     requests = np.array(TRANSLATIONS.sample(20_000, rng=np.random.default_rng(0)))
     assert requests[:, 1:3].mean(axis=0) == pytest.approx([30, 35], rel=0.02)

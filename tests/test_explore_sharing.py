@@ -13,6 +13,7 @@ from paged_demo.views.explorers import (
     explore_samples,
     play_two_samples,
 )
+from paged_demo.views.picture import new_figure
 
 
 @pytest.fixture(params=[play_two_samples, explore_samples, explore_prefixes], ids=lambda make: make.__name__)
@@ -55,15 +56,54 @@ def test_all_controls_of_the_prefixes_at_their_ends_tell_what_the_allocator_does
         assert f" {pool.num_pages_unshared - pool.num_pages:,} saved" in explorer.words
 
 
+def test_the_title_and_the_marks_follow_the_sliders():
+    samples, prefixes = explore_samples(), explore_prefixes()
+    move(samples, {"prompt": 40, "samples": 3, "page_size": 16})
+    scene = samples._scene
+    assert scene._rows.get_title() == "5 pages, not 9: 44.4 % saved\n2 copied (framed), 8 tokens each"
+    assert [list(ax.lines[-1].get_xdata()) for ax in (scene._saved, scene._copied)] == [[40, 40]] * 2
+    move(samples, {"samples": 1})
+    assert scene._rows.get_title() == "3 pages, none saved\nnothing copied"
+    move(prefixes, {"common": 40, "requests": 3, "page_size": 16})
+    assert prefixes._scene._rows.get_title() == "64 of 180 tokens found\n8 pages, not 12"
+    assert list(prefixes._scene._found.lines[-1].get_xdata()) == [40, 40]
+
+
+def test_one_copy_and_several_are_told():
+    explorer = explore_samples()
+    move(explorer, {"prompt": 17, "samples": 2, "page_size": 16})
+    assert explorer.words.endswith("1 page copied, with 1 token.")
+    move(explorer, {"prompt": 18, "samples": 3})
+    assert explorer.words.endswith("2 pages copied, each with 2 tokens.")
+
+
+@pytest.mark.parametrize(
+    ("make", "setting"),
+    [
+        (explore_samples, {"prompt": 55, "samples": 4, "page_size": 16}),
+        (explore_prefixes, {"common": 40, "requests": 4, "page_size": 16}),
+    ],
+)
+def test_in_the_sheet_the_rows_fill_their_axes_and_beside_the_sliders_these_stay(make, setting):
+    explorer = make()
+    move(explorer, setting)
+    before = explorer._scene._rows.axis()
+    sheet_scene = explorer._make_sheet_scene(new_figure(2.3))
+    sheet_scene.update(**setting)
+    assert sheet_scene._rows.axis()[1:3] == (64, 3.6)
+    move(explorer, {name: control.max for name, control in explorer.controls.items() if name != "page_size"})
+    assert explorer._scene._rows.axis() == before
+
+
 def test_the_film_strip_tells_every_step():
     strip = play_two_samples().film_strip(num_columns=2, height=2.3, key=FATES_OF_SAMPLES)
     assert strip.png.startswith(b"\x89PNG")
     assert re.findall(r"^Step (\d)", strip.words, re.MULTILINE) == list("123456")
 
 
-def test_what_the_story_says_of_the_copy_is_said_at_its_step():
+def test_the_player_begins_where_the_samples_part_and_tells_the_copy():
     player = play_two_samples()
-    player.controls["step"].value = 3
+    assert player.values == {"step": 3}
     assert player.words.startswith("Step 3 of 6, A: fathers.")
     assert "Page 1 is copied to page 3" in player.words
     assert "A in pages 7, 3; B in pages 7, 1" in player.words

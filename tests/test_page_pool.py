@@ -118,6 +118,20 @@ def test_a_pool_needs_a_whole_number_of_pages():
         PagePool(2.0)
 
 
+def serve_a_duplicate_only(pool):
+    del pool._page_by_key["key"]
+    pool._duplicates["key"] = {0: None}
+
+
+def count_below_zero(pool):
+    pool._ref_counts[1] = -1
+    del pool._free[1]
+
+
+def find_a_page_under_two_keys(pool):
+    pool._page_by_key = {"other": 0, "key": 0}
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -126,6 +140,9 @@ def test_a_pool_needs_a_whole_number_of_pages():
         lambda pool: pool._keys.__setitem__(0, None),
         lambda pool: pool._page_by_key.__setitem__("other", 1),
         lambda pool: pool._duplicates.__setitem__("key", {}),
+        serve_a_duplicate_only,
+        count_below_zero,
+        find_a_page_under_two_keys,
     ],
 )
 def test_check_notices_a_spoilt_pool(spoil):

@@ -87,6 +87,12 @@ def test_a_full_pool_refuses_a_copy_and_changes_nothing():
     assert allocator.append("a", 5) == Append(slot=5, copy=None)
 
 
+def test_an_allocator_says_how_much_of_it_is_free():
+    allocator = PagedAllocator(4, PAGE)
+    allocator.allocate("a", tokens(17))
+    assert repr(allocator) == "PagedAllocator(4 pages of 16 slots, 2 free)"
+
+
 # Fork and copy-on-write
 
 
@@ -405,6 +411,8 @@ def test_numpy_tokens_name_the_same_prefix_as_plain_ones():
         lambda a: a._sequences["a"].page_table.append(a._sequences["a"].page_table[0]),
         lambda a: a._sequences["a"].tail.extend(range(4)),
         lambda a: a._sequences["a"].page_table.clear(),
+        lambda a: a._sequences["a"].tail.append(3),
+        lambda a: setattr(a._sequences["a"], "next_slot", 7),
         lambda a: a._pool.share(0),
     ],
 )
@@ -437,9 +445,10 @@ def test_pages_that_a_salted_sequence_generates_are_salted_too():
     assert allocator.allocate("again", prompt, cache_salt="us") == 4
 
 
+@pytest.mark.parametrize("prefix_caching", [True, False])
 @pytest.mark.parametrize("cache_salt", [None, 7, b"us"])
-def test_a_salt_is_a_string_and_nothing_changes_if_it_is_not(cache_salt):
-    allocator = PagedAllocator(4, 4, prefix_caching=True)
+def test_a_salt_is_a_string_and_nothing_changes_if_it_is_not(cache_salt, prefix_caching):
+    allocator = PagedAllocator(4, 4, prefix_caching=prefix_caching)
     before = allocator.memory_map()
     with pytest.raises(TypeError, match="cache_salt must be a string, got"):
         allocator.allocate("a", [1, 2], cache_salt=cache_salt)

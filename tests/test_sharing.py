@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 
 from paged_demo import CacheFullError, PagedAllocator, Request
@@ -159,6 +160,22 @@ def test_reference_counts_stand_below_their_pages():
     assert texts(ax).count("copy") == 1
 
 
+def test_the_counts_of_shared_pages_stand_out():
+    ax = plots.reference_counts({"A": [0, 1], "B": [0, 2]}, num_pages=4, ax=new_axes())
+    weights = {text.get_text(): text.get_weight() for text in ax.texts if text.get_position()[1] == -0.75}
+    assert weights == {"0": "normal", "1": "normal", "2": "bold"}
+
+
+@pytest.mark.parametrize("copy", [(1, 3), (3, 1)])
+def test_the_arrow_of_a_copy_passes_below_the_counts(copy):
+    ax = plots.reference_counts({"A": [0, 3], "B": [0, 1]}, num_pages=4, copies=[copy], ax=new_axes())
+    ax.figure.canvas.draw()
+    arrow = next(text.arrow_patch for text in ax.texts if getattr(text, "arrow_patch", None))
+    heights = ax.transData.inverted().transform(arrow.get_path().vertices)[:, 1]
+    assert heights.max() < -0.75
+    assert heights.min() < -1.0
+
+
 def drawn_slots(ax, colour):
     """Add up the slots that are drawn in a colour."""
     return sum(
@@ -169,16 +186,17 @@ def drawn_slots(ax, colour):
     )
 
 
+@pytest.mark.parametrize("num_samples", [2, 3])
 @pytest.mark.parametrize(("num_prompt", "page_size"), [(23, 16), (32, 16), (5, 16), (7, 1)])
-def test_the_rows_show_every_slot_of_each_sequence_once(num_prompt, page_size):
-    pool = sample_in_parallel(num_prompt, 3, page_size=page_size)
+def test_the_rows_show_every_slot_of_each_sequence_once(num_prompt, page_size, num_samples):
+    pool = sample_in_parallel(num_prompt, num_samples, page_size=page_size)
     ax = plots.rows_of_shared_pages(pool, ax=new_axes())
     num_shared = num_prompt // page_size * page_size
     held = -(-(num_prompt + 1) // page_size) * page_size
-    assert drawn_slots(ax, style.FATES["shared"].colour) == 3 * num_shared
-    assert drawn_slots(ax, style.FATES["reserved"].colour) == 3 * (held - num_prompt - 1)
-    own = [drawn_slots(ax, style.sequence_tint(sample)) for sample in range(3)]
-    assert own == [num_prompt + 1 - num_shared] * 3
+    assert drawn_slots(ax, style.FATES["shared"].colour) == num_samples * num_shared
+    assert drawn_slots(ax, style.FATES["reserved"].colour) == num_samples * (held - num_prompt - 1)
+    own = [drawn_slots(ax, style.sequence_tint(sample)) for sample in range(num_samples)]
+    assert own == [num_prompt + 1 - num_shared] * num_samples
     framed = [path for item in ax.collections if item.get_linewidth()[0] == 2 for path in item.get_paths()]
     assert len(framed) == len(pool.copies)
     assert {path.vertices[:, 0].max() for path in framed} <= {num_prompt}
@@ -200,6 +218,16 @@ def test_what_is_copied_is_a_saw_tooth_below_one_page():
 def test_what_is_found_is_a_staircase_of_whole_pages():
     ax = plots.found_against_prefix(page_size=4, longest=9, ax=new_axes())
     assert ax.lines[1].get_ydata().tolist() == [0, 0, 0, 0, 4, 4, 4, 4, 8, 8]
+    # Each step begins at the length that fills the page, not at the one before it.
+    assert ax.lines[1].get_drawstyle() == "steps-post"
+
+
+@pytest.mark.parametrize(("page_size", "num_edges"), [(16, 3 * 3), (1, 0)])
+def test_the_edges_of_pages_are_drawn_where_they_can_be_told_apart(page_size, num_edges):
+    pool = sample_in_parallel(60, 3, page_size=page_size)
+    ax = plots.rows_of_shared_pages(pool, axis_slots=128, ax=new_axes())
+    edges = [item for item in ax.collections if isinstance(item, LineCollection)]
+    assert sum(len(item.get_segments()) for item in edges) == num_edges
 
 
 def test_the_queue_of_eviction_is_drawn_from_the_left():
@@ -207,19 +235,31 @@ def test_the_queue_of_eviction_is_drawn_from_the_left():
     places = {text.get_text(): text.get_position() for text in ax.texts}
     assert places["A1\npage 1"][0] < places["A0\npage 0"][0]
     assert places["none"][1] == 1
+    fills = [to_hex(box.get_facecolor()) for box in ax.patches]
+    assert fills == [style.sequence_tint(0).lower()] * 2
 
 
 def test_hits_are_drawn_in_percent_by_pages():
     ax = plots.hits_against_pages({"in turn": {4: 0.0, 8: 0.5}}, asked_pages=8, ax=new_axes())
     assert ax.lines[0].get_xydata().tolist() == [[4, 0], [8, 50]]
     assert re.search("all prompts fit", " ".join(texts(ax)))
+    assert list(ax.lines[1].get_xdata()) == [8, 8]
 
 
 def test_what_notebook_05_says_of_prompts_in_turn_is_so():
     prompts = [[number] * 65 for number in range(40)] * 10
-    lacks_two, fits = (hit_share(prompts, num_pages=num_pages, page_size=16) for num_pages in (190, 200))
-    assert lacks_two == 0
+    lacks_one, fits = (hit_share(prompts, num_pages=num_pages, page_size=16) for num_pages in (195, 200))
+    assert lacks_one == 0
     assert fits == 0.9 * 64 / 65
+
+
+def test_a_page_that_remembers_nothing_waits_in_the_queue_like_the_others():
+    # Prompt 0 alone comes again and again; its fifth page is new each time, and evicts somebody.
+    prompts = [[number] * 65 for number in range(4)]
+    returning = [*prompts, *[prompts[0]] * 20, *prompts[1:]]
+    just_fits, with_room = (hit_share(returning, num_pages=num, page_size=16) for num in (20, 40))
+    assert just_fits == 20 * 64 / (27 * 65)
+    assert with_room == 23 * 64 / (27 * 65)
 
 
 def test_the_letters_of_many_holders_fit_into_their_page():

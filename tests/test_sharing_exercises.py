@@ -2,11 +2,12 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from paged_demo import PagedAllocator
 from paged_demo.allocators.sharing import ask_with_prefix, sample_in_parallel
-from paged_demo.exercises import check, sharing_trials, write_trials
+from paged_demo.exercises import check, sharing_trials, write_mistakes, write_trials
 from paged_demo.exercises.course import EXERCISES
 
 
@@ -40,23 +41,69 @@ def test_the_cases_of_the_write_fork_end_copy_and_write_in_place():
     assert {step.name for case in cases for step in case.steps} == {"write", "fork", "free"}
     copies = [write_trials.call_write(write_trials.write, case).copy for case in cases]
     assert 10 < sum(copy is not None for copy in copies) < len(cases) - 10
+    assert sum(len(case.steps) > 5 and "C" in str(case) for case in cases) > 5
+    lengths = [len(case.steps) for case in cases if len(case.steps) < 4]
+    assert lengths == sorted(lengths)
 
 
 def test_the_smallest_trace_that_fails_is_told_and_drawn():
-    verdict = check("5.2", write_trials.write_in_place)
-    assert "For a prompt of 2 in pages of 4, then: B is forked from A, A writes," in verdict.words
+    verdict = check("5.2", write_mistakes.write_in_place)
+    assert (
+        "For a prompt of 2 in pages of 4 (B is forked from A, A writes), slot 6; copy (0, 1);"
+        in verdict.words
+    )
     picture = verdict.draw()
     assert picture.words == "A pool of 8 pages of 4. The expected slot is 6, yours 2."
     assert picture.png.startswith(b"\x89PNG")
 
 
-def test_a_pool_in_which_nobody_counts_reports_more_free_pages_than_it_has():
-    tables = [[0, 1, 2] for _ in range(3)]
-    counts, free_pages = [3] * 3 + [0] * 13, list(range(3, 16))
-    for table in tables[:2]:
-        sharing_trials.free_without_counting(table, counts, free_pages)
-    assert sum(map(len, tables)) == 9
-    assert len(free_pages) == 19
+@pytest.mark.parametrize(
+    ("mistake", "told"),
+    [
+        (write_mistakes.write_and_keep_the_count, "counts [1, 1, 0, 0, 0, 0, 0, 0] was expected"),
+        (write_mistakes.write_and_keep_the_table, "tables {'A': [1], 'B': [0]} was expected"),
+        (write_mistakes.write_and_free_the_old_page, "free pages [2, 3, 4, 5, 6, 7] was expected"),
+    ],
+)
+def test_of_a_wrong_write_only_what_is_wrong_is_told(mistake, told):
+    case, _, difference = check("5.2", mistake).words.partition("A writes), ")
+    assert case.endswith("For a prompt of 2 in pages of 4 (B is forked from A, ")
+    assert difference.startswith(f"{told}, and it gave {told.partition(' [')[0].partition(' {')[0]} ")
+    assert "slot" not in difference
+
+
+@pytest.mark.parametrize("junk", [np.zeros(2), "x", None, object()])
+def test_whatever_an_answer_puts_into_the_lists_is_told(junk):
+    def write(table, num_tokens, counts, free_pages, page_size):
+        counts[0] = junk
+        return write_trials.write(table, num_tokens, counts.copy(), free_pages, page_size)
+
+    def free(table, counts, free_pages):
+        free_pages[0] = junk
+        return free_pages
+
+    for exercise_id, answer in (("5.2", write), ("5.3", free)):
+        verdict = check(exercise_id, answer)
+        assert verdict.mark == "wrong"
+        assert len(verdict._repr_html_()) > 100
+
+
+def test_a_list_that_was_made_anew_is_not_the_one_that_was_to_be_changed():
+    def free(table, counts, free_pages):
+        return free_pages + sharing_trials.free(table, counts, [])
+
+    assert "the list `free_pages`, changed in place, was expected" in check("5.3", free).words
+
+
+@pytest.mark.parametrize(
+    ("free", "num_free"), [(sharing_trials.free, 13), (sharing_trials.free_without_counting, 19)]
+)
+def test_two_of_five_samples_leave_three_pages_held_and_the_mistake_of_notebook_05_frees_six(free, num_free):
+    counts, free_pages = [5] * 3 + [0] * 13, list(range(3, 16))
+    for _ in range(2):
+        free([0, 1, 2], counts, free_pages)
+    assert counts[:3] == [3, 3, 3]
+    assert len(free_pages) == num_free
 
 
 @pytest.mark.parametrize("case", list(sharing_trials.hit_cases()), ids=sharing_trials.tell_hit_case)

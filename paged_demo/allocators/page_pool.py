@@ -152,7 +152,8 @@ class PagePool:
             assert duplicates, f"no duplicates left under {key!r}"
             assert key in self._page_by_key, f"duplicates of {key!r}, which nobody serves"
             findable.update(dict.fromkeys(duplicates, key))
-        assert len(findable) == sum(key is not None for key in self._keys), "a page is findable twice"
+        num_entries = len(self._page_by_key) + sum(map(len, self._duplicates.values()))
+        assert num_entries == len(findable), "a page is findable twice"
         for page_id, (ref_count, key) in enumerate(zip(self._ref_counts, self._keys, strict=True)):
             assert ref_count >= 0, f"page {page_id} has {ref_count} references"
             assert (ref_count == 0) == (page_id in self._free), f"page {page_id} is both free and held"

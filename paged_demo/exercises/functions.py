@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paged_demo.exercises.kinds import Exercise, Misconception
 from paged_demo.exercises.trial import Endless, Outcome, Raised, Returned, attempt
-from paged_demo.exercises.verdict import Verdict, describe
+from paged_demo.exercises.verdict import Verdict, describe, describe_both
 
 if TYPE_CHECKING:
     from paged_demo.views.picture import Picture
@@ -29,6 +29,11 @@ def read_whole_number(value: Any) -> int:
     except TypeError:
         pass
     raise TypeError(f"a whole number was expected, and it returned {describe(value)}")
+
+
+def read_whole_numbers(values: Iterable[Any]) -> list[int]:
+    """Read a list that an answer has changed; so whatever it put there can be compared."""
+    return [read_whole_number(value) for value in values]
 
 
 class Finding(str):
@@ -128,7 +133,9 @@ class FunctionExercise(Exercise):
         self, case: Any, expected: Any, came: Outcome | Unreadable, mistake: Misconception | None
     ) -> Verdict:
         if isinstance(came, Returned):
-            event = f"{describe(expected.value)} was expected, and it returned {describe(came.value)}"
+            wanted, given = describe_both(expected.value, came.value)
+            verb = "gave" if hasattr(expected.value, "_fields") else "returned"
+            event = f"{wanted} was expected, and it {verb} {given}"
         elif isinstance(came, Raised):
             event = f"it raised {came.name}: {came.text}"
         else:

@@ -6,7 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paged_demo.allocators.page_pool import PagePool
-from paged_demo.exercises.functions import Finding, read_whole_number
+from paged_demo.exercises.functions import Finding, read_whole_number, read_whole_numbers
 
 if TYPE_CHECKING:
     from paged_demo.views.picture import Picture
@@ -86,9 +86,6 @@ class Appended(NamedTuple):
     page_table: list[int]
     free_pages: list[int]
 
-    def __repr__(self) -> str:
-        return f"slot {self.slot!r}, page table {self.page_table}, free pages {self.free_pages}"
-
 
 def call_append(function: Callable[..., Any], case: AppendCase) -> Any:
     """Call an append on copies of a case, and keep what it did to them."""
@@ -98,8 +95,9 @@ def call_append(function: Callable[..., Any], case: AppendCase) -> Any:
 
 
 def read_append(appended: Appended) -> Appended:
-    """Read the slot that an append gave back."""
-    return appended._replace(slot=read_whole_number(appended.slot))
+    """Read the slot that an append gave back, and the lists that it changed."""
+    slot, *lists = appended
+    return Appended(read_whole_number(slot), *map(read_whole_numbers, lists))
 
 
 def tell_append_case(case: AppendCase) -> str:

@@ -1,7 +1,7 @@
 """Exercises of notebook 05: what samples share, the write that parts them, and what prompts find."""
 
 from paged_demo.exercises import sharing_trials as trials
-from paged_demo.exercises import write_trials
+from paged_demo.exercises import write_mistakes, write_trials
 from paged_demo.exercises.functions import FunctionExercise
 from paged_demo.exercises.kinds import ChoiceExercise, Misconception, Remark
 
@@ -53,34 +53,50 @@ EXERCISES = (
         ),
         mistakes=(
             Misconception(
-                write_trials.write_in_place,
+                write_mistakes.write_in_place,
                 "Written into a shared page",
                 "Another sequence reads this page. Its next token comes to the same slot.",
             ),
             Misconception(
-                write_trials.write_to_a_copy_always,
+                write_mistakes.write_to_a_copy_always,
                 "The last owner copies too",
                 "Whoever holds a page alone can write in place: look at its count.",
             ),
             Misconception(
-                write_trials.write_and_keep_the_count,
+                write_mistakes.write_and_keep_the_count,
                 "The old page is not counted less",
                 "It has one holder less now. Otherwise it will never be free.",
             ),
             Misconception(
-                write_trials.write_and_keep_the_table,
+                write_mistakes.write_and_keep_the_table,
                 "The table names the old page",
                 "The token went to the copy, and the sequence goes on reading the page it was copied from.",
             ),
             Misconception(
-                write_trials.write_to_a_copy_of_all,
+                write_mistakes.write_and_free_the_old_page,
+                "The old page is given back",
+                "Others go on reading it. It is free when its count comes down to 0, and here it never does.",
+            ),
+            Misconception(
+                write_mistakes.write_to_the_last_free_page,
+                "The wrong end of the queue",
+                "The page that is next to be taken stands first in `free_pages`: `pop(0)`.",
+            ),
+            Misconception(
+                write_mistakes.write_to_a_copy_of_all,
                 "The prefix is copied",
                 "Full pages are only read. It is enough to copy the page that is written to.",
             ),
             Misconception(
-                write_trials.write_to_a_copy_of_a_full_page,
+                write_mistakes.write_to_a_copy_of_a_full_page,
                 "A full page is copied",
                 "The token starts a page of its own. The full one stays shared.",
+            ),
+            Misconception(
+                write_mistakes.write_over_a_copy,
+                "The copy is overwritten",
+                "The last page is full, so the token starts a page. In a copy of the full one it takes the"
+                " place of another token. Which of the three cases has to be asked for first?",
             ),
         ),
     ),
@@ -100,7 +116,7 @@ EXERCISES = (
             Misconception(
                 trials.free_without_counting,
                 "Freed while others hold it",
-                "The count is lowered, and nobody looks at it: this is the mistake of the pool above.",
+                "The count is lowered, and nobody looks at it: this is the mistake of `careless_free`.",
             ),
             Misconception(
                 trials.free_only_what_is_alone,
@@ -127,7 +143,7 @@ EXERCISES = (
         tell=trials.tell_hit_case,
         insight=(
             "At least one token is left to compute, since its output is the next token. Only whole pages are"
-            " found, so that token costs a page."
+            " found; so where a prompt ends with a page, that one token costs the page."
         ),
         hints=(
             "The model has to run on at least one token of the prompt. How many can be found then, at most?",
@@ -155,13 +171,18 @@ EXERCISES = (
                 "Pages, not tokens",
                 "This counts pages. Tokens are asked for.",
             ),
+            Misconception(
+                lambda num_tokens, page_size: max(num_tokens // page_size - 1, 0) * page_size,
+                "A page too few",
+                "If the last token lies in a page that is not full, all full pages are found.",
+            ),
         ),
     ),
     ChoiceExercise(
         exercise_id="5.5",
         right_letters="acf",
         num_statements=6,
-        insight="All three are one reason: what is shared is whole pages.",
+        insight="All three are one reason: a page is shared whole, or not at all.",
         hints=(
             "Three of the six are true. Try the two explorers at page sizes 4 and 64.",
             "What becomes of a common beginning that ends in the middle of a page?",

@@ -5,6 +5,7 @@ from itertools import product
 from random import Random
 from typing import Any, NamedTuple
 
+from paged_demo.exercises.functions import read_whole_numbers
 from paged_demo.exercises.verdict import describe
 
 
@@ -21,9 +22,6 @@ class Freed(NamedTuple):
 
     counts: list[int]
     free_pages: list[int]
-
-    def __repr__(self) -> str:
-        return f"counts {self.counts}, free pages {self.free_pages}"
 
 
 def free(table: list[int], counts: list[int], free_pages: list[int]) -> list[int]:
@@ -64,8 +62,10 @@ def call_free(function: Callable[..., Any], case: FreeCase) -> Any:
 def read_free(freed: Any) -> Freed:
     """Pass on what a function freed; anything else is what it returned instead."""
     if not isinstance(freed, Freed):
-        raise TypeError(f"the list `free_pages` was expected, and it returned {describe(freed)}")
-    return freed
+        raise TypeError(
+            f"the list `free_pages`, changed in place, was expected, and it returned {describe(freed)}"
+        )
+    return Freed(*map(read_whole_numbers, freed))
 
 
 def tell_free_case(case: FreeCase) -> str:

@@ -126,6 +126,26 @@ def _marked_up(text: str) -> str:
     return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))
 
 
+def describe_both(expected: Any, came: Any) -> tuple[str, str]:
+    """Describe what was expected and what came instead; of two records only the fields that differ.
+
+    Examples
+    --------
+    >>> from paged_demo.allocators.sequences import Append
+    >>> describe_both(Append(6, (0, 1)), Append(2, (0, 1)))
+    ('slot 6', 'slot 2')
+    """
+    fields = getattr(expected, "_fields", ())
+    if not fields or type(came) is not type(expected):
+        return describe(expected), describe(came)
+    differing = [name for name in fields if getattr(expected, name) != getattr(came, name)]
+    told, told_too = (
+        "; ".join(f"{name.replace('_', ' ')} {describe(getattr(record, name))}" for name in differing)
+        for record in (expected, came)
+    )
+    return told, told_too
+
+
 def describe(value: Any) -> str:
     """Write a value as the reader would type it, cut where it is long.
 

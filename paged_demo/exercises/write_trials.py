@@ -1,4 +1,4 @@
-"""The write of exercise 5.2: whole lives of sequences to try it on, the right one, and wrong ones."""
+"""The write of exercise 5.2, and whole lives of sequences to try it on."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from itertools import product
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from paged_demo.exercises.functions import read_whole_number
+from paged_demo.exercises.functions import read_whole_number, read_whole_numbers
 from paged_demo.exercises.sharing_trials import free
 from paged_demo.exercises.verdict import describe
 
@@ -85,10 +85,6 @@ class Written(NamedTuple):
     counts: list[int]
     free_pages: list[int]
 
-    def __repr__(self) -> str:
-        tables = ", ".join(f"{seq_id} in {table}" for seq_id, table in self.tables.items())
-        return f"slot {self.slot}, copy {self.copy}; {tables}; counts {self.counts}"
-
 
 def write(
     table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
@@ -96,16 +92,26 @@ def write(
     """Find a slot for the next token, copying a shared page first: the reference of exercise 5.2."""
     offset = num_tokens % page_size
     copy = None
-    if offset == 0 or counts[table[-1]] > 1:
-        page_id = free_pages.pop(0)
-        counts[page_id] = 1
-        if offset == 0:
-            table.append(page_id)
-        else:
-            copy = (table[-1], page_id)
-            counts[table[-1]] -= 1
-            table[-1] = page_id
+    if offset == 0:
+        start_page(table, counts, free_pages)
+    elif counts[table[-1]] > 1:
+        copy = copy_last_page(table, counts, free_pages)
     return table[-1] * page_size + offset, copy
+
+
+def start_page(table: list[int], counts: list[int], free_pages: list[int]) -> None:
+    """Let the table go on with a free page."""
+    table.append(free_pages.pop(0))
+    counts[table[-1]] = 1
+
+
+def copy_last_page(table: list[int], counts: list[int], free_pages: list[int]) -> tuple[int, int]:
+    """Put a copy in the place of the table's last page, and return both."""
+    src_page, dst_page = table[-1], free_pages.pop(0)
+    counts[src_page] -= 1
+    counts[dst_page] = 1
+    table[-1] = dst_page
+    return src_page, dst_page
 
 
 def write_cases() -> Iterator[WriteCase]:
@@ -180,14 +186,16 @@ def _is_slot_and_copy(answer: Any) -> bool:
 def read_write(written: Any) -> Written:
     """Pass on what a write did; anything else is what the function returned instead."""
     if not isinstance(written, Written):
-        raise TypeError(f"a slot, and a copy or None, were expected, and it returned {describe(written)}")
-    return written
+        raise TypeError(f"a slot and a copy, or None for it, were expected; it returned {describe(written)}")
+    tables = {seq_id: read_whole_numbers(table) for seq_id, table in written.tables.items()}
+    counts, free_pages = read_whole_numbers(written.counts), read_whole_numbers(written.free_pages)
+    return written._replace(tables=tables, counts=counts, free_pages=free_pages)
 
 
 def tell_write_case(case: WriteCase) -> str:
     """Write a trace in words."""
     steps = ", ".join(map(str, case.steps))
-    return f"a prompt of {case.num_prompt_tokens} in pages of {case.page_size}, then: {steps}"
+    return f"a prompt of {case.num_prompt_tokens} in pages of {case.page_size} ({steps})"
 
 
 def draw_write_case(case: WriteCase, expected: Written, came: Written | None) -> "Picture | None":
@@ -203,75 +211,3 @@ def draw_write_case(case: WriteCase, expected: Written, came: Written | None) ->
     return drawing.pool_with_marks(
         held, NUM_POOL_PAGES, case.page_size, expected.slot, came.slot if came else None
     )
-
-
-def write_in_place(
-    table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
-) -> tuple[int, Copy]:
-    """Write without a look at the count."""
-    if num_tokens % page_size == 0:
-        table.append(free_pages.pop(0))
-        counts[table[-1]] = 1
-    return table[-1] * page_size + num_tokens % page_size, None
-
-
-def write_to_a_copy_always(
-    table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
-) -> tuple[int, Copy]:
-    """Copy the last page though nobody else holds it."""
-    src_page = table[-1]
-    slot, copy = write(table, num_tokens, counts, free_pages, page_size)
-    if copy is None and num_tokens % page_size:
-        copy = (src_page, free_pages.pop(0))
-        counts[copy[1]], counts[src_page] = 1, 0
-        free_pages.append(src_page)
-        table[-1] = copy[1]
-        slot = copy[1] * page_size + num_tokens % page_size
-    return slot, copy
-
-
-def write_and_keep_the_count(
-    table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
-) -> tuple[int, Copy]:
-    """Copy, and leave the old page its count."""
-    slot, copy = write(table, num_tokens, counts, free_pages, page_size)
-    if copy:
-        counts[copy[0]] += 1
-    return slot, copy
-
-
-def write_and_keep_the_table(
-    table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
-) -> tuple[int, Copy]:
-    """Copy, and leave the old page in the table."""
-    slot, copy = write(table, num_tokens, counts, free_pages, page_size)
-    if copy:
-        table[-1] = copy[0]
-    return slot, copy
-
-
-def write_to_a_copy_of_all(
-    table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
-) -> tuple[int, Copy]:
-    """Copy every page of the prefix."""
-    slot, copy = write(table, num_tokens, counts, free_pages, page_size)
-    for logical, page_id in enumerate(table):
-        if copy and counts[page_id] > 1:
-            counts[page_id] -= 1
-            table[logical] = free_pages.pop(0)
-            counts[table[logical]] = 1
-    return slot, copy
-
-
-def write_to_a_copy_of_a_full_page(
-    table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
-) -> tuple[int, Copy]:
-    """Copy a shared last page even where it is full."""
-    copy = None
-    if counts[table[-1]] > 1:
-        copy = (table[-1], free_pages.pop(0))
-        counts[copy[0]] -= 1
-        counts[copy[1]] = 1
-        table[-1] = copy[1]
-    slot, _ = write(table, num_tokens, counts, free_pages, page_size)
-    return slot, copy

@@ -29,7 +29,9 @@ FIG_15_WORKLOADS: Mapping[str, tuple[LengthDistribution, float]] = {
     "Alpaca": (alpaca, 1.0),
     "ShareGPT": (sharegpt, 0.4),
 }
-"""Data sets of Fig. 15, and the rates (requests/s) of our runs: the shares hardly depend on them."""
+"""Data sets of Fig. 15 and of the text beside it, and the rates (requests/s) of our runs.
+
+The shares hardly depend on the rates."""
 
 
 def fig_15(

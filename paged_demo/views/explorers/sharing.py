@@ -2,9 +2,10 @@
 
 import ipywidgets as widgets
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from paged_demo.allocators.sharing import ask_with_prefix, sample_in_parallel
+from paged_demo.allocators.sharing import SharedPool, ask_with_prefix, sample_in_parallel
 from paged_demo.serving.paper import PAGE_SIZE
 from paged_demo.views import plots
 from paged_demo.views.amounts import count_of, percent
@@ -35,55 +36,76 @@ def _longest_row(num_tokens: int) -> int:
     return max(-(-num_tokens // size) * size for size in PAGE_SIZES)
 
 
-class _SamplesScene:
-    """The samples of a prompt as rows of pages."""
+class _RowsScene:
+    """A shared pool as rows of pages.
+
+    The axes reach as far as the pool does, or always to these limits: tokens of a row, and rows.
+    """
 
     frame = None
 
-    def __init__(self, figure: Figure | SubFigure) -> None:
-        self._rows = figure.add_axes((0.075, 0.26, 0.895, 0.6))
-        self._rows.tick_params(labelsize=9)
-        self._rows.xaxis.label.set_fontsize(9)
+    def __init__(self, figure: Figure | SubFigure, limits: tuple[int, int] | None = None) -> None:
+        self._limits = limits
+        self._rows = _small(figure.add_axes((0.075, 0.26, 0.895, 0.53)))
 
-    def update(self, *, prompt: int, samples: int, page_size: int) -> str:
-        pool = sample_in_parallel(prompt, samples, page_size=page_size)
+    def draw(self, pool: SharedPool, title: str) -> None:
+        longest, num_rows = self._limits or (max(pool.num_tokens.values()), len(pool.page_tables))
         clear_contents(self._rows)
-        reach = _longest_row(LONGEST_PROMPT + 1)
-        plots.rows_of_shared_pages(pool, axis_slots=reach, num_rows=MOST_SAMPLES, ax=self._rows)
-        title = f"{pool.num_pages} pages, not {pool.num_pages_unshared}: {percent(pool.saved_share)} saved"
-        set_title(
-            self._rows, title if pool.saved_share else f"{count_of(pool.num_pages, 'page')}, none saved"
-        )
+        plots.rows_of_shared_pages(pool, axis_slots=_longest_row(longest), num_rows=num_rows, ax=self._rows)
+        set_title(self._rows, title)
         self._rows.title.set_fontsize(10.5)
-        copied = count_of(prompt % page_size, "token")
-        copies = (
-            f"{count_of(len(pool.copies), 'page')} copied, {copied} each"
-            if len(pool.copies) != 1
-            else f"1 page copied, with {copied}"
-        )
-        return (
-            f"Prompt of {count_of(prompt, 'token')}, {count_of(samples, 'sample')}, page size {page_size},"
-            f" and each sample has one token of its own: {count_of(pool.num_pages, 'page')} held, and"
-            f" {pool.num_pages_unshared:,} without sharing; {percent(pool.saved_share)} saved."
-            f" {copies if pool.copies else 'Nothing copied'}."
-        )
 
     def moving(self) -> list[Artist]:
         return contents(self._rows)
+
+
+def _small(ax: Axes) -> Axes:
+    ax.tick_params(labelsize=9)
+    for label in (ax.xaxis.label, ax.yaxis.label):
+        label.set_fontsize(9)
+    return ax
+
+
+def _halves(figure: Figure | SubFigure) -> tuple[SubFigure, SubFigure]:
+    """Part a figure into one for rows, with their key, and one for curves."""
+    left, right = figure.subfigures(1, 2, width_ratios=[5, 4], squeeze=False).flat
+    plots.fate_legend(left.add_axes((0, 0, 1, 0.12)), FATES_OF_SHARED_ROWS, num_columns=1)
+    return left, right
+
+
+class _SamplesScene(_RowsScene):
+    """The samples of a prompt."""
+
+    def update(self, *, prompt: int, samples: int, page_size: int) -> str:
+        pool = sample_in_parallel(prompt, samples, page_size=page_size)
+        num_pages, num_copied = count_of(pool.num_pages, "page"), len(pool.copies)
+        saved, tokens = percent(pool.saved_share), count_of(prompt % page_size, "token")
+        held = f"{num_pages}, not {pool.num_pages_unshared:,}: {saved} saved"
+        self.draw(
+            pool,
+            f"{held if pool.saved_share else f'{num_pages}, none saved'}\n"
+            + (f"{num_copied} copied (framed), {tokens} each" if num_copied else "nothing copied"),
+        )
+        copied = (
+            "1 page copied, with" if num_copied == 1 else f"{count_of(num_copied, 'page')} copied, each with"
+        )
+        return (
+            f"Prompt of {count_of(prompt, 'token')}, {count_of(samples, 'sample')}, page size {page_size},"
+            f" and each sample has one token of its own: {num_pages} held, and"
+            f" {pool.num_pages_unshared:,} without sharing; {saved} saved."
+            f" {f'{copied} {tokens}' if num_copied else 'Nothing copied'}."
+        )
 
 
 class _SharingScene(_SamplesScene):
     """The same, and what the length of the prompt does to it."""
 
     def __init__(self, figure: Figure | SubFigure) -> None:
-        left, right = figure.subfigures(1, 2, width_ratios=[5, 4], squeeze=False).flat
-        super().__init__(left)
-        plots.fate_legend(left.add_axes((0, 0, 1, 0.12)), FATES_OF_SHARED_ROWS, num_columns=1)
-        self._saved, self._copied = (right.add_axes((0.2, bottom, 0.76, 0.34)) for bottom in (0.57, 0.14))
-        for ax in (self._saved, self._copied):
-            ax.tick_params(labelsize=8)
-            ax.xaxis.label.set_fontsize(9)
-            ax.yaxis.label.set_fontsize(9)
+        left, right = _halves(figure)
+        super().__init__(left, (LONGEST_PROMPT + 1, MOST_SAMPLES))
+        self._saved, self._copied = (
+            _small(right.add_axes((0.2, bottom, 0.76, 0.34))) for bottom in (0.57, 0.14)
+        )
 
     def update(self, *, prompt: int, samples: int, page_size: int) -> str:
         for ax in (self._saved, self._copied):
@@ -116,47 +138,32 @@ def explore_samples() -> Explorer:
     )
 
 
-class _RequestsScene:
-    """Requests whose prompts begin alike, as rows of pages."""
-
-    frame = None
-
-    def __init__(self, figure: Figure | SubFigure) -> None:
-        self._rows = figure.add_axes((0.075, 0.26, 0.895, 0.6))
-        self._rows.tick_params(labelsize=9)
-        self._rows.xaxis.label.set_fontsize(9)
+class _RequestsScene(_RowsScene):
+    """Requests whose prompts begin alike."""
 
     def update(self, *, common: int, requests: int, page_size: int) -> str:
         pool = ask_with_prefix(common, requests, page_size=page_size, num_own=OWN_TOKENS)
-        clear_contents(self._rows)
-        reach = _longest_row(LONGEST_PREFIX + OWN_TOKENS)
-        plots.rows_of_shared_pages(pool, axis_slots=reach, num_rows=MOST_REQUESTS, ax=self._rows)
         asked = sum(pool.num_tokens.values())
-        saved = pool.num_pages_unshared - pool.num_pages
-        set_title(self._rows, f"{pool.num_found:,} of {asked:,} tokens found")
-        self._rows.title.set_fontsize(10.5)
+        num_pages, saved = count_of(pool.num_pages, "page"), pool.num_pages_unshared - pool.num_pages
+        self.draw(
+            pool,
+            f"{pool.num_found:,} of {asked:,} tokens found\n"
+            + (f"{num_pages}, not {pool.num_pages_unshared:,}" if saved else f"{num_pages}, none saved"),
+        )
         return (
             f"Common beginning of {count_of(common, 'token')}, {count_of(requests, 'request')}, page size"
             f" {page_size}, and {OWN_TOKENS} tokens of its own for each: {pool.num_found:,} of {asked:,}"
-            f" tokens found, {percent(pool.num_found / asked)}; {count_of(pool.num_pages, 'page')} held,"
-            f" {saved:,} saved."
+            f" tokens found, {percent(pool.num_found / asked)}; {num_pages} held, {saved:,} saved."
         )
-
-    def moving(self) -> list[Artist]:
-        return contents(self._rows)
 
 
 class _PrefixScene(_RequestsScene):
     """The same, and what the length of the beginning does to it."""
 
     def __init__(self, figure: Figure | SubFigure) -> None:
-        left, right = figure.subfigures(1, 2, width_ratios=[5, 4], squeeze=False).flat
-        super().__init__(left)
-        plots.fate_legend(left.add_axes((0, 0, 1, 0.12)), FATES_OF_SHARED_ROWS, num_columns=1)
-        self._found = right.add_axes((0.22, 0.2, 0.74, 0.66))
-        self._found.tick_params(labelsize=9)
-        self._found.xaxis.label.set_fontsize(9)
-        self._found.yaxis.label.set_fontsize(9)
+        left, right = _halves(figure)
+        super().__init__(left, (LONGEST_PREFIX + OWN_TOKENS, MOST_REQUESTS))
+        self._found = _small(right.add_axes((0.22, 0.2, 0.74, 0.66)))
 
     def update(self, *, common: int, requests: int, page_size: int) -> str:
         clear_contents(self._found)

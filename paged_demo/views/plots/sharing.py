@@ -9,6 +9,8 @@ from matplotlib.patches import Rectangle
 
 from paged_demo.allocators.sharing import SharedPool
 from paged_demo.checks import check_count
+from paged_demo.serving.rules import pages_held, pages_without_sharing
+from paged_demo.serving.workload import Request
 from paged_demo.views import style
 from paged_demo.views.picture import new_axes
 from paged_demo.views.plots.pages import page_tables
@@ -106,7 +108,7 @@ def rows_of_shared_pages(
         lines = [[(start, row - 0.37), (start, row + 0.37)] for row, start in edges]
         ax.add_collection(LineCollection(lines, color="white", linewidth=1, zorder=2), autolim=False)
     ax.set(xlim=(0, reach), ylim=((num_rows or len(pool.page_tables)) - 0.4, -0.6), yticks=[])
-    ax.set_xlabel("slots in the order of each sequence's tokens")
+    ax.set_xlabel("slots, in the order of the tokens")
     ax.spines["left"].set_visible(False)
     return ax
 
@@ -142,10 +144,13 @@ def saved_against_prompt(*, num_samples: int, page_size: int, longest: int, ax: 
         Where to draw; a new figure if left out.
     """
     ax = ax or new_axes(2.6)
-    full = np.arange(1, check_count("longest", longest) + 1) // check_count("page_size", page_size)
-    check_count("num_samples", num_samples)
-    saved = 100 * (1 - (full + num_samples) / (num_samples * (full + 1)))
-    ax.plot(np.arange(1, longest + 1), saved, color=style.PAGED, linewidth=2, drawstyle="steps-mid")
+    check_count("page_size", page_size)
+    saved = {}
+    for length in range(1, check_count("longest", longest) + 1):
+        request = Request(0, length, 1, num_samples=check_count("num_samples", num_samples))
+        held, unshared = pages_held(request, 1, page_size), pages_without_sharing(request, 1, page_size)
+        saved[length] = 100 * (1 - held / unshared)
+    ax.plot(list(saved), list(saved.values()), color=style.PAGED, linewidth=2, drawstyle="steps-mid")
     ax.set(xlim=(0, longest), ylim=(0, 100), ylabel="pages saved (%)")
     return ax
 
@@ -245,7 +250,7 @@ def hits_against_pages(
         Where to draw; a new figure if left out.
     """
     ax = ax or new_axes(2.8)
-    for line, (name, curve) in zip(("o-", "s--", "^:", "D-."), curves.items(), strict=False):
+    for line, (name, curve) in zip(("-", "--", ":", "-."), curves.items(), strict=False):
         shares = [100 * share for share in curve.values()]
         ax.plot(list(curve), shares, line, color=style.PAGED, linewidth=2, label=name)
     if asked_pages is not None:
