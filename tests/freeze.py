@@ -2,15 +2,13 @@
 
 ``python tests/freeze.py`` runs every notebook and writes its outputs into it. Pictures and words stay;
 live widgets go, since a page without a kernel shows an error in their place. ``--check`` writes nothing:
-it compares each notebook with a fresh run and names what is stale. The pictures in ``assets/`` are
-taken from the notebooks, so freezing renews them too.
+it compares each notebook with a fresh run and names what is stale.
 
 The pixels of pictures are not compared, since they differ between versions of Matplotlib. A notebook that
 needs the language model is left alone where its weights are missing, but not in CI.
 """
 
 import argparse
-import base64
 import os
 import sys
 from pathlib import Path
@@ -21,9 +19,7 @@ from nbclient import NotebookClient
 from paged_demo.llm.weights import what_is_missing
 from paged_demo.views.frozen import freeze
 
-ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = ROOT / "notebooks"
-ASSETS = {"page-sizes.png": ("00_one_slider", "sheet")}
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
 NEEDS_WEIGHTS = {"07_real_model"}
 
@@ -40,17 +36,6 @@ def run(notebook):
     ).execute()
     freeze(fresh)
     return nbformat.from_dict(fresh)
-
-
-def pictures(path):
-    """Return the pictures of a frozen notebook that are assets as well, as PNG by name."""
-    found = {}
-    cells = {cell.id: cell for cell in nbformat.read(path, as_version=4).cells}
-    for name, (notebook, cell_id) in ASSETS.items():
-        if notebook == path.stem:
-            data = next(output.data for output in cells[cell_id].outputs if "image/png" in output.data)
-            found[name] = base64.b64decode(data["image/png"])
-    return found
 
 
 def differences(committed, fresh):
@@ -94,8 +79,6 @@ def main(arguments):
         found = list(differences(committed, fresh))
         if not options.check:
             nbformat.write(fresh, path)
-            for name, png in pictures(path).items():
-                (ROOT / "assets" / name).write_bytes(png)
         for difference in found:
             print(f"{path.name}: {difference}")
         stale += bool(found)

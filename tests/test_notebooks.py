@@ -68,16 +68,6 @@ def test_a_notebook_shows_what_a_fresh_run_shows(path):
     assert spent_s < LONGEST_RUN_S.get(path.stem, 15)
 
 
-@each_notebook
-def test_assets_are_the_pictures_of_the_notebooks(path, tool):
-    for name, png in tool.pictures(path).items():
-        assert (ROOT / "assets" / name).read_bytes() == png
-
-
-def test_every_asset_is_made_by_a_notebook(tool):
-    assert {path.name for path in (ROOT / "assets").iterdir()} == set(tool.ASSETS)
-
-
 def test_the_check_names_a_stale_cell(tmp_path, monkeypatch, tool):
     notebook = nbformat.v4.new_notebook()
     notebook.cells = [

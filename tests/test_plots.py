@@ -95,6 +95,16 @@ def test_the_strip_of_a_small_pool_names_the_sequences_in_their_slots():
     assert texts(ax) == ["A", "A", "A", "BC", "BC"]
 
 
+@pytest.mark.parametrize(("letters_stay", "places"), [(False, [1.0, 1.5]), (True, [0.5, 0.5])])
+def test_a_letter_can_stay_where_it_is_while_its_sequence_grows(letters_stay, places):
+    allocator = PagedAllocator(2, 4)
+    allocator.allocate("A", range(2))
+    for place in places:
+        ax = slot_strip(allocator.memory_map(), {"A": 0}, letters_stay=letters_stay, ax=new_axes())
+        assert ax.texts[0].get_position() == (place, 0.5)
+        allocator.append("A", 0)
+
+
 def test_every_used_run_has_the_tint_of_its_sequence():
     ax = slot_strip(small_pool().memory_map(), {"A": 2, "B": 1, "C": 0}, ax=new_axes())
     fills = [
