@@ -103,7 +103,7 @@ def fig_2_beside_the_papers():
     experiment = fig_2()
     figure = new_figure(3.9)
     with style.applied():
-        plots.usage_beside_paper(experiment, ax=figure.add_axes((0.18, 0.22, 0.79, 0.76)))
+        plots.usage_beside_paper(experiment, ax=figure.add_axes((0.195, 0.22, 0.775, 0.76)))
     shares = "; ".join(
         f"{scheme} {row['used'].paper:.1f} in the paper, {row['used'].mean:.1f} here"
         for scheme, row in experiment.rows.items()

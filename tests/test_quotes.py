@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from paged_demo.model import KIB, OPT_13B
+from paged_demo.model import KIB, MIB, OPT_13B
 from paged_demo.serving import paper
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,6 +18,7 @@ USED = {scheme: shares["used"] for scheme, shares in paper.FIG_2.items()}
 PROMPT, OUTPUT = paper.MEAN_LENGTHS["ShareGPT"]
 CHAT, SHORT = paper.GOOD_PAGE_SIZES["ShareGPT"], paper.GOOD_PAGE_SIZES["Alpaca"]
 BATCH = paper.FIG_13["ShareGPT"]
+RATE = paper.SUSTAINED_RATES["OPT-13B, ShareGPT"]
 
 WASTE = "02_where_memory_goes"
 
@@ -27,7 +28,14 @@ QUOTES = [
         "README.md",
         f"sizes from {CHAT[0]} to {CHAT[1]} did well in the paper, and from {SHORT[0]} to {SHORT[1]}",
     ),
-    ("README.md", f"reserves room for the longest possible sequence, here {paper.MAX_TOKENS:,} tokens"),
+    (
+        "README.md",
+        f"has {POOL} slots, each with room for the keys and values of one token. It holds"
+        f" {BATCH['Orca (Max)']:.0f} requests if each reserves {paper.MAX_TOKENS:,} tokens, and about"
+        f" {BATCH['vLLM']:.0f} if it hands out pages of {paper.PAGE_SIZE} (Fig. 13)",
+    ),
+    ("README.md", f"the paper measured {RATE['vLLM'] / RATE['Orca (Max)']:.1f} times"),
+    ("README.md", f"16 tokens of OPT-13B are {16 * OPT_13B.kv_bytes_per_token / MIB:.1f} MiB"),
     ("00_one_slider", f"For OPT-13B one slot is {OPT_13B.kv_bytes_per_token // KIB} KiB"),
     ("00_one_slider", f"The paper reports {GAIN}"),
     ("00_one_slider", f"the longest sequence the model allows: {paper.MAX_TOKENS:,} tokens"),
@@ -60,6 +68,20 @@ def prose(document):
         return (ROOT / document).read_text(encoding="utf-8")
     cells = nbformat.read(ROOT / "notebooks" / f"{document}.ipynb", as_version=4).cells
     return "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
+def test_the_readme_quotes_the_gain_that_notebook_06_computes():
+    notebook = nbformat.read(ROOT / "notebooks" / "06_serving.ipynb", as_version=4)
+    shown = "\n".join(
+        output["data"]["text/plain"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "text/plain" in output.get("data", {})
+    )
+    gain = float(
+        re.search(r"Fig. 12: .*OPT-13B, ShareGPT.*?Orca \(Max\) [^\n]* / ([\d.]+)", shown, re.DOTALL)[1]
+    )
+    assert f"keeps up with {gain:.1f} times as many requests" in prose("README.md")
 
 
 @pytest.mark.parametrize(("document", "quote"), QUOTES)
