@@ -18,7 +18,7 @@ USED = {scheme: shares["used"] for scheme, shares in paper.FIG_2.items()}
 PROMPT, OUTPUT = paper.MEAN_LENGTHS["ShareGPT"]
 CHAT, SHORT = paper.GOOD_PAGE_SIZES["ShareGPT"], paper.GOOD_PAGE_SIZES["Alpaca"]
 BATCH = paper.FIG_13["ShareGPT"]
-RATE, SHORT_RATE = (paper.SUSTAINED_RATES[f"OPT-13B, {name}"] for name in ("ShareGPT", "Alpaca"))
+RATE, SHORT_RATES = (paper.SUSTAINED_RATES[f"OPT-13B, {name}"] for name in ("ShareGPT", "Alpaca"))
 
 WASTE = "02_where_memory_goes"
 
@@ -37,8 +37,10 @@ QUOTES = [
     ("README.md", f"the paper measured {RATE['vLLM'] / RATE['Orca (Max)']:.1f} times"),
     (
         "README.md",
-        f"of the maximum, {SHORT_RATE['vLLM'] / SHORT_RATE['Orca (Max)']:.1f} times the rate in the paper; less"
-        f" against those of an oracle, {SHORT_RATE['vLLM'] / SHORT_RATE['Orca (Oracle)']:.1f} times (Fig. 12d)",
+        "of the maximum, {:.1f} times the rate in the paper; less against those of an oracle, {:.1f} times"
+        " (Fig. 12d)".format(
+            *(SHORT_RATES["vLLM"] / SHORT_RATES[f"Orca ({way})"] for way in ("Max", "Oracle"))
+        ),
     ),
     ("README.md", f"16 tokens of OPT-13B are {16 * OPT_13B.kv_bytes_per_token / MIB:.1f} MiB"),
     ("00_one_slider", f"For OPT-13B one slot is {OPT_13B.kv_bytes_per_token // KIB} KiB"),
