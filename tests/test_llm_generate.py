@@ -132,6 +132,35 @@ def test_a_finished_text_is_found_by_the_next_turn_of_its_chat(model):
     assert second.output == alone(model, [[*first.tokens, 1, 2]])[0]
 
 
+@pytest.mark.parametrize("last_layer", [-1, 0, 1])
+def test_pages_whose_computing_was_interrupted_are_never_found(model, last_layer):
+    cache = paged(model, prefix_caching=True)
+
+    def interrupted(attend):
+        def until(layer, *arrays):
+            if layer > last_layer:
+                raise KeyboardInterrupt
+            return attend(layer, *arrays)
+
+        return until
+
+    cache.start("a", range(8))
+    with pytest.raises(KeyboardInterrupt):
+        model.forward(range(8), range(8), interrupted(cache.attend_to({"a": 8})))
+    assert cache.start("b", range(9)) == 0, "while the first is held"
+    cache.free("a")
+    assert cache.start("c", range(9)) == 0, "after it was freed"
+    model.forward(range(9), range(9), cache.attend_to({"c": 9}))
+    for token_id in (9, 10, 11):
+        cache.append("c", token_id)
+    with pytest.raises(KeyboardInterrupt):
+        model.forward([9, 10, 11], [9, 10, 11], interrupted(cache.attend_to({"c": 3})))
+    cache.free("c")
+    assert cache.start("d", range(13)) == 8, "the page that the last tokens filled holds no numbers"
+    logits = model.forward(range(8, 13), range(8, 13), cache.attend_to({"d": 5}))
+    assert np.isfinite(logits).all()
+
+
 @pytest.mark.parametrize("size", [7, 8, 9])
 def test_samples_share_their_prompt_and_are_the_texts_that_each_would_be_alone(model, size):
     prompt = prompts_of([size])[0]
