@@ -341,6 +341,15 @@ def test_draws_have_the_probabilities_of_the_softmax():
     assert np.abs(np.bincount(draws, minlength=4) / 4000 - expected).max() < 0.03
 
 
+@pytest.mark.parametrize("temperature", [1e-320, 1e-30, 1.0, np.float32(0.5), 3])
+def test_any_temperature_above_0_draws_among_equals_and_leaves_out_what_is_hopeless(temperature):
+    rng = np.random.default_rng(0)
+    logits = np.array([0, -2000, 0, -3000], np.float32)
+    draws = [choose(logits, temperature=temperature, rng=rng) for _ in range(200)]
+    assert 60 < draws.count(0) < 140
+    assert set(draws) == {0, 2}
+
+
 def test_extreme_logits_are_drawn_without_overflow():
     rng = np.random.default_rng(0)
     assert choose(np.array([-1e30, 1e30, 0], np.float32), temperature=1e-3, rng=rng) == 1
@@ -354,13 +363,19 @@ def test_extreme_logits_are_drawn_without_overflow():
         ({"num_samples": 0}, "num_samples must be at least 1, got 0"),
         ({"temperature": -1.0}, "temperature must be a finite number of at least 0, got -1.0"),
         ({"temperature": 0.8}, "rng must be given to draw tokens at a temperature above 0, got None"),
+        ({"temperature": float("nan")}, "temperature must be a finite number of at least 0, got nan"),
+        ({"temperature": float("inf")}, "temperature must be a finite number of at least 0, got inf"),
+        ({"temperature": True}, "temperature must be a number, got True"),
+        ({"temperature": "0.8"}, "temperature must be a number, got '0.8'"),
+        ({"rng": 7}, "rng must be a numpy.random.Generator, got 7"),
+        ({"rng": np.random.RandomState(7), "num_samples": 2}, "rng must be a numpy.random.Generator, got"),
         ({"prompt": []}, "token_ids must hold at least one token, got none"),
         ({"max_new_tokens": 9000}, "must be at most 9000 together, got 9000 for the latter"),
     ],
 )
 def test_bad_requests_are_refused_and_nothing_is_queued(model, options, error):
     engine = Engine(model, paged(model))
-    with pytest.raises(ValueError, match=error):
+    with pytest.raises((ValueError, TypeError), match=error):
         engine.submit(**{"prompt": [1], "max_new_tokens": 2} | options)
     assert not engine.waiting
     assert engine.submit([1], max_new_tokens=1)[0].seq_id == 0
