@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_llama import Recorder, in_float64, make_tiny, write_gguf
+from tiny_llama import Fuse, Recorder, in_float64, make_tiny, write_gguf
 
 from paged_demo import CacheFullError
 from paged_demo.llm.beam import beam_search
@@ -173,16 +173,16 @@ def test_samples_share_their_prompt_and_are_the_texts_that_each_would_be_alone(m
     engine.step()
     assert held_pages(cache) == -(-size // PAGE_SIZE), "four samples, and the pages of one prompt"
     engine.run()
-    twins = [generate_with(model, prompt, rng) for rng in np.random.default_rng(5).spawn(4)]
+    twins = [generate_with(model, prompt, rng, 12) for rng in np.random.default_rng(5).spawn(4)]
     assert [text.output for text in texts] == twins
     assert len({tuple(text.output) for text in texts}) > 1
     assert cache.num_copied_pages == (0 if size % PAGE_SIZE == 0 else 3)
     assert engine.num_computed == size + 4 * 11
 
 
-def generate_with(model, prompt, rng):
+def generate_with(model, prompt, rng, num_new):
     engine = Engine(model, contiguous(model))
-    [text] = engine.submit(prompt, max_new_tokens=12, temperature=1.5, rng=rng)
+    [text] = engine.submit(prompt, max_new_tokens=num_new, temperature=1.5, rng=rng)
     engine.run()
     return text.output
 
@@ -266,9 +266,64 @@ def test_a_text_that_has_the_pool_to_itself_and_outgrows_it_is_an_error(model):
     [text] = engine.submit([1, 2, 3, 4, 5, 6, 7], max_new_tokens=12)
     with pytest.raises(CacheFullError, match="need 1 page, 0 free"):
         engine.run()
-    assert len(cache.allocator.slots(text.seq_id)) == 8
+    assert held_pages(cache) == 0
+    assert len(text.output) == 2, "what has room was generated"
     with pytest.raises(CacheFullError, match="need 3 pages, 2 free"):
         generate(model, paged(model, num_pages=2), [range(9)], max_new_tokens=1)
+
+
+def interruptions():
+    """Give a fuse for the first call, for the second, and so on, until one is left over."""
+    for num_calls in range(1000):
+        fuse = Fuse(num_calls)
+        yield fuse
+        if not fuse.is_blown:
+            assert num_calls > 20, "a run without calls shows nothing"
+            return
+    pytest.fail("a run without end")
+
+
+@pytest.mark.parametrize("is_paged", [True, False])
+def test_wherever_a_run_is_interrupted_the_pool_is_free_and_the_run_can_go_on(model, is_paged):
+    prompts = prompts_of([8, 5, 6])
+    expected = alone(model, prompts, 6)
+    twins = [generate_with(model, prompts[2], rng, 6) for rng in np.random.default_rng(5).spawn(3)]
+    for fuse in interruptions():
+        cache = paged(model, 8, prefix_caching=True) if is_paged else contiguous(model, 6)
+        engine = Engine(fuse.around(model), fuse.around(cache), max_batch=4)
+        texts = [engine.submit(prompt, max_new_tokens=6)[0] for prompt in prompts[:2]]
+        samples = engine.submit(
+            prompts[2], max_new_tokens=6, temperature=1.5, rng=np.random.default_rng(5), num_samples=3
+        )
+        try:
+            engine.run(watch=fuse.burn)
+        except KeyboardInterrupt:
+            assert_nothing_is_held(cache)
+            # Whoever comes next finds no page that was left half done.
+            assert generate(model, cache, prompts, max_new_tokens=6) == expected
+            engine.run()
+        assert [text.output for text in texts] == expected[:2]
+        assert [text.output for text in samples] == twins
+        assert_nothing_is_held(cache)
+    assert not is_paged or any(text.num_preemptions for text in samples), "the pool was to be too small"
+
+
+def assert_nothing_is_held(cache):
+    assert not any(region.seq_ids for region in cache.memory_map().regions)
+    if isinstance(cache, PagedCache):
+        cache.allocator.check()
+
+
+def test_a_call_of_generate_that_fails_leaves_the_pool_free(model):
+    prompts = prompts_of([8, 5, 6])
+    cache = paged(model, prefix_caching=True)
+    for fuse in interruptions():
+        try:
+            texts = generate(fuse.around(model), fuse.around(cache), prompts, max_new_tokens=6, max_batch=2)
+        except KeyboardInterrupt:
+            texts = None
+        assert_nothing_is_held(cache)
+    assert texts == alone(model, prompts, 6)
 
 
 def search_without_a_cache(model, prompt, *, num_beams, max_new_tokens, stop_ids):

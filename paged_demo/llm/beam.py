@@ -9,7 +9,7 @@ import numpy as np
 from paged_demo.attention.shapes import Floats
 from paged_demo.checks import check_count
 from paged_demo.llm.cache import KVCache
-from paged_demo.llm.generate import check_text
+from paged_demo.llm.text import check_text
 from paged_demo.llm.model import Llama
 from paged_demo.llm.sampling import log_probabilities
 
