@@ -1,6 +1,7 @@
 """Generation on a tiny random model: shared, batched or computed again, the tokens are the same."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -388,6 +389,56 @@ def test_a_beam_search_without_room_leaves_the_cache_empty(model):
         assert cache.memory_map() == before
 
 
+def test_wherever_a_beam_search_is_interrupted_the_pool_is_free(model):
+    prompt = prompts_of([9])[0]
+    options = {"num_beams": 3, "max_new_tokens": 8}
+    expected = beam_search(model, contiguous(model, 3), prompt, **options)
+    cache = paged(model, prefix_caching=True)
+    for fuse in interruptions():
+        try:
+            beams = beam_search(fuse.around(model), fuse.around(cache), prompt, watch=fuse.burn, **options)
+        except KeyboardInterrupt:
+            beams = None
+        assert_nothing_is_held(cache)
+        assert beam_search(model, cache, prompt, **options) == approximately(expected)
+    assert beams == approximately(expected)
+
+
+def refusing_pages(write, page_ids):
+    """Wrap the writing of a store so that a slot of these pages is an error: even with equal bytes."""
+
+    def checked(slots, keys, values):
+        assert not set(np.asarray(slots) // PAGE_SIZE) & set(page_ids)
+        write(slots, keys, values)
+
+    return checked
+
+
+def approximately(beams):
+    """Give beams equal to these but for rounding: a found prefix changes the shapes of the sums."""
+    return [replace(beam, log_probability=pytest.approx(beam.log_probability)) for beam in beams]
+
+
+@pytest.mark.parametrize("size", [9, 12, 13])
+def test_a_beam_search_computes_only_what_is_not_found_and_writes_no_found_page(model, size):
+    prompt = prompts_of([size])[0]
+    num_found = (size - 1) // PAGE_SIZE * PAGE_SIZE
+    options = {"num_beams": 3, "max_new_tokens": 8}
+    expected = beam_search(model, contiguous(model, 3), prompt, **options)
+    cache = paged(model, prefix_caching=True)
+    generate(model, cache, [prompt], max_new_tokens=1)
+    cache.start("a", prompt)
+    found = cache.allocator.page_table("a")[: num_found // PAGE_SIZE]
+    before = [(store.keys[found].tobytes(), store.values[found].tobytes()) for store in cache._stores]
+    for store in cache._stores:
+        store.write = refusing_pages(store.write, found)
+    recorder = Recorder(model)
+    assert beam_search(recorder, cache, prompt, **options) == approximately(expected)
+    assert recorder.positions[0] == list(range(num_found, size))
+    after = [(store.keys[found].tobytes(), store.values[found].tobytes()) for store in cache._stores]
+    assert after == before
+
+
 def test_draws_have_the_probabilities_of_the_softmax():
     logits = np.array([0.0, 1.0, 2.0, -1.0], np.float32)
     rng = np.random.default_rng(0)
@@ -473,3 +524,23 @@ def test_a_token_that_the_model_does_not_know_is_refused_before_a_page_is_taken(
         with pytest.raises(ValueError, match=f"prompt must hold token ids from 0 to {num_known - 1}, got"):
             ask()
         assert cache.allocator.num_free_pages == 16
+
+
+@pytest.mark.parametrize(
+    ("stop_ids", "error"),
+    [
+        ([VOCABULARY], f"stop_ids must hold token ids from 0 to {VOCABULARY - 1}, got {VOCABULARY}"),
+        ([2, -1], f"stop_ids must hold token ids from 0 to {VOCABULARY - 1}, got -1"),
+        ([True], "stop_ids must hold whole numbers, got bool"),
+        ([2, False], "stop_ids must hold whole numbers, got True or False among them"),
+        (["</s>"], "stop_ids must hold whole numbers, got <U4"),
+        (2, r"stop_ids must have 1 axis, got the shape \(\)"),
+    ],
+)
+def test_what_is_no_token_id_cannot_end_a_text(model, stop_ids, error):
+    cache = paged(model)
+    with pytest.raises((ValueError, TypeError), match=error):
+        Engine(model, cache, stop_ids=stop_ids)
+    with pytest.raises((ValueError, TypeError), match=error):
+        beam_search(model, cache, [1], num_beams=2, max_new_tokens=2, stop_ids=stop_ids)
+    assert held_pages(cache) == 0
