@@ -67,6 +67,14 @@ def test_a_frame_tells_the_pages_and_the_words_of_every_text(frames):
     assert all(len(output.split()) == 12 for output in last.outputs.values())
 
 
+def test_a_run_without_frames_and_a_step_beyond_its_end_are_named(frames):
+    with pytest.raises(ValueError, match="frames must hold at least one frame, got none"):
+        explore_run([])
+    for step in (0, len(frames) + 1):
+        with pytest.raises(ValueError, match=f"step must be from 1 to {len(frames)}, got {step}"):
+            explore_run(frames, step=step)
+
+
 def test_a_text_that_gave_way_is_told_to_wait(frames):
     waiting = [frame for frame in frames if frame.waiting]
     assert waiting

@@ -73,7 +73,16 @@ def explore_run(frames: Sequence[Frame], *, step: int | None = None) -> Explorer
         As `record` returns them.
     step : int, optional
         The step to begin with; the last one if left out.
+
+    Raises
+    ------
+    ValueError
+        If there is no frame, or no such step.
     """
+    if not frames:
+        raise ValueError("frames must hold at least one frame, got none")
+    if step is not None and not 1 <= step <= len(frames):
+        raise ValueError(f"step must be from 1 to {len(frames)}, got {step}")
     return Explorer(
         lambda figure: _RunScene(figure, frames),
         {"step": widgets.IntSlider(step or len(frames), 1, len(frames), description="step", **LOOKS)},
