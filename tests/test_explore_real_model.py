@@ -1,5 +1,6 @@
 """The views of notebook 07 on a tiny random model, without weights, kernel or browser."""
 
+import asyncio
 import io
 import re
 
@@ -10,14 +11,14 @@ from freeze import NOTEBOOKS, differences, run
 from PIL import Image
 from test_explorers import alt, ends_and_middle, pixels
 from test_llm_tokenizer import make_tokenizer, vocabulary
-from tiny_llama import make_tiny, write_gguf
+from tiny_llama import Fuse, make_tiny, write_gguf
 
 from paged_demo.llm import weights
 from paged_demo.llm.beam import beam_search
 from paged_demo.llm.cache import PagedCache
 from paged_demo.llm.generate import Engine
 from paged_demo.llm.load import load_model
-from paged_demo.views.explorers import PromptBox, explore_run, model_is_here
+from paged_demo.views.explorers import PromptBox, explore_run, model_is_here, real_model
 from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.generation import (
     drawable,
@@ -64,6 +65,14 @@ def test_a_frame_tells_the_pages_and_the_words_of_every_text(frames):
     assert last.words().count("(finished)") == 3
     assert last.num_held_pages == 0
     assert all(len(output.split()) == 12 for output in last.outputs.values())
+
+
+def test_a_run_without_frames_and_a_step_beyond_its_end_are_named(frames):
+    with pytest.raises(ValueError, match="frames must hold at least one frame, got none"):
+        explore_run([])
+    for step in (0, len(frames) + 1):
+        with pytest.raises(ValueError, match=f"step must be from 1 to {len(frames)}, got {step}"):
+            explore_run(frames, step=step)
 
 
 def test_a_text_that_gave_way_is_told_to_wait(frames):
@@ -166,6 +175,99 @@ def test_a_prompt_that_cannot_be_answered_says_why_and_leaves_the_picture(model)
         box.button.click()
         assert reason in box.status.value
         assert box.words == before
+
+
+@pytest.mark.parametrize("num_calls", [0, 2, 3, 7, 11])
+def test_an_interrupt_stops_an_answer_and_the_box_goes_on_working(model, num_calls):
+    box = PromptBox(model, make_tokenizer(), "hello", num_tokens=5)
+    before = box.words
+    fuse = Fuse(num_calls)
+    box._model = fuse.around(model)
+    box.num_tokens.value = 12
+    box.button.click()
+    steps = box.controls["step"]
+    assert box.status.value == f"Stopped after {num_calls} tokens."
+    assert steps.max == steps.value == len(box._frames) == (num_calls or 5)
+    assert (box.words == before) == (num_calls == 0)
+    assert not box.button.disabled
+    for value in ends_and_middle(steps):
+        steps.value = value
+        assert box.words.startswith(f"Step {value} of {steps.max}: ")
+    box._model = model
+    box.button.click()
+    assert box.words == PromptBox(model, make_tokenizer(), "hello", num_tokens=12).words
+
+
+def test_an_interrupt_while_a_picture_is_drawn_leaves_the_box_working(model, monkeypatch):
+    box = PromptBox(model, make_tokenizer(), "hello", num_tokens=5)
+    for num_calls in range(3):
+        fuse = Fuse(num_calls)
+        for name in ("slot_strip", "texts_so_far"):
+            monkeypatch.setattr(real_model, name, fuse.around(getattr(real_model, name)))
+        box.num_tokens.value = 12
+        box.button.click()
+        monkeypatch.undo()
+        assert fuse.is_blown
+        assert box.status.value.startswith("Stopped after ")
+        assert not box.button.disabled
+        assert box.controls["step"].max == len(box._frames)
+        box.button.click()
+        assert box.words == PromptBox(model, make_tokenizer(), "hello", num_tokens=12).words
+        assert (pixels(box) == pixels(PromptBox(model, make_tokenizer(), "hello", num_tokens=12))).all()
+
+
+def test_the_button_rests_while_an_answer_grows(model):
+    box = PromptBox(model, make_tokenizer(), "hello", num_tokens=5)
+    seen = []
+    box.status.observe(lambda change: seen.append(box.button.disabled), "value")
+    box.button.click()
+    assert seen
+    assert all(seen)
+    assert not box.button.disabled
+
+
+def test_in_a_kernel_an_answer_leaves_room_for_messages_and_stops_when_it_is_told_to(model):
+    box = PromptBox(model, make_tokenizer(), "hello", num_tokens=9)
+    whole = box.words
+
+    async def press(num_turns):
+        box.button.click()
+        box.button.click()
+        seen = []
+        for _ in range(num_turns):
+            await asyncio.sleep(0)
+            seen.append((box.button.disabled, box.stop_button.disabled))
+        if seen:
+            assert set(seen) == {(True, False)}
+            box.stop_button.click()
+        assert box.button.disabled != bool(seen)
+        await box._task
+
+    for num_turns in (1, 2, 7):
+        asyncio.run(press(num_turns))
+        assert box.status.value == f"Stopped after {num_turns} token{'s' * (num_turns > 1)}."
+        assert box.controls["step"].value == box.controls["step"].max == len(box._frames) == num_turns
+        assert (box.button.disabled, box.stop_button.disabled) == (False, True)
+    asyncio.run(press(0))
+    assert box.words == whole
+    assert "9 of answer" in box.status.value
+    assert (box.button.disabled, box.stop_button.disabled) == (False, True)
+
+
+def test_the_end_and_the_value_of_the_slider_are_sent_together(model):
+    box = PromptBox(model, make_tokenizer(), "hello", num_tokens=9)
+    sent = []
+    steps = box.controls["step"]
+    steps._send = lambda message, **_: sent.append(message)
+    box.button.click()
+    states = [message["state"] for message in sent if message["method"] in ("update", "echo_update")]
+    assert states
+    assert all(state.keys() >= {"max", "value"} for state in states)
+
+
+def test_an_interrupt_while_the_box_is_made_is_passed_on(model):
+    with pytest.raises(KeyboardInterrupt):
+        PromptBox(Fuse(3).around(model), make_tokenizer(), "hello", num_tokens=5)
 
 
 @pytest.mark.parametrize("text", ["$x^2$ and $", "日本 🙂 \u0301", "a\tb\\frac{", "", "\n" * 50, "w" * 500])

@@ -1,12 +1,13 @@
 """Generation on a tiny random model: shared, batched or computed again, the tokens are the same."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_llama import Recorder, in_float64, make_tiny, write_gguf
+from tiny_llama import Fuse, Recorder, in_float64, make_tiny, write_gguf
 
 from paged_demo import CacheFullError
 from paged_demo.llm.beam import beam_search
@@ -132,6 +133,35 @@ def test_a_finished_text_is_found_by_the_next_turn_of_its_chat(model):
     assert second.output == alone(model, [[*first.tokens, 1, 2]])[0]
 
 
+@pytest.mark.parametrize("last_layer", [-1, 0, 1])
+def test_pages_whose_computing_was_interrupted_are_never_found(model, last_layer):
+    cache = paged(model, prefix_caching=True)
+
+    def interrupted(attend):
+        def until(layer, *arrays):
+            if layer > last_layer:
+                raise KeyboardInterrupt
+            return attend(layer, *arrays)
+
+        return until
+
+    cache.start("a", range(8))
+    with pytest.raises(KeyboardInterrupt):
+        model.forward(range(8), range(8), interrupted(cache.attend_to({"a": 8})))
+    assert cache.start("b", range(9)) == 0, "while the first is held"
+    cache.free("a")
+    assert cache.start("c", range(9)) == 0, "after it was freed"
+    model.forward(range(9), range(9), cache.attend_to({"c": 9}))
+    for token_id in (9, 10, 11):
+        cache.append("c", token_id)
+    with pytest.raises(KeyboardInterrupt):
+        model.forward([9, 10, 11], [9, 10, 11], interrupted(cache.attend_to({"c": 3})))
+    cache.free("c")
+    assert cache.start("d", range(13)) == 8, "the page that the last tokens filled holds no numbers"
+    logits = model.forward(range(8, 13), range(8, 13), cache.attend_to({"d": 5}))
+    assert np.isfinite(logits).all()
+
+
 @pytest.mark.parametrize("size", [7, 8, 9])
 def test_samples_share_their_prompt_and_are_the_texts_that_each_would_be_alone(model, size):
     prompt = prompts_of([size])[0]
@@ -144,16 +174,16 @@ def test_samples_share_their_prompt_and_are_the_texts_that_each_would_be_alone(m
     engine.step()
     assert held_pages(cache) == -(-size // PAGE_SIZE), "four samples, and the pages of one prompt"
     engine.run()
-    twins = [generate_with(model, prompt, rng) for rng in np.random.default_rng(5).spawn(4)]
+    twins = [generate_with(model, prompt, rng, 12) for rng in np.random.default_rng(5).spawn(4)]
     assert [text.output for text in texts] == twins
     assert len({tuple(text.output) for text in texts}) > 1
     assert cache.num_copied_pages == (0 if size % PAGE_SIZE == 0 else 3)
     assert engine.num_computed == size + 4 * 11
 
 
-def generate_with(model, prompt, rng):
+def generate_with(model, prompt, rng, num_new):
     engine = Engine(model, contiguous(model))
-    [text] = engine.submit(prompt, max_new_tokens=12, temperature=1.5, rng=rng)
+    [text] = engine.submit(prompt, max_new_tokens=num_new, temperature=1.5, rng=rng)
     engine.run()
     return text.output
 
@@ -237,9 +267,64 @@ def test_a_text_that_has_the_pool_to_itself_and_outgrows_it_is_an_error(model):
     [text] = engine.submit([1, 2, 3, 4, 5, 6, 7], max_new_tokens=12)
     with pytest.raises(CacheFullError, match="need 1 page, 0 free"):
         engine.run()
-    assert len(cache.allocator.slots(text.seq_id)) == 8
+    assert held_pages(cache) == 0
+    assert len(text.output) == 2, "what has room was generated"
     with pytest.raises(CacheFullError, match="need 3 pages, 2 free"):
         generate(model, paged(model, num_pages=2), [range(9)], max_new_tokens=1)
+
+
+def interruptions():
+    """Give a fuse for the first call, for the second, and so on, until one is left over."""
+    for num_calls in range(1000):
+        fuse = Fuse(num_calls)
+        yield fuse
+        if not fuse.is_blown:
+            assert num_calls > 20, "a run without calls shows nothing"
+            return
+    pytest.fail("a run without end")
+
+
+@pytest.mark.parametrize("is_paged", [True, False])
+def test_wherever_a_run_is_interrupted_the_pool_is_free_and_the_run_can_go_on(model, is_paged):
+    prompts = prompts_of([8, 5, 6])
+    expected = alone(model, prompts, 6)
+    twins = [generate_with(model, prompts[2], rng, 6) for rng in np.random.default_rng(5).spawn(3)]
+    for fuse in interruptions():
+        cache = paged(model, 8, prefix_caching=True) if is_paged else contiguous(model, 6)
+        engine = Engine(fuse.around(model), fuse.around(cache), max_batch=4)
+        texts = [engine.submit(prompt, max_new_tokens=6)[0] for prompt in prompts[:2]]
+        samples = engine.submit(
+            prompts[2], max_new_tokens=6, temperature=1.5, rng=np.random.default_rng(5), num_samples=3
+        )
+        try:
+            engine.run(watch=fuse.burn)
+        except KeyboardInterrupt:
+            assert_nothing_is_held(cache)
+            # Whoever comes next finds no page that was left half done.
+            assert generate(model, cache, prompts, max_new_tokens=6) == expected
+            engine.run()
+        assert [text.output for text in texts] == expected[:2]
+        assert [text.output for text in samples] == twins
+        assert_nothing_is_held(cache)
+    assert not is_paged or any(text.num_preemptions for text in samples), "the pool was to be too small"
+
+
+def assert_nothing_is_held(cache):
+    assert not any(region.seq_ids for region in cache.memory_map().regions)
+    if isinstance(cache, PagedCache):
+        cache.allocator.check()
+
+
+def test_a_call_of_generate_that_fails_leaves_the_pool_free(model):
+    prompts = prompts_of([8, 5, 6])
+    cache = paged(model, prefix_caching=True)
+    for fuse in interruptions():
+        try:
+            texts = generate(fuse.around(model), fuse.around(cache), prompts, max_new_tokens=6, max_batch=2)
+        except KeyboardInterrupt:
+            texts = None
+        assert_nothing_is_held(cache)
+    assert texts == alone(model, prompts, 6)
 
 
 def search_without_a_cache(model, prompt, *, num_beams, max_new_tokens, stop_ids):
@@ -304,12 +389,71 @@ def test_a_beam_search_without_room_leaves_the_cache_empty(model):
         assert cache.memory_map() == before
 
 
+def test_wherever_a_beam_search_is_interrupted_the_pool_is_free(model):
+    prompt = prompts_of([9])[0]
+    options = {"num_beams": 3, "max_new_tokens": 8}
+    expected = beam_search(model, contiguous(model, 3), prompt, **options)
+    cache = paged(model, prefix_caching=True)
+    for fuse in interruptions():
+        try:
+            beams = beam_search(fuse.around(model), fuse.around(cache), prompt, watch=fuse.burn, **options)
+        except KeyboardInterrupt:
+            beams = None
+        assert_nothing_is_held(cache)
+        assert beam_search(model, cache, prompt, **options) == approximately(expected)
+    assert beams == approximately(expected)
+
+
+def refusing_pages(write, page_ids):
+    """Wrap the writing of a store so that a slot of these pages is an error: even with equal bytes."""
+
+    def checked(slots, keys, values):
+        assert not set(np.asarray(slots) // PAGE_SIZE) & set(page_ids)
+        write(slots, keys, values)
+
+    return checked
+
+
+def approximately(beams):
+    """Give beams equal to these but for rounding: a found prefix changes the shapes of the sums."""
+    return [replace(beam, log_probability=pytest.approx(beam.log_probability)) for beam in beams]
+
+
+@pytest.mark.parametrize("size", [9, 12, 13])
+def test_a_beam_search_computes_only_what_is_not_found_and_writes_no_found_page(model, size):
+    prompt = prompts_of([size])[0]
+    num_found = (size - 1) // PAGE_SIZE * PAGE_SIZE
+    options = {"num_beams": 3, "max_new_tokens": 8}
+    expected = beam_search(model, contiguous(model, 3), prompt, **options)
+    cache = paged(model, prefix_caching=True)
+    generate(model, cache, [prompt], max_new_tokens=1)
+    cache.start("a", prompt)
+    found = cache.allocator.page_table("a")[: num_found // PAGE_SIZE]
+    before = [(store.keys[found].tobytes(), store.values[found].tobytes()) for store in cache._stores]
+    for store in cache._stores:
+        store.write = refusing_pages(store.write, found)
+    recorder = Recorder(model)
+    assert beam_search(recorder, cache, prompt, **options) == approximately(expected)
+    assert recorder.positions[0] == list(range(num_found, size))
+    after = [(store.keys[found].tobytes(), store.values[found].tobytes()) for store in cache._stores]
+    assert after == before
+
+
 def test_draws_have_the_probabilities_of_the_softmax():
     logits = np.array([0.0, 1.0, 2.0, -1.0], np.float32)
     rng = np.random.default_rng(0)
     draws = [choose(logits, temperature=0.5, rng=rng) for _ in range(4000)]
     expected = np.exp(2 * logits) / np.exp(2 * logits).sum()
     assert np.abs(np.bincount(draws, minlength=4) / 4000 - expected).max() < 0.03
+
+
+@pytest.mark.parametrize("temperature", [1e-320, 1e-30, 1.0, np.float32(0.5), 3])
+def test_any_temperature_above_0_draws_among_equals_and_leaves_out_what_is_hopeless(temperature):
+    rng = np.random.default_rng(0)
+    logits = np.array([0, -2000, 0, -3000], np.float32)
+    draws = [choose(logits, temperature=temperature, rng=rng) for _ in range(200)]
+    assert 60 < draws.count(0) < 140
+    assert set(draws) == {0, 2}
 
 
 def test_extreme_logits_are_drawn_without_overflow():
@@ -325,13 +469,19 @@ def test_extreme_logits_are_drawn_without_overflow():
         ({"num_samples": 0}, "num_samples must be at least 1, got 0"),
         ({"temperature": -1.0}, "temperature must be a finite number of at least 0, got -1.0"),
         ({"temperature": 0.8}, "rng must be given to draw tokens at a temperature above 0, got None"),
+        ({"temperature": float("nan")}, "temperature must be a finite number of at least 0, got nan"),
+        ({"temperature": float("inf")}, "temperature must be a finite number of at least 0, got inf"),
+        ({"temperature": True}, "temperature must be a number, got True"),
+        ({"temperature": "0.8"}, "temperature must be a number, got '0.8'"),
+        ({"rng": 7}, "rng must be a numpy.random.Generator, got 7"),
+        ({"rng": np.random.RandomState(7), "num_samples": 2}, "rng must be a numpy.random.Generator, got"),
         ({"prompt": []}, "token_ids must hold at least one token, got none"),
         ({"max_new_tokens": 9000}, "must be at most 9000 together, got 9000 for the latter"),
     ],
 )
 def test_bad_requests_are_refused_and_nothing_is_queued(model, options, error):
     engine = Engine(model, paged(model))
-    with pytest.raises(ValueError, match=error):
+    with pytest.raises((ValueError, TypeError), match=error):
         engine.submit(**{"prompt": [1], "max_new_tokens": 2} | options)
     assert not engine.waiting
     assert engine.submit([1], max_new_tokens=1)[0].seq_id == 0
@@ -374,3 +524,23 @@ def test_a_token_that_the_model_does_not_know_is_refused_before_a_page_is_taken(
         with pytest.raises(ValueError, match=f"prompt must hold token ids from 0 to {num_known - 1}, got"):
             ask()
         assert cache.allocator.num_free_pages == 16
+
+
+@pytest.mark.parametrize(
+    ("stop_ids", "error"),
+    [
+        ([VOCABULARY], f"stop_ids must hold token ids from 0 to {VOCABULARY - 1}, got {VOCABULARY}"),
+        ([2, -1], f"stop_ids must hold token ids from 0 to {VOCABULARY - 1}, got -1"),
+        ([True], "stop_ids must hold whole numbers, got bool"),
+        ([2, False], "stop_ids must hold whole numbers, got True or False among them"),
+        (["</s>"], "stop_ids must hold whole numbers, got <U4"),
+        (2, r"stop_ids must have 1 axis, got the shape \(\)"),
+    ],
+)
+def test_what_is_no_token_id_cannot_end_a_text(model, stop_ids, error):
+    cache = paged(model)
+    with pytest.raises((ValueError, TypeError), match=error):
+        Engine(model, cache, stop_ids=stop_ids)
+    with pytest.raises((ValueError, TypeError), match=error):
+        beam_search(model, cache, [1], num_beams=2, max_new_tokens=2, stop_ids=stop_ids)
+    assert held_pages(cache) == 0

@@ -12,6 +12,7 @@ from paged_demo.llm.cache import PagedCache
 from paged_demo.llm.contiguous import ContiguousCache
 from paged_demo.llm.load import load, load_model
 from paged_demo.llm.model import _silu
+from paged_demo.llm.weights import BadWeightsError
 
 SHAPES = {
     "grouped heads, untied": {},
@@ -164,12 +165,42 @@ def test_tied_weights_are_kept_once(written):
         ({"architecture": "qwen2"}, "must hold a model of the type llama, got 'qwen2'"),
         ({"rope_scaling": RopeScalingType.YARN}, "rotary positions must be unscaled, got 'yarn'"),
         ({"leaving_out": ["blk.1.attn_k.weight"]}, "must hold a tensor 'blk.1.attn_k.weight', got none"),
+        ({"key_length": 6}, r"query_key_value of layer 0 must have the shape \(60, 32\), got \(80, 32\)"),
     ],
 )
-def test_a_file_that_is_no_llama_says_so(rng, tmp_path, fields, error):
+def test_a_file_that_is_no_llama_says_so_and_is_named(rng, tmp_path, fields, error):
     write_gguf(make_tiny(rng), tmp_path / "other.gguf", **fields)
-    with pytest.raises(ValueError, match=error):
+    with pytest.raises(BadWeightsError, match=rf"other\.gguf cannot be used: .*{error}"):
         load_model(tmp_path / "other.gguf")
+
+
+def test_matrices_that_do_not_fit_side_by_side_are_refused(rng, tmp_path):
+    tiny = make_tiny(rng)
+    tiny.tensors["blk.2.attn_k.weight"] = tiny.tensors["blk.2.attn_k.weight"][:, :-1]
+    write_gguf(tiny, tmp_path / "other.gguf")
+    with pytest.raises(BadWeightsError, match=r"other\.gguf cannot be used: .* dimension"):
+        load_model(tmp_path / "other.gguf")
+
+
+@pytest.mark.parametrize("kind", ["empty", "random", "random after the mark", "cut"])
+def test_a_file_that_is_damaged_is_named(rng, tmp_path, kind):
+    path = tmp_path / "other.gguf"
+    write_gguf(make_tiny(rng), path)
+    whole = path.read_bytes()
+    load_model(path)
+    sizes = [len(whole) // 2, *rng.integers(len(whole) - 64, size=20), *rng.integers(2000, size=20)]
+    contents = {
+        "empty": [b""],
+        "random": [rng.bytes(5000)],
+        "random after the mark": [whole[:8] + rng.bytes(5000) for _ in range(20)],
+        "cut": [whole[:size] for size in sizes],
+    }
+    for content in contents[kind]:
+        path.write_bytes(content)
+        with pytest.raises(
+            BadWeightsError, match=rf"other\.gguf must be a whole GGUF file, got {len(content):,}"
+        ):
+            load_model(path)
 
 
 def test_a_file_without_a_tokenizer_gives_a_model_alone(rng, tmp_path):

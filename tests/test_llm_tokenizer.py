@@ -106,6 +106,12 @@ def test_an_unknown_splitting_is_named():
         make_tokenizer(splitting="llama-bpe")
 
 
+@pytest.mark.parametrize("merge", ["a", "a b c", "a b"])
+def test_a_merge_of_what_are_no_tokens_is_refused(merge):
+    with pytest.raises(ValueError, match=f"merges must make a token of two others, got {merge!r}"):
+        Tokenizer(tokens=["a", "b"], merges=[merge], token_types=[1, 1], splitting="gpt-2", stop_ids=[])
+
+
 def test_a_tokenizer_is_read_from_its_file(tmp_path):
     tokens = vocabulary()
     tiny = make_tiny(np.random.default_rng(1), vocabulary=len(tokens))

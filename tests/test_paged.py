@@ -189,6 +189,35 @@ def test_generated_tokens_seal_pages_too():
     assert allocator.allocate("b", tokens(9)) == 8
 
 
+def test_with_late_seals_nothing_is_found_that_was_not_written():
+    allocator = PagedAllocator(8, PAGE, prefix_caching=True, seal_late=True)
+    allocator.allocate("a", tokens(32))
+    assert allocator.allocate("b", tokens(33)) == 0, "nobody said that it was written"
+    allocator.seal("a")
+    assert allocator.allocate("c", tokens(33)) == 32
+    for number in range(100, 114):
+        allocator.append("c", number)
+    allocator.seal("c")
+    allocator.append("c", 114)
+    for seq_id in ("a", "b", "c"):
+        allocator.free(seq_id)
+    allocator.check()
+    question = [*tokens(33), *range(100, 120)]
+    assert allocator.allocate("d", question) == 32, "the page of the last token was not written"
+
+
+def test_late_seals_go_to_the_parent_of_a_fork():
+    allocator = PagedAllocator(8, PAGE, prefix_caching=True, seal_late=True)
+    allocator.allocate("a", tokens(32))
+    allocator.fork("a", "b")
+    allocator.seal("b")
+    assert allocator.allocate("c", tokens(33)) == 0
+    allocator.seal("a")
+    allocator.seal("a")
+    assert allocator.allocate("d", tokens(33)) == 32
+    allocator.check()
+
+
 def test_the_same_page_after_another_prefix_is_another_page():
     allocator = PagedAllocator(16, 4, prefix_caching=True)
     allocator.allocate("a", [1, 2, 3, 4, 5, 6, 7, 8])
@@ -306,7 +335,7 @@ def test_the_memory_map_shows_each_page_its_owners_and_its_tokens():
 
 def test_unknown_sequences_are_named():
     allocator = PagedAllocator(2, 4)
-    for call in (allocator.free, allocator.page_table, allocator.slots):
+    for call in (allocator.free, allocator.seal, allocator.page_table, allocator.slots):
         with pytest.raises(KeyError, match="no sequence 'ghost'"):
             call("ghost")
     with pytest.raises(KeyError, match="no sequence 'ghost'"):
@@ -365,8 +394,9 @@ def test_bad_input_is_named_and_changes_nothing(call, error, message):
     ],
 )
 def test_bad_sizes_are_named(arguments, error, message):
-    with pytest.raises(TypeError, match="prefix_caching must be True or False, got 'yes'"):
-        PagedAllocator(4, 16, prefix_caching="yes")
+    for name in ("prefix_caching", "seal_late"):
+        with pytest.raises(TypeError, match=f"{name} must be True or False, got 'yes'"):
+            PagedAllocator(4, 16, **{name: "yes"})
     with pytest.raises(error, match=message):
         PagedAllocator(*arguments)
 
@@ -413,6 +443,7 @@ def test_numpy_tokens_name_the_same_prefix_as_plain_ones():
         lambda a: a._sequences["a"].page_table.clear(),
         lambda a: a._sequences["a"].tail.append(3),
         lambda a: setattr(a._sequences["a"], "next_slot", 7),
+        lambda a: a._sequences["a"].unsealed.append((3, b"key")),
         lambda a: a._pool.share(0),
     ],
 )

@@ -20,17 +20,29 @@ SALTS = st.sampled_from(["", "tenant"])
 
 
 class PagedHistory(RuleBasedStateMachine):
-    """Keys and values depend on the whole prefix, so that is what a slot remembers here, after the salt."""
+    """Keys and values depend on the whole prefix, so that is what a slot remembers here, after the salt.
+
+    With late seals tokens are written by a rule of its own, or never. Until then their slots hold None.
+    """
 
     seq_ids = Bundle("seq_ids")
 
-    @initialize(num_pages=st.integers(1, 9), page_size=st.integers(1, 5), prefix_caching=st.booleans())
-    def start(self, num_pages, page_size, prefix_caching):
-        self.allocator = PagedAllocator(num_pages, page_size, prefix_caching=prefix_caching)
+    @initialize(
+        num_pages=st.integers(1, 9),
+        page_size=st.integers(1, 5),
+        prefix_caching=st.booleans(),
+        seal_late=st.booleans(),
+    )
+    def start(self, num_pages, page_size, prefix_caching, seal_late):
+        self.allocator = PagedAllocator(
+            num_pages, page_size, prefix_caching=prefix_caching, seal_late=seal_late
+        )
+        self.seal_late = seal_late
         self.page_size = page_size
         self.prefix_caching = prefix_caching
         self.prefix_in_slot = {}
         self.tokens_of = {}
+        self.unwritten = set()
         self.num_started = 0
 
     def new_id(self):
@@ -61,10 +73,26 @@ class PagedHistory(RuleBasedStateMachine):
         slots = self.allocator.slots(seq_id)
         for position in range(num_found):
             assert self.prefix_in_slot[slots[position]] == (cache_salt, *tokens[: position + 1])
-        for position in range(num_found, len(tokens)):
-            self.prefix_in_slot[slots[position]] = (cache_salt, *tokens[: position + 1])
         self.tokens_of[seq_id] = [cache_salt, *tokens]
+        self.prefix_in_slot |= dict.fromkeys(slots[num_found:])
+        self.unwritten.add(seq_id)
+        if not self.seal_late:
+            self.write(seq_id)
         return seq_id
+
+    def write(self, seq_id):
+        for position, slot in enumerate(self.allocator.slots(seq_id), start=1):
+            self.prefix_in_slot[slot] = tuple(self.tokens_of[seq_id][: position + 1])
+        self.unwritten.remove(seq_id)
+
+    @precondition(lambda self: self.unwritten)
+    @rule(data=st.data())
+    def write_and_seal(self, data):
+        seq_id = data.draw(st.sampled_from(sorted(self.unwritten)))
+        self.write(seq_id)
+        before = self.visible_state()
+        self.allocator.seal(seq_id)
+        assert self.visible_state() == before
 
     @rule(seq_id=seq_ids, token_id=TOKENS)
     def append(self, seq_id, token_id):
@@ -81,7 +109,10 @@ class PagedHistory(RuleBasedStateMachine):
                 source = self.prefix_in_slot.get(src_page * self.page_size + offset)
                 self.prefix_in_slot[dst_page * self.page_size + offset] = source
         self.tokens_of[seq_id].append(token_id)
-        self.prefix_in_slot[slot] = tuple(self.tokens_of[seq_id])
+        self.prefix_in_slot[slot] = None
+        self.unwritten.add(seq_id)
+        if not self.seal_late:
+            self.write(seq_id)
 
     @precondition(lambda self: not self.tokens_of)
     @rule()
@@ -97,16 +128,20 @@ class PagedHistory(RuleBasedStateMachine):
         self.allocator.fork(parent_id, child_id)
         assert self.allocator.num_free_pages == num_free
         self.tokens_of[child_id] = self.tokens_of[parent_id].copy()
+        if parent_id in self.unwritten:
+            self.unwritten.add(child_id)
         return child_id
 
     @rule(seq_id=consumes(seq_ids))
     def free(self, seq_id):
         self.allocator.free(seq_id)
         del self.tokens_of[seq_id]
+        self.unwritten.discard(seq_id)
 
     @invariant()
     def every_sequence_reads_back_the_prefix_it_wrote(self):
-        for seq_id, tokens in self.tokens_of.items():
+        for seq_id in self.tokens_of.keys() - self.unwritten:
+            tokens = self.tokens_of[seq_id]
             read = [self.prefix_in_slot[slot] for slot in self.allocator.slots(seq_id)]
             assert read == [tuple(tokens[: position + 1]) for position in range(1, len(tokens))]
 

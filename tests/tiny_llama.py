@@ -100,7 +100,7 @@ def write_gguf(tiny, path, **extra):
     writer.add_feed_forward_length(tiny.feed_forward)
     writer.add_head_count(tiny.num_query_heads)
     writer.add_head_count_kv(tiny.num_kv_heads)
-    writer.add_key_length(tiny.head_dim)
+    writer.add_key_length(extra.get("key_length", tiny.head_dim))
     writer.add_rope_freq_base(tiny.rope_base)
     writer.add_layer_norm_rms_eps(tiny.norm_epsilon)
     if "rope_scaling" in extra:
@@ -222,3 +222,37 @@ class Recorder:
         """Say whether all logits are those of the other, bit for bit."""
         pairs = zip(self.logits, other.logits, strict=True)
         return all(np.array_equal(mine, its) for mine, its in pairs)
+
+
+class Fuse:
+    """Raises what Ctrl-C raises before the n-th call of all that it is put around, and never again."""
+
+    def __init__(self, num_calls):
+        self.is_blown = False
+        self._num_left = num_calls
+
+    def burn(self, *_):
+        """Count a call."""
+        self._num_left -= 1
+        if self._num_left < 0 and not self.is_blown:
+            self.is_blown = True
+            raise KeyboardInterrupt
+
+    def around(self, thing):
+        """Return what stands in for a model, a cache or a function, and counts the calls of it."""
+        return _Fused(thing, self)
+
+
+class _Fused:
+    def __init__(self, thing, fuse):
+        self._thing, self._fuse = thing, fuse
+
+    def __getattr__(self, name):
+        found = getattr(self._thing, name)
+        # To let go of a sequence is what is left to do when the fuse has blown.
+        return _Fused(found, self._fuse) if callable(found) and name != "free" else found
+
+    def __call__(self, *args, **kwargs):
+        self._fuse.burn()
+        answer = self._thing(*args, **kwargs)
+        return _Fused(answer, self._fuse) if callable(answer) else answer

@@ -1,7 +1,7 @@
 """The paged way: every sequence takes one page when it needs one, anywhere in the pool."""
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from paged_demo.allocators.memory_map import CacheFullError, Hole, MemoryMap, Region
 from paged_demo.allocators.page_keys import PageKeys
@@ -26,6 +26,8 @@ class _Sequence:
     next_slot: int  # where the next token goes, if the last page has room for it
     # Whether a fork may share the last page. It spares every append a look at the reference count.
     forked_tail: bool = False
+    # Full pages that cannot be found yet, with their keys. A fork leaves them to its parent.
+    unsealed: list[tuple[int, bytes]] = field(default_factory=list)
 
 
 class PagedAllocator:
@@ -43,6 +45,9 @@ class PagedAllocator:
     prefix_caching : bool
         Whether to remember full pages by their contents, so that later prompts with an equal
         beginning find them.
+    seal_late : bool
+        Whether a full page can be found only from `seal` on, and not as soon as it is full. A caller whose
+        computing can fail needs that: nobody may find a page that was never written.
 
     Examples
     --------
@@ -70,13 +75,17 @@ class PagedAllocator:
     shared between strangers, and a prompt never finds its last token.
     """
 
-    def __init__(self, num_pages: int, page_size: int, *, prefix_caching: bool = False) -> None:
+    def __init__(
+        self, num_pages: int, page_size: int, *, prefix_caching: bool = False, seal_late: bool = False
+    ) -> None:
         self.num_pages = check_count("num_pages", num_pages)
         self.page_size = check_count("page_size", page_size)
         self._keys = PageKeys(self.page_size)
-        if not isinstance(prefix_caching, bool):
-            raise TypeError(f"prefix_caching must be True or False, got {prefix_caching!r}")
+        for name, choice in {"prefix_caching": prefix_caching, "seal_late": seal_late}.items():
+            if not isinstance(choice, bool):
+                raise TypeError(f"{name} must be True or False, got {choice!r}")
         self._prefix_caching = prefix_caching
+        self._seal_late = seal_late
         self._pool = PagePool(self.num_pages)
         self._sequences: SequenceTable[_Sequence] = SequenceTable()
 
@@ -110,7 +119,7 @@ class PagedAllocator:
 
         With prefix caching the pages of the longest remembered prefix are shared instead of taken.
         At least one token is left to compute, since its output is wanted. The full pages of the
-        prompt are sealed now, so the caller must write them before anyone reads them.
+        prompt are sealed now, unless late, so the caller must write them before anyone reads them.
 
         Parameters
         ----------
@@ -153,16 +162,17 @@ class PagedAllocator:
         for page_id in found:
             self._pool.share(page_id)
         taken = [self._pool.take() for _ in range(num_new)]
-        for page_id, key in zip(taken, keys[len(found) :], strict=False):
-            self._pool.seal(page_id, key)
         page_table = found + taken
         tail = tokens[len(tokens) // self.page_size * self.page_size :]
-        self._sequences[seq_id] = _Sequence(
+        self._sequences[seq_id] = sequence = _Sequence(
             page_table=page_table,
             tail=tail,
             key=keys[-1] if keys else root_key,
             next_slot=page_table[-1] * self.page_size + len(tail),
+            unsealed=list(zip(taken, keys[len(found) :], strict=False)),
         )
+        if not self._seal_late:
+            self._seal(sequence)
         return len(found) * self.page_size
 
     def append(self, seq_id: Hashable, token_id: int) -> Append:
@@ -211,8 +221,20 @@ class PagedAllocator:
             self._pool.share(page_id)
         parent.forked_tail = bool(parent.tail)
         self._sequences[child_id] = replace(
-            parent, page_table=parent.page_table.copy(), tail=parent.tail.copy()
+            parent, page_table=parent.page_table.copy(), tail=parent.tail.copy(), unsealed=[]
         )
+
+    def seal(self, seq_id: Hashable) -> None:
+        """Let the full pages of a sequence be found from now on: their keys and values are written.
+
+        Without ``seal_late`` and without prefix caching there is nothing left to do.
+
+        Raises
+        ------
+        KeyError
+            If there is no such sequence.
+        """
+        self._seal(self._sequences[seq_id])
 
     def free(self, seq_id: Hashable) -> None:
         """Let go of a sequence. Its last page is the first to be taken again.
@@ -277,6 +299,8 @@ class PagedAllocator:
             assert len(sequence.tail) < self.page_size, "a full page that was not finished"
             page_id, offset = divmod(sequence.next_slot, self.page_size)
             assert not sequence.tail or (page_id, offset) == (sequence.page_table[-1], len(sequence.tail))
+            for page_id, _ in sequence.unsealed:
+                assert page_id in sequence.page_table, f"page {page_id} waits for another's seal"
             for page_id in sequence.page_table:
                 references[page_id] += 1
         for page_id, num_references in enumerate(references):
@@ -285,8 +309,16 @@ class PagedAllocator:
     def _finish_last_page(self, sequence: _Sequence) -> None:
         if self._prefix_caching:
             sequence.key = self._keys.chain(sequence.key, sequence.tail)
-            self._pool.seal(sequence.page_table[-1], sequence.key)
+            if self._seal_late:
+                sequence.unsealed.append((sequence.page_table[-1], sequence.key))
+            else:
+                self._pool.seal(sequence.page_table[-1], sequence.key)
         sequence.tail.clear()
+
+    def _seal(self, sequence: _Sequence) -> None:
+        for page_id, key in sequence.unsealed:
+            self._pool.seal(page_id, key)
+        sequence.unsealed.clear()
 
     def _unshare_last_page(self, sequence: _Sequence) -> tuple[int, int] | None:
         """Copy the last page on write, unless all other owners have left it."""

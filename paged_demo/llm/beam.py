@@ -9,9 +9,9 @@ import numpy as np
 from paged_demo.attention.shapes import Floats
 from paged_demo.checks import check_count
 from paged_demo.llm.cache import KVCache
-from paged_demo.llm.generate import check_text
 from paged_demo.llm.model import Llama
 from paged_demo.llm.sampling import log_probabilities
+from paged_demo.llm.text import check_stop_ids, check_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,8 @@ def beam_search(
     ----------
     model : Llama
     cache : KVCache
-        Holds the sequences 0 to ``num_beams - 1`` during the search, and none of them after it.
+        Holds the sequences 0 to ``num_beams - 1`` during the search, and none of them after it, whatever is
+        raised. Tokens of the prompt that it has already are not computed.
     prompt : sequence of int
         Token ids.
     num_beams : int
@@ -81,7 +82,7 @@ def beam_search(
     CacheFullError
         If the pool is too small.
     ValueError, TypeError
-        If a number is too small or the prompt is empty.
+        If a number is too small, the prompt is empty, or a token is not in the vocabulary.
 
     References
     ----------
@@ -89,15 +90,16 @@ def beam_search(
     """
     tokens = check_text(model, prompt, max_new_tokens)
     check_count("num_beams", num_beams)
+    ends = check_stop_ids(model, stop_ids)
     beams = [Beam(seq_id=0)]
     ended: list[Beam] = []
-    cache.start(0, tokens)
+    num_found = cache.start(0, tokens)
     held = {0}
     try:
-        attend = cache.attend_to({0: len(tokens)})
-        logits = model.forward(tokens, range(len(tokens)), attend, rows=[-1])
+        attend = cache.attend_to({0: len(tokens) - num_found})
+        logits = model.forward(tokens[num_found:], range(num_found, len(tokens)), attend, rows=[-1])
         for step in range(max_new_tokens):
-            kept, just_ended = _best(beams, logits, num_beams, frozenset(stop_ids))
+            kept, just_ended = _best(beams, logits, num_beams, ends)
             ended += just_ended
             beams = _branch(cache, kept, held)
             if step == max_new_tokens - 1 or len(ended) >= num_beams or not beams:

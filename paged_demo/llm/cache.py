@@ -81,7 +81,7 @@ class PagedCache:
         prefix_caching: bool = False,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
-        self.allocator = PagedAllocator(num_pages, page_size, prefix_caching=prefix_caching)
+        self.allocator = PagedAllocator(num_pages, page_size, prefix_caching=prefix_caching, seal_late=True)
         self.num_copied_pages = 0
         self._stores = [
             KVStore(num_pages, page_size, spec.num_kv_heads, spec.head_dim, dtype)
@@ -99,7 +99,8 @@ class PagedCache:
     def start(self, seq_id: Hashable, token_ids: Sequence[int]) -> int:
         """Take pages for a new sequence, and return how many of its tokens were found in the cache.
 
-        Its full pages can be found from now on: compute it before the next sequence is started.
+        Its other pages hold nothing yet. They can be found when the last layer has written them, and not
+        before: if the computing fails, nobody finds them.
 
         Raises
         ------
@@ -151,6 +152,9 @@ class PagedCache:
         def attend(layer: int, queries: Floats, keys: Floats, values: Floats) -> Floats:
             store = self._stores[layer]
             store.write(new_slots, keys, values)
+            if store is self._stores[-1]:
+                for seq_id in num_new:
+                    self.allocator.seal(seq_id)
             if len(queries) == len(tables):
                 return paged_attention(queries, store.keys, store.values, padded, lengths)
             outputs = np.empty_like(queries)

@@ -2,56 +2,23 @@
 
 Each step computes one token of every running sequence in one pass through the weights, then lets waiting ones
 join where there is room (continuous batching). If a running one finds no room to grow, the newest gives way:
-it loses its place in the cache, waits, and is later computed again from all its tokens.
+it loses its place in the cache, waits, and is later computed again from all its tokens. If anything fails,
+all running ones give way like that: a step that was interrupted leaves nothing half done in the cache.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from itertools import count
 
 import numpy as np
 
 from paged_demo.allocators.memory_map import CacheFullError
-from paged_demo.allocators.sequences import check_prompt
 from paged_demo.attention.shapes import Floats
 from paged_demo.checks import check_count
 from paged_demo.llm.cache import KVCache
 from paged_demo.llm.model import Llama
 from paged_demo.llm.sampling import check_sampling, choose
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Text:
-    """A text that grows: a prompt, and what was generated so far.
-
-    Attributes
-    ----------
-    seq_id : int
-        Its name in the cache; texts are numbered from 0 as they are submitted.
-    prompt, output : list of int
-        Token ids. The output's last token has no keys and values yet: it is the next step's input.
-    max_new_tokens : int
-        When to stop at the latest.
-    is_finished : bool
-        Whether the output is complete; a stop token is its last one then.
-    num_preemptions : int
-        How often it had to give way.
-    """
-
-    seq_id: int
-    prompt: list[int]
-    max_new_tokens: int
-    temperature: float
-    rng: np.random.Generator | None
-    output: list[int] = field(default_factory=list)
-    is_finished: bool = False
-    num_preemptions: int = 0
-
-    @property
-    def tokens(self) -> list[int]:
-        """The prompt and the output."""
-        return self.prompt + self.output
+from paged_demo.llm.text import Text, check_stop_ids, check_text
 
 
 class Engine:
@@ -85,7 +52,7 @@ class Engine:
         self.waiting: deque[list[Text]] = deque()
         self.num_computed = 0
         self.num_found = 0
-        self._stop_ids = frozenset(stop_ids)
+        self._stop_ids = check_stop_ids(model, stop_ids)
         self._max_batch = None if max_batch is None else check_count("max_batch", max_batch)
         self._ids = count()
 
@@ -115,7 +82,8 @@ class Engine:
         Raises
         ------
         ValueError, TypeError
-            If a number is too small, the prompt is empty, or it leaves no room below the model's maximum.
+            If a number is too small, the prompt is empty or leaves no room below the model's maximum, or
+            `choose` could not draw. Nothing is queued then.
         """
         tokens = check_text(self.model, prompt, max_new_tokens)
         check_count("num_samples", num_samples)
@@ -135,20 +103,37 @@ class Engine:
         return group
 
     def run(self, watch: Callable[["Engine"], object] | None = None) -> None:
-        """Step until every text is finished. ``watch`` is called after each step."""
-        while self.running or self.waiting:
-            self.step()
-            if watch is not None:
-                watch(self)
+        """Step until every text is finished. ``watch`` is called after each step.
+
+        What `step` says of errors holds for those of ``watch`` too.
+        """
+        try:
+            while self.running or self.waiting:
+                self.step()
+                if watch is not None:
+                    watch(self)
+        except BaseException:
+            self._let_go()
+            raise
 
     def step(self) -> None:
         """Compute one more token of every running text, then let waiting ones join.
 
+        Whatever is raised, the cache then holds no text of this engine. Those that are not finished wait with
+        all their tokens, so that a later step can go on.
+
         Raises
         ------
         CacheFullError
-            If the pool is too small for a text that has it to itself. What other texts hold is as it was.
+            If the pool is too small for a text that has it to itself.
         """
+        try:
+            self._step()
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _step(self) -> None:
         had_to_preempt = self._grow()
         if self.running:
             logits = self._compute(self.running, [1] * len(self.running))
@@ -158,6 +143,13 @@ class Engine:
         # Who was just sent away would only come back to be sent away again.
         while self.waiting and not had_to_preempt and self._admit():
             pass
+
+    def _let_go(self) -> None:
+        for text in reversed(self.running):
+            if not text.is_finished:
+                self.cache.free(text.seq_id)
+                self.waiting.appendleft([text])
+        self.running.clear()
 
     def _grow(self) -> bool:
         """Give every running text a slot for its last token, and say whether that took another's place."""
@@ -195,25 +187,32 @@ class Engine:
             if not self.running:
                 raise
             return False
+        joining = [first]
+        try:
+            logits = self._compute(joining, [len(first.tokens) - num_found])[0]
+            self._fork(joining, group[1:num_places])
+        except BaseException:
+            for text in joining:
+                self.cache.free(text.seq_id)
+            raise
         self.num_found += num_found
-        logits = self._compute([first], [len(first.tokens) - num_found])[0]
-        joining = [first, *self._fork(first, group[1:num_places])]
-        for text in joining:
-            self._add_token(text, logits)
-        self.running += [text for text in joining if not text.is_finished]
+        self.running += joining
         del group[: len(joining)]
         if not group:
             self.waiting.popleft()
+        for text in joining:
+            self._add_token(text, logits)
+        self.running = [text for text in self.running if not text.is_finished]
         return True
 
-    def _fork(self, parent: Text, others: Sequence[Text]) -> Iterator[Text]:
-        """Let others begin where a text is now, as long as there is room: sharing pages needs none."""
+    def _fork(self, joining: list[Text], others: Sequence[Text]) -> None:
+        """Let others join where the first is now, as long as there is room: sharing pages needs none."""
         for text in others:
             try:
-                self.cache.fork(parent.seq_id, text.seq_id)
+                self.cache.fork(joining[0].seq_id, text.seq_id)
             except CacheFullError:
                 return
-            yield text
+            joining.append(text)
 
     def _compute(self, texts: Sequence[Text], num_new: Sequence[int]) -> Floats:
         """Compute the last so many tokens of each text, and return the logits of what follows."""
@@ -223,10 +222,11 @@ class Engine:
             tokens = text.tokens
             token_ids += tokens[-num:]
             positions += range(len(tokens) - num, len(tokens))
-        self.num_computed += len(token_ids)
         new_of = {text.seq_id: num for text, num in zip(texts, num_new, strict=True)}
         attend = self.cache.attend_to(new_of)
-        return self.model.forward(token_ids, positions, attend, rows=np.cumsum(num_new) - 1)
+        logits = self.model.forward(token_ids, positions, attend, rows=np.cumsum(num_new) - 1)
+        self.num_computed += len(token_ids)
+        return logits
 
     def _add_token(self, text: Text, logits: Floats) -> None:
         text.output.append(choose(logits, temperature=text.temperature, rng=text.rng))
@@ -248,6 +248,8 @@ def generate(
 ) -> list[list[int]]:
     """Generate one text for each prompt, all in one batch, and return the token ids of the outputs.
 
+    Whatever is raised, nothing of them stays in the cache.
+
     Parameters
     ----------
     model, cache, stop_ids, max_batch
@@ -265,6 +267,7 @@ def generate(
         As for `Engine.submit`.
     """
     engine = Engine(model, cache, stop_ids=stop_ids, max_batch=max_batch)
+    check_sampling(temperature, rng)
     rngs = [None] * len(prompts) if rng is None else rng.spawn(len(prompts))
     texts = [
         engine.submit(prompt, max_new_tokens=max_new_tokens, temperature=temperature, rng=own)[0]
@@ -272,18 +275,3 @@ def generate(
     ]
     engine.run()
     return [text.output for text in texts]
-
-
-def check_text(model: Llama, prompt: Sequence[int], max_new_tokens: int) -> list[int]:
-    """Return a prompt's tokens, or say why the model cannot go on from it, before a page is taken."""
-    tokens = check_prompt(prompt)
-    check_count("max_new_tokens", max_new_tokens)
-    num_known = len(model.weights.embedding)
-    if max(tokens) >= num_known:
-        raise ValueError(f"prompt must hold token ids from 0 to {num_known - 1}, got {max(tokens)}")
-    if len(tokens) + max_new_tokens > model.spec.max_tokens:
-        raise ValueError(
-            f"the prompt's {len(tokens)} tokens and max_new_tokens must be at most"
-            f" {model.spec.max_tokens} together, got {max_new_tokens} for the latter"
-        )
-    return tokens

@@ -1,17 +1,22 @@
 """From a GGUF file to a model: its shape, its weights in float32, and its tokenizer."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gguf import GGUFReader, GGUFValueType
 from gguf.quants import dequantize
 
-from paged_demo.attention.shapes import Floats
+from paged_demo.attention.shapes import Floats, check_heads
 from paged_demo.llm.model import LayerWeights, Llama, LlamaSpec, LlamaWeights
 from paged_demo.llm.tokenizer import Tokenizer
-from paged_demo.llm.weights import find_weights
+from paged_demo.llm.weights import BadWeightsError, find_weights
+
+# What reading bytes that mean something else can lead to, in gguf and in NumPy.
+_SYMPTOMS = (ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError)
 
 
 def load(path: str | os.PathLike[str] | None = None) -> tuple[Llama, Tokenizer]:
@@ -24,16 +29,16 @@ def load(path: str | os.PathLike[str] | None = None) -> tuple[Llama, Tokenizer]:
 
     Raises
     ------
-    MissingWeightsError, DamagedWeightsError
+    MissingWeightsError, BadWeightsError, TypeError
         As for `find_weights`.
-    ValueError
-        If the file holds something else than a Llama-type model with a byte-level tokenizer.
+    BadWeightsError
+        If the file is damaged, or holds something else than a Llama-type model with a byte-level tokenizer.
     """
-    reader = GGUFReader(find_weights(path))
-    spec, tokenizer = read_spec(reader), read_tokenizer(reader)
-    # Its hundred thousand strings, an object each, take as much memory as the file itself.
-    reader.fields.clear()
-    return Llama(spec, read_weights(reader, spec)), tokenizer
+    with _open(path) as reader:
+        spec, tokenizer = read_spec(reader), read_tokenizer(reader)
+        # Its hundred thousand strings, an object each, take as much memory as the file itself.
+        reader.fields.clear()
+        return Llama(spec, read_weights(reader, spec)), tokenizer
 
 
 def load_model(path: str | os.PathLike[str] | None = None) -> Llama:
@@ -41,12 +46,29 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Llama:
 
     Raises
     ------
-    MissingWeightsError, DamagedWeightsError, ValueError
+    MissingWeightsError, BadWeightsError, TypeError
         As for `load`.
     """
-    reader = GGUFReader(find_weights(path))
-    spec = read_spec(reader)
-    return Llama(spec, read_weights(reader, spec))
+    with _open(path) as reader:
+        spec = read_spec(reader)
+        return Llama(spec, read_weights(reader, spec))
+
+
+@contextmanager
+def _open(path: str | os.PathLike[str] | None) -> Iterator[GGUFReader]:
+    """Open a GGUF file, and let whatever is wrong with it be said with its name."""
+    found: Path = find_weights(path)
+    try:
+        reader = GGUFReader(found)
+    except _SYMPTOMS as error:
+        size = f"{found.stat().st_size:,} bytes"
+        raise BadWeightsError(
+            f"{found} must be a whole GGUF file, got {size} that are none or end too early ({error})"
+        ) from error
+    try:
+        yield reader
+    except _SYMPTOMS as error:
+        raise BadWeightsError(f"{found} cannot be used: {error}") from error
 
 
 def read_spec(reader: GGUFReader) -> LlamaSpec:
@@ -89,7 +111,7 @@ def read_weights(reader: GGUFReader, spec: LlamaSpec) -> LlamaWeights:
     Raises
     ------
     ValueError
-        If a tensor is missing.
+        If a tensor is missing, or has not the shape that the spec asks for.
     """
     tensors = {tensor.name: tensor for tensor in reader.tensors}
 
@@ -105,13 +127,15 @@ def read_weights(reader: GGUFReader, spec: LlamaSpec) -> LlamaWeights:
 
     embedding = joined("token_embd.weight")
     has_factors = "rope_freqs.weight" in tensors
-    return LlamaWeights(
+    weights = LlamaWeights(
         embedding=embedding,
         layers=[_read_layer(joined, number) for number in range(spec.num_layers)],
         output_norm=joined("output_norm.weight"),
         output=joined("output.weight") if "output.weight" in tensors else embedding,
         rope_factors=joined("rope_freqs.weight") if has_factors else np.ones(spec.head_dim // 2),
     )
+    _check_shapes(spec, weights)
+    return weights
 
 
 def _read_layer(joined: Callable[..., Floats], number: int) -> LayerWeights:
@@ -126,6 +150,32 @@ def _read_layer(joined: Callable[..., Floats], number: int) -> LayerWeights:
         gate_up=named("ffn_gate", "ffn_up"),
         down=named("ffn_down"),
     )
+
+
+def _check_shapes(spec: LlamaSpec, weights: LlamaWeights) -> None:
+    check_heads("the file", spec.num_query_heads, spec.num_kv_heads)
+    hidden, of_queries = spec.hidden_size, spec.num_query_heads * spec.head_dim
+    of_keys = spec.num_kv_heads * spec.head_dim
+    found = {
+        "embedding": (weights.embedding, (len(weights.embedding), hidden)),
+        "output_norm": (weights.output_norm, (hidden,)),
+        "output": (weights.output, (len(weights.embedding), hidden)),
+        "rope_factors": (weights.rope_factors, (spec.head_dim // 2,)),
+    }
+    for number, layer in enumerate(weights.layers):
+        feed_forward = layer.down.shape[-1]
+        shapes = {
+            "attention_norm": (hidden,),
+            "query_key_value": (of_queries + 2 * of_keys, hidden),
+            "attention_output": (hidden, of_queries),
+            "feed_forward_norm": (hidden,),
+            "gate_up": (2 * feed_forward, hidden),
+            "down": (hidden, feed_forward),
+        }
+        found |= {f"{name} of layer {number}": (getattr(layer, name), shapes[name]) for name in shapes}
+    for name, (array, shape) in found.items():
+        if array.shape != shape:
+            raise ValueError(f"{name} must have the shape {shape}, got {array.shape}")
 
 
 def read_tokenizer(reader: GGUFReader) -> Tokenizer:

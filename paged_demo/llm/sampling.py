@@ -3,6 +3,7 @@
 import numpy as np
 
 from paged_demo.attention.shapes import Floats
+from paged_demo.checks import check_number
 
 
 def log_probabilities(logits: Floats) -> Floats:
@@ -37,7 +38,9 @@ def choose(logits: Floats, *, temperature: float = 0.0, rng: np.random.Generator
     Raises
     ------
     ValueError
-        If the temperature is negative, or above 0 without ``rng``.
+        If the temperature is negative or not finite, or above 0 without ``rng``.
+    TypeError
+        If it is not a number, or ``rng`` not a generator.
 
     Examples
     --------
@@ -47,14 +50,20 @@ def choose(logits: Floats, *, temperature: float = 0.0, rng: np.random.Generator
     check_sampling(temperature, rng)
     if rng is None or temperature == 0:
         return int(logits.argmax())
-    ends = np.exp(log_probabilities(logits / np.float64(temperature))).cumsum()
+    # The largest becomes 0 before anything is divided: a small divisor sends the others to minus infinity,
+    # which is a probability of 0.
+    lags = logits.astype(np.float64) - logits.max()
+    with np.errstate(over="ignore"):
+        ends = np.exp(log_probabilities(lags / float(temperature))).cumsum()
     # The sum of rounded shares may miss 1: the last end stands for all that is left.
     return int(np.searchsorted(ends[:-1], rng.random(), side="right"))
 
 
 def check_sampling(temperature: float, rng: np.random.Generator | None) -> None:
-    """Raise the ValueError that `choose` would raise."""
-    if not 0 <= temperature < np.inf:
+    """Raise the error that `choose` would raise."""
+    if not 0 <= check_number("temperature", temperature) < np.inf:
         raise ValueError(f"temperature must be a finite number of at least 0, got {temperature!r}")
+    if rng is not None and not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a numpy.random.Generator, got {rng!r}")
     if temperature > 0 and rng is None:
         raise ValueError("rng must be given to draw tokens at a temperature above 0, got None")

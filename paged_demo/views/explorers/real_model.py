@@ -1,8 +1,10 @@
 """Notebook 07: a run of the real model step by step, and a box to type a prompt into."""
 
+import asyncio
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from paged_demo.llm.cache import PagedCache
 from paged_demo.llm.generate import Engine
 from paged_demo.llm.model import Llama
 from paged_demo.llm.weights import what_is_missing
+from paged_demo.views.amounts import count_of
 from paged_demo.views.explorers.controls import LOOKS
 from paged_demo.views.generation import Frame, frame_of, texts_so_far
 from paged_demo.views.live import Explorer, clear_contents, contents, set_title
@@ -70,7 +73,16 @@ def explore_run(frames: Sequence[Frame], *, step: int | None = None) -> Explorer
         As `record` returns them.
     step : int, optional
         The step to begin with; the last one if left out.
+
+    Raises
+    ------
+    ValueError
+        If there is no frame, or no such step.
     """
+    if not frames:
+        raise ValueError("frames must hold at least one frame, got none")
+    if step is not None and not 1 <= step <= len(frames):
+        raise ValueError(f"step must be from 1 to {len(frames)}, got {step}")
     return Explorer(
         lambda figure: _RunScene(figure, frames),
         {"step": widgets.IntSlider(step or len(frames), 1, len(frames), description="step", **LOOKS)},
@@ -81,7 +93,8 @@ def explore_run(frames: Sequence[Frame], *, step: int | None = None) -> Explorer
 class PromptBox(Explorer):
     """A box to type a prompt into, and the answer as it grows: its text, and the pages that fill.
 
-    The first answer is there when the box is made. The slider then goes back over the steps.
+    The first answer is there when the box is made. The slider then goes back over the steps. An answer that
+    is stopped, by its button or by an error, keeps its words and pages so far.
 
     Parameters
     ----------
@@ -101,26 +114,64 @@ class PromptBox(Explorer):
         super().__init__(lambda figure: _RunScene(figure, self._frames), {"step": steps}, height=3.6)
         wide = {"layout": {"width": "min(100%, 60em)"}, "style": LOOKS["style"]}
         self.question = widgets.Text(question, description="prompt", **wide)
-        self.num_tokens = widgets.IntSlider(num_tokens, 1, 200, description="tokens at most", **LOOKS)
+        # The step that ends an answer gives its pages back: one step alone would show no page.
+        self.num_tokens = widgets.IntSlider(num_tokens, 2, 200, description="tokens at most", **LOOKS)
         self.button = widgets.Button(description="Generate", button_style="primary")
-        self.button.on_click(self.generate)
+        self.button.on_click(self._begin)
+        self.stop_button = widgets.Button(description="Stop", disabled=True)
+        self.stop_button.on_click(lambda _: self._running.close())
         self.status = widgets.Label()
-        row = widgets.HBox([self.button, self.status])
+        row = widgets.HBox([self.button, self.stop_button, self.status])
         self._widget.children = (self.question, self.num_tokens, row, *self._widget.children)
         self.generate()
 
-    def generate(self, _: Any = None) -> None:
+    def generate(self) -> None:
         """Answer the question that stands in the box, and say how quick it was, or what is wrong."""
-        self.status.value = "..."
+        self._running = self._answer()
+        for _ in self._running:
+            pass
+
+    def _begin(self, _: Any) -> None:
+        if self.button.disabled:
+            return  # The second click of two, on its way before the button could be disabled.
         try:
-            self._generate()
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # No kernel, and so nobody to wait for.
+            with suppress(KeyboardInterrupt):
+                self.generate()
+        else:
+            self.button.disabled = True
+            self._task = loop.create_task(self._answer_in_turns())
+
+    async def _answer_in_turns(self) -> None:
+        """Generate, and let the kernel see to its messages after each token: one may say Stop."""
+        self._running = self._answer()
+        with suppress(KeyboardInterrupt):
+            for _ in self._running:
+                await asyncio.sleep(0)
+
+    def _answer(self) -> Generator[None, None, None]:
+        """Generate, and pause after each token. Whatever ends it leaves a box that works."""
+        self.button.disabled, self.stop_button.disabled = True, False
+        self.status.value = "..."
+        frames: list[Frame] = []
+        try:
+            try:
+                yield from self._generate(frames)
+            finally:
+                self._show(frames)
         except ValueError as error:
             self.status.value = str(error)
+        except BaseException:
+            self.status.value = f"Stopped after {count_of(len(frames), 'token')}."
+            raise
+        finally:
+            self.button.disabled, self.stop_button.disabled = False, True
 
     def _new_cache(self) -> PagedCache:
         return PagedCache(self._model.spec, num_pages=NUM_PAGES, page_size=PAGE_SIZE)
 
-    def _generate(self) -> None:
+    def _generate(self, frames: list[Frame]) -> Generator[None, None, None]:
         cache = self._new_cache()
         engine = Engine(self._model, cache, stop_ids=self._tokenizer.stop_ids)
         prompt = self._tokenizer.chat(self.question.value)
@@ -130,28 +181,32 @@ class PromptBox(Explorer):
                 f"the prompt must leave room in {cache.num_slots} slots, got {len(prompt)} tokens"
             )
         [text] = engine.submit(prompt, max_new_tokens=min(self.num_tokens.value, num_places))
-        self._frames.clear()
         computing_s, last_picture = 0.0, -SECONDS_BETWEEN_PICTURES
         while not text.is_finished:
             start = time.perf_counter()
             engine.step()
             computing_s += time.perf_counter() - start
-            self._frames.append(self._frame(cache, self._tokenizer.decode(text.output)))
-            if text.is_finished or start - last_picture >= SECONDS_BETWEEN_PICTURES:
+            frame = frame_of(cache, {0: self._tokenizer.decode(text.output)})
+            if text.is_finished and frames:
+                # The pages were given back with the last token; they are shown as they were.
+                frame = replace(frames[-1], outputs=frame.outputs)
+            frames.append(frame)
+            rate = f"{len(text.output) / computing_s:.0f} tokens per second"
+            self.status.value = f"{len(prompt)} tokens of prompt, {len(text.output)} of answer, {rate}"
+            if start - last_picture >= SECONDS_BETWEEN_PICTURES:
                 last_picture = start
-                rate = f"{len(text.output) / computing_s:.0f} tokens per second"
-                self.status.value = f"{len(prompt)} tokens of prompt, {len(text.output)} of answer, {rate}"
-                self._go_to_last_step()
+                self._show(frames)
+            yield
 
-    def _frame(self, cache: PagedCache, output: str) -> Frame:
-        """Take a frame; at the end, when the pages are given back, show them as they were."""
-        frame = frame_of(cache, {0: output})
-        return (
-            frame if frame.page_tables or not self._frames else replace(self._frames[-1], outputs={0: output})
-        )
-
-    def _go_to_last_step(self) -> None:
+    def _show(self, frames: list[Frame]) -> None:
+        """Show the last of these frames, and let the slider go over all of them; keep the old if none."""
+        if not frames:
+            return
+        self._frames[:] = frames
         steps = self.controls["step"]
-        with steps.hold_trait_notifications():
-            steps.max = steps.value = len(self._frames)
-        self._follow()
+        is_there = steps.value == len(frames)
+        # In one message: a slider whose maximum falls first corrects its value, and sends that back.
+        with steps.hold_sync(), steps.hold_trait_notifications():
+            steps.max = steps.value = len(frames)
+        if is_there:
+            self._follow()
