@@ -286,7 +286,6 @@ def test_experiments_refuse_what_they_do_not_know():
     for arguments, message in [
         ({"requests": []}, "requests must hold at least one request"),
         ({"width": 1}, "width must be at least 2, got 1"),
-        ({"page_size": 0}, "page_size must be at least 1, got 0"),
         ({"switch_share": 1.0}, "switch_share must be at least 0 and below 1, got 1.0"),
         ({"rng": 0}, r"rng must be a numpy\.random\.Generator, got 0"),
     ]:

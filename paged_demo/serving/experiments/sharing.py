@@ -88,7 +88,6 @@ def saved_by_beams(
     *,
     rng: np.random.Generator,
     switch_share: float = BEAM_SWITCH_SHARE,
-    page_size: int = PAGE_SIZE,
 ) -> float:
     """Search with beams over a real allocator; return the share of the pages that sharing saves.
 
@@ -106,8 +105,6 @@ def saved_by_beams(
         Where the randomness comes from.
     switch_share : float
         Probability that a beam dies in a step, from 0 to below 1.
-    page_size : int
-        Slots in a page.
 
     Examples
     --------
@@ -116,15 +113,14 @@ def saved_by_beams(
     0.54
     """
     check_count("width", width, minimum=2)
-    check_count("page_size", page_size)
     check_share("switch_share", switch_share)
     check_generator(rng)
     requests = check_requests(requests)
     num_held = num_unshared = 0
     for request in requests:
         final = request.num_prompt_tokens + request.num_output_tokens
-        beams = [request._replace(num_samples=width)]
-        allocator = PagedAllocator((width + 1) * -(-final // page_size), page_size)
+        beams = request._replace(num_samples=width)
+        allocator = PagedAllocator((width + 1) * -(-final // PAGE_SIZE), PAGE_SIZE)
         allocator.allocate(0, range(request.num_prompt_tokens))
         for beam in range(1, width):
             allocator.fork(0, beam)
@@ -140,7 +136,7 @@ def saved_by_beams(
             for seq_id in ids:
                 allocator.append(seq_id, 0)
             num_held += allocator.num_pages - allocator.num_free_pages
-            num_unshared += pages_without_sharing(beams[0], num_generated, page_size)
+            num_unshared += pages_without_sharing(beams, num_generated, PAGE_SIZE)
     return 1 - num_held / num_unshared
 
 
