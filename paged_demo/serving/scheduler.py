@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
 from paged_demo.allocators.paged import PagedAllocator
-from paged_demo.checks import check_count
+from paged_demo.checks import check_functions
 from paged_demo.serving.admission import (
     AdmissionPolicy,
     ForkingAllocator,
@@ -17,19 +17,8 @@ from paged_demo.serving.admission import (
     keep_pages_free,
 )
 from paged_demo.serving.pools import PagedPool, Pool, check_pool, require_pages
-from paged_demo.serving.rules import (
-    MAX_BATCHED_TOKENS,
-    MAX_RUNNING,
-    SwapPolicy,
-    check_functions,
-    check_samples,
-    fits_budget,
-    pages_held,
-    swap_several,
-    tokens_to_compute,
-)
+from paged_demo.serving.rules import Rules, check_samples, fits_budget, pages_held, tokens_to_compute
 from paged_demo.serving.run import Stay
-from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP, StepTime, SwapTime
 from paged_demo.serving.workload import Request, check_requests
 
 
@@ -115,16 +104,8 @@ class Scheduler:
         In the order of their arrival.
     may_admit : AdmissionPolicy
         A further condition for starting a request.
-    swaps : SwapPolicy
-        Which preempted requests are swapped out, instead of computed again.
-    step_time : StepTime
-        How long an iteration takes.
-    swap_time : SwapTime
-        How long it takes to swap, in addition.
-    max_batched_tokens : int
-        Tokens that one iteration computes at most. A prompt longer than that starts without others.
-    max_running : int
-        Sequences in flight at most.
+    **rules
+        Those of `Rules`: ``swaps``, ``step_time``, ``swap_time``, ``max_batched_tokens``, ``max_running``.
 
     References
     ----------
@@ -138,30 +119,21 @@ class Scheduler:
         requests: Iterable[Request],
         *,
         may_admit: AdmissionPolicy = admit_always,
-        swaps: SwapPolicy = swap_several,
-        step_time: StepTime = OPT_13B_STEP,
-        swap_time: SwapTime = OPT_13B_SWAP,
-        max_batched_tokens: int = MAX_BATCHED_TOKENS,
-        max_running: int = MAX_RUNNING,
+        **rules: Any,
     ) -> None:
-        check_functions(may_admit=may_admit, swaps=swaps, step_time=step_time, swap_time=swap_time)
+        check_functions(may_admit=may_admit)
+        self.requests = check_requests(requests)
         self.now_s = 0.0
         self.finish_s: dict[int, float] = {}
         self.stays: list[Stay] = []
         self._allocator = allocator
         self._may_admit = may_admit
-        self._swaps = swaps
-        self._step_time = step_time
-        self._swap_time = swap_time
-        self._max_batched_tokens = check_count("max_batched_tokens", max_batched_tokens)
-        self._max_running = check_count("max_running", max_running)
-        checked = check_requests(requests)
+        self._rules = Rules(**rules)
+        can_fork = isinstance(allocator, ForkingAllocator)
+        check_samples(self.requests, can_fork=can_fork, max_running=self._rules.max_running)
         if isinstance(allocator, PagedAllocator):
-            require_pages(checked, allocator.num_pages, allocator.page_size)
-        check_samples(
-            checked, can_fork=isinstance(allocator, ForkingAllocator), max_running=self._max_running
-        )
-        self._waiting = deque(_Progress(request) for request in checked)
+            require_pages(self.requests, allocator.num_pages, allocator.page_size)
+        self._waiting = deque(map(_Progress, self.requests))
         self._running: list[_Progress] = []
 
     @property
@@ -191,7 +163,7 @@ class Scheduler:
         started, num_computed = ([], 0) if preempted else self._admit(num_sequences)
         num_tokens = sum(progress.num_tokens for progress in self._running)
         if self._running:
-            self.now_s += self._step_time(
+            self.now_s += self._rules.step_time(
                 num_batched=num_sequences + num_computed,
                 num_requests=len(self._running),
                 num_sequences=self._num_sequences(),
@@ -254,7 +226,7 @@ class Scheduler:
     def _preempt_newest(self) -> _Progress:
         newest = self._running.pop()
         self._leave(newest, is_preempted=True)
-        newest.is_swapped = self._swaps(newest.request)
+        newest.is_swapped = self._rules.swaps(newest.request)
         self._waiting.appendleft(newest)
         return newest
 
@@ -269,9 +241,9 @@ class Scheduler:
             num_tokens = tokens_to_compute(request, num_generated, is_swapped=progress.is_swapped)
             if request.arrival_s > self.now_s:
                 break
-            if num_sequences + request.num_samples > self._max_running:
+            if num_sequences + request.num_samples > self._rules.max_running:
                 break
-            if not fits_budget(num_tokens, num_decoding, num_computed, self._max_batched_tokens):
+            if not fits_budget(num_tokens, num_decoding, num_computed, self._rules.max_batched_tokens):
                 break
             # Alone, a request may have all the room there is: nobody else has to grow.
             if self._running and not self._may_admit(request, num_generated):
@@ -323,7 +295,7 @@ class Scheduler:
             )
             for moved in (preempted, started)
         )
-        return self._swap_time(num_pages_out=num_out, num_pages_in=num_in, page_size=page_size)
+        return self._rules.swap_time(num_pages_out=num_out, num_pages_in=num_in, page_size=page_size)
 
 
 def scheduler_of(requests: Iterable[Request], pool: Pool, **rules: Any) -> Scheduler:
@@ -349,13 +321,12 @@ def scheduler_of(requests: Iterable[Request], pool: Pool, **rules: Any) -> Sched
     >>> [scheduler.step().num_tokens for _ in range(3)]
     [20, 21, 22]
     """
-    checked = check_requests(requests)
     check_pool(pool)
     if "may_admit" in rules:
         raise TypeError("may_admit must be left to the pool, which has its watermark")
     allocator = pool.allocator()
     if isinstance(pool, PagedPool) and isinstance(allocator, PagedAllocator):
         rules["may_admit"] = keep_pages_free(allocator, share=pool.watermark_share)
-    scheduler = Scheduler(allocator, checked, **rules)
-    pool.require_room(checked)
+    scheduler = Scheduler(allocator, requests, **rules)
+    pool.require_room(scheduler.requests)
     return scheduler

@@ -5,14 +5,13 @@ from collections import deque
 from collections.abc import Iterable
 from math import inf
 from statistics import fmean
+from typing import Any
 
 from paged_demo.allocators.memory_map import MemoryUsage, account
 from paged_demo.serving.pools import Pool
-from paged_demo.serving.rules import MAX_BATCHED_TOKENS, MAX_RUNNING, SwapPolicy, swap_several
 from paged_demo.serving.run import MeanUsage, Moment, Progress, Run, Window, check_moments, check_window
 from paged_demo.serving.scheduler import Scheduler, scheduler_of
-from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP, StepTime, SwapTime
-from paged_demo.serving.workload import Request, check_requests
+from paged_demo.serving.workload import Request
 
 
 def serve(
@@ -21,12 +20,8 @@ def serve(
     *,
     window: Window = (0.0, inf),
     moments: Iterable[float] = (),
-    swaps: SwapPolicy = swap_several,
-    step_time: StepTime = OPT_13B_STEP,
-    swap_time: SwapTime = OPT_13B_SWAP,
-    max_batched_tokens: int = MAX_BATCHED_TOKENS,
-    max_running: int = MAX_RUNNING,
     progress: Progress = iter,
+    **rules: Any,
 ) -> Run:
     """Serve requests from a pool one iteration at a time, accounting for every slot in each.
 
@@ -35,10 +30,12 @@ def serve(
 
     Parameters
     ----------
-    requests, pool, window, moments, swaps, step_time, swap_time, max_batched_tokens, max_running
+    requests, pool, window, moments
         As for `simulate`.
     progress : callable
         Wraps the count of requests that are done, as ``tqdm`` does, to show how far a long run has come.
+    **rules
+        Those of `Rules`.
 
     Raises
     ------
@@ -51,18 +48,9 @@ def serve(
     >>> serve([Request(0, 20, 2), Request(1, 30, 5)], PagedPool(num_pages=8)).num_iterations
     6
     """
-    checked = check_requests(requests)
-    scheduler = scheduler_of(
-        checked,
-        pool,
-        swaps=swaps,
-        step_time=step_time,
-        swap_time=swap_time,
-        max_batched_tokens=max_batched_tokens,
-        max_running=max_running,
-    )
-    recorder = _Recorder(scheduler, checked, window, moments)
-    for num_done in progress(range(len(checked))):
+    scheduler = scheduler_of(requests, pool, **rules)
+    recorder = _Recorder(scheduler, window, moments)
+    for num_done in progress(range(len(scheduler.requests))):
         while recorder.num_done <= num_done:
             recorder.step()
     return recorder.run()
@@ -71,12 +59,10 @@ def serve(
 class _Recorder:
     """Steps a scheduler, and notes what the record of a run holds."""
 
-    def __init__(
-        self, scheduler: Scheduler, requests: list[Request], window: Window, moments: Iterable[float]
-    ) -> None:
+    def __init__(self, scheduler: Scheduler, window: Window, moments: Iterable[float]) -> None:
         check_window(window)
         self._scheduler = scheduler
-        self._requests = requests
+        self._requests = scheduler.requests
         self._window = window
         self._times = deque(check_moments(moments))
         self._moments: list[Moment] = []

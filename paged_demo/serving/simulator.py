@@ -14,23 +14,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import ceil, inf, sqrt
+from typing import Any
 
-from paged_demo.checks import check_count
 from paged_demo.serving.flights import NEVER, Flight, PageCounts, RunPlaces
 from paged_demo.serving.pools import PagedPool, Pool, check_pool
-from paged_demo.serving.rules import (
-    MAX_BATCHED_TOKENS,
-    MAX_RUNNING,
-    SwapPolicy,
-    check_functions,
-    check_samples,
-    fits_budget,
-    pages_held,
-    swap_several,
-    tokens_to_compute,
-)
+from paged_demo.serving.rules import Rules, check_samples, fits_budget, pages_held, tokens_to_compute
 from paged_demo.serving.run import MeanUsage, Moment, Run, Stay, Window, check_moments, check_window
-from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP, StepTime, SwapTime
 from paged_demo.serving.workload import Request, check_requests
 
 
@@ -47,17 +36,7 @@ class _Engine:
     """The state of a run; its methods are the parts of the loop."""
 
     def __init__(
-        self,
-        requests: list[Request],
-        pool: Pool,
-        *,
-        swaps: SwapPolicy,
-        step_time: StepTime,
-        swap_time: SwapTime,
-        max_batched_tokens: int,
-        max_running: int,
-        window: Window,
-        moments: list[float],
+        self, requests: list[Request], pool: Pool, rules: Rules, window: Window, moments: list[float]
     ) -> None:
         self.now_s = 0.0
         self.iteration = 0
@@ -65,11 +44,8 @@ class _Engine:
         self.stays: list[Stay] = []
         self.moments: list[Moment] = []
         self._slots = PageCounts(pool) if isinstance(pool, PagedPool) else RunPlaces(pool)
-        self._swaps = swaps
-        self._step_time = step_time
-        self._swap_time = swap_time
-        self._max_batched_tokens = max_batched_tokens
-        self._max_running = max_running
+        self._rules = rules
+        self._step_time = rules.step_time
         self._requests = requests
         self._waiting = deque(_Waiting(request) for request in requests)
         self._running: dict[int, Flight] = {}
@@ -162,7 +138,7 @@ class _Engine:
             num_kv_tokens=self._num_tokens,
         )
         if num_pages_out or num_pages_in:
-            self.now_s += self._swap_time(
+            self.now_s += self._rules.swap_time(
                 num_pages_out=num_pages_out, num_pages_in=num_pages_in, page_size=self._slots.page_size
             )
         self.iteration += 1
@@ -171,7 +147,7 @@ class _Engine:
         """Put a request that was preempted at the head of the queue; return the pages to swap out."""
         self._forget(flight, self.iteration - 1, is_preempted=True)
         num_generated = flight.num_generated(self.iteration - 1)
-        is_swapped = self._swaps(flight.request)
+        is_swapped = self._rules.swaps(flight.request)
         self._waiting.appendleft(_Waiting(flight.request, num_generated, is_swapped))
         return pages_held(flight.request, num_generated, self._slots.page_size) if is_swapped else 0
 
@@ -184,10 +160,10 @@ class _Engine:
             if request.arrival_s > self.now_s:
                 break
             num_tokens = tokens_to_compute(request, num_generated, is_swapped=head.is_swapped)
-            if self._num_sequences + request.num_samples > self._max_running:
+            if self._num_sequences + request.num_samples > self._rules.max_running:
                 self._head_has_no_room = True
                 break
-            if not fits_budget(num_tokens, num_decoding, num_computed, self._max_batched_tokens):
+            if not fits_budget(num_tokens, num_decoding, num_computed, self._rules.max_batched_tokens):
                 break
             origin = self.iteration - request.num_prompt_tokens - num_generated
             last = self.iteration + request.num_output_tokens - num_generated
@@ -284,13 +260,9 @@ def simulate(
     requests: Iterable[Request],
     pool: Pool,
     *,
-    swaps: SwapPolicy = swap_several,
-    step_time: StepTime = OPT_13B_STEP,
-    swap_time: SwapTime = OPT_13B_SWAP,
-    max_batched_tokens: int = MAX_BATCHED_TOKENS,
-    max_running: int = MAX_RUNNING,
     window: Window = (0.0, inf),
     moments: Iterable[float] = (),
+    **rules: Any,
 ) -> Run:
     """Serve requests from a pool, and return the record of the run.
 
@@ -300,12 +272,12 @@ def simulate(
         In the order of their arrival.
     pool : PagedPool or TraditionalPool
         How slots are handed out. Only pages serve requests with several samples.
-    swaps, step_time, swap_time, max_batched_tokens, max_running
-        As for `Scheduler`.
     window : (float, float)
         The means are over the iterations that begin from the one time (s) on and before the other.
     moments : iterable of float
         Times (s) at which to note the state of the pool, in order.
+    **rules
+        Those of `Rules`: ``swaps``, ``step_time``, ``swap_time``, ``max_batched_tokens``, ``max_running``.
 
     Raises
     ------
@@ -320,23 +292,12 @@ def simulate(
     >>> round(simulate(requests, PagedPool(num_pages=984), window=(20, 40)).mean_running)
     42
     """
-    check_functions(swaps=swaps, step_time=step_time, swap_time=swap_time)
     checked = check_requests(requests)
     check_pool(pool)
-    max_running = check_count("max_running", max_running)
-    check_samples(checked, can_fork=isinstance(pool, PagedPool), max_running=max_running)
+    checked_rules = Rules(**rules)
+    check_samples(checked, can_fork=isinstance(pool, PagedPool), max_running=checked_rules.max_running)
     pool.require_room(checked)
     check_window(window)
-    engine = _Engine(
-        checked,
-        pool,
-        swaps=swaps,
-        step_time=step_time,
-        swap_time=swap_time,
-        max_batched_tokens=check_count("max_batched_tokens", max_batched_tokens),
-        max_running=max_running,
-        window=window,
-        moments=check_moments(moments),
-    )
+    engine = _Engine(checked, pool, checked_rules, window, check_moments(moments))
     engine.run()
     return engine.record()
