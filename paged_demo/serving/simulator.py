@@ -13,13 +13,14 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from math import ceil, inf, sqrt
+from math import inf
 from typing import Any
 
 from paged_demo.serving.flights import NEVER, Flight, PageCounts, RunPlaces
 from paged_demo.serving.pools import PagedPool, Pool, check_pool
 from paged_demo.serving.rules import Rules, check_samples, fits_budget, pages_held, tokens_to_compute
 from paged_demo.serving.run import MeanUsage, Moment, Run, Stay, Window, check_moments, check_window
+from paged_demo.serving.step_time import Stretch
 from paged_demo.serving.workload import Request, check_requests
 
 
@@ -45,7 +46,6 @@ class _Engine:
         self.moments: list[Moment] = []
         self._slots = PageCounts(pool) if isinstance(pool, PagedPool) else RunPlaces(pool)
         self._rules = rules
-        self._step_time = rules.step_time
         self._requests = requests
         self._waiting = deque(_Waiting(request) for request in requests)
         self._running: dict[int, Flight] = {}
@@ -110,16 +110,13 @@ class _Engine:
         limit = self._ends[0][0] - self.iteration + 1
         if limit <= 0:
             return False
-        step_s = self._step_time(
-            num_batched=self._num_sequences,
-            num_requests=len(self._running),
-            num_sequences=self._num_sequences,
-            num_kv_tokens=0,
+        stretch = Stretch(
+            self._rules.step_time, self.now_s, len(self._running), self._num_sequences, self._num_tokens
         )
         for event_s in self._next_times(head_has_arrived):
-            limit = min(limit, self._iterations_until(event_s, step_s))
+            limit = min(limit, stretch.iterations_until(event_s))
         count = self._slots.grow(self.iteration, limit, self._num_sequences)
-        self.now_s += self._elapsed_s(count, step_s)
+        self.now_s += stretch.elapsed_s(count)
         self._num_tokens += count * self._num_sequences
         self.iteration += count
         return count > 0
@@ -131,7 +128,7 @@ class _Engine:
         num_batched = self._num_sequences
         self._num_tokens += num_batched
         num_computed, num_pages_in = (0, 0) if preempted else self._admit(num_batched)
-        self.now_s += self._step_time(
+        self.now_s += self._rules.step_time(
             num_batched=num_batched + num_computed,
             num_requests=len(self._running),
             num_sequences=self._num_sequences,
@@ -184,30 +181,12 @@ class _Engine:
 
     def _next_times(self, head_has_arrived: bool) -> list[float]:
         """List the times still to come at which something changes by itself."""
-        times = list(self._window)
+        times = [time for time in self._window if self.now_s < time < inf]
         if self._waiting and not head_has_arrived:
             times.append(self._waiting[0].request.arrival_s)
-        times = [time for time in times if self.now_s < time < inf]
-        # Unlike the others a moment counts even if it is now: it lies in the iteration that begins.
-        return [*times, self._times[0]] if self._times else times
-
-    def _iterations_until(self, time_s: float, step_s: float) -> int:
-        """Count the iterations after which it is ``time_s`` or later, if nothing else happens."""
-        wait_s = time_s - self.now_s
-        growth = self._step_time.kv_read_s * self._num_sequences / 2
-        slope = step_s + self._step_time.kv_read_s * self._num_tokens + growth
-        # The root of growth * n**2 + slope * n = wait_s, in the form that stays exact for small growth.
-        count = max(1, ceil(2 * wait_s / (slope + sqrt(slope**2 + 4 * growth * wait_s))))
-        while count > 1 and self.now_s + self._elapsed_s(count - 1, step_s) >= time_s:
-            count -= 1
-        while self.now_s + self._elapsed_s(count, step_s) < time_s:
-            count += 1
-        return count
-
-    def _elapsed_s(self, count: int, step_s: float) -> float:
-        """Sum the time of so many iterations in which nobody comes or goes."""
-        num_kv_tokens = count * self._num_tokens + self._num_sequences * count * (count + 1) // 2
-        return count * step_s + self._step_time.kv_read_s * num_kv_tokens
+        if self._times:
+            times.append(self._times[0])
+        return times
 
     def _note_window(self) -> None:
         """Note which iterations are the first and the last that begin in the window."""
