@@ -59,7 +59,7 @@ def fig_2(*, seeds: Iterable[int] = range(8), progress: Progress = iter) -> Expe
 
     return Experiment(
         title="Fig. 2: where the KV cache goes, in % of the slots",
-        setup="OPT-13B, ShareGPT at 4 requests/s for 900 s; mean over the iterations from 300 s on",
+        setup=f"OPT-13B, ShareGPT at 4 requests/s for 900 s; mean over the iterations from {WARM_UP_S} s on",
         rows=over_seeds(measure, seeds, paper.FIG_2, progress),
         fitted=FITTED,
         not_reproduced="the slivers of vLLM's bar that were drawn, not measured: the row above is corrected.",
@@ -105,7 +105,7 @@ def fig_13(
     return Experiment(
         title="Fig. 13: requests in flight",
         setup=f"OPT-13B; ShareGPT for 3,600 s, Alpaca for {alpaca_s:,.0f} s;"
-        " mean over the iterations from 300 s on",
+        f" mean over the iterations from {WARM_UP_S} s on",
         rows=over_seeds(measure, seeds, published, progress),
         fitted=FITTED,
         not_reproduced="vLLM's batch on Alpaca at exactly 30/s: that rate is on the knee, where a little more"
