@@ -5,13 +5,7 @@ from random import Random
 from typing import NamedTuple
 
 from paged_demo.exercises.functions import FunctionExercise
-from paged_demo.exercises.kinds import (
-    ChoiceExercise,
-    Misconception,
-    NumberExercise,
-    Remark,
-    read_number,
-)
+from paged_demo.exercises.kinds import ChoiceExercise, Misconception, NumberExercise, Remark, read_number
 from paged_demo.model import GIB, LLAMA_2_7B, LLAMA_2_70B, OPT_13B
 from paged_demo.serving.paper import NUM_SLOTS_13B
 
@@ -161,14 +155,8 @@ EXERCISES = (
                 "Keys and values are in it",
                 "Without the factor 2 it would say 8 KB: 32 heads x 128 elements x 2 bytes.",
             ),
-            "c": Remark(
-                "The heads are in it",
-                "One head would be 2 x 128 elements x 2 bytes, or 512 bytes.",
-            ),
-            "d": Remark(
-                "The bytes are in it",
-                "In elements it would say 8 K: 2 x 32 heads x 128 elements.",
-            ),
+            "c": Remark("The heads are in it", "One head would be 2 x 128 elements x 2 bytes, or 512 bytes."),
+            "d": Remark("The bytes are in it", "In elements it would say 8 K: 2 x 32 heads x 128 elements."),
         },
     ),
     NumberExercise(
@@ -221,8 +209,7 @@ EXERCISES = (
         ),
         remarks={
             "a": Remark(
-                "Not a leak",
-                "A leak grows. This was taken in one piece at start-up, and stays as it is.",
+                "Not a leak", "A leak grows. This was taken in one piece at start-up, and stays as it is."
             ),
             "b": Remark(
                 "Taken is not used",

@@ -181,11 +181,7 @@ EXERCISES = (
                 "Rounding up to units of 16 is the first step. Then the number of units becomes a power of"
                 " two.",
             ),
-            Misconception(
-                512,
-                "Rounded down",
-                "512 slots do not hold 530 tokens.",
-            ),
+            Misconception(512, "Rounded down", "512 slots do not hold 530 tokens."),
             Misconception(
                 MAX_TOKENS,
                 "The largest chunk",

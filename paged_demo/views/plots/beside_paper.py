@@ -84,11 +84,7 @@ def usage_beside_paper(experiment: Experiment, *, ax: Axes | None = None) -> Axe
 
 @style.applied()
 def bars_beside_paper(
-    groups: Mapping[str, Mapping[str, Comparison]],
-    *,
-    ylabel: str,
-    xlabel: str = "",
-    ax: Axes | None = None,
+    groups: Mapping[str, Mapping[str, Comparison]], *, ylabel: str, xlabel: str = "", ax: Axes | None = None
 ) -> Axes:
     """Draw comparisons as pairs of bars: the paper's outlined, ours filled.
 
