@@ -57,7 +57,7 @@ def test_a_blank_answer_is_open_and_raises_nothing(exercise):
 @each_exercise
 def test_the_right_answer_is_right_and_gives_an_insight(exercise):
     verdict = check(exercise.exercise_id, right_answer(exercise))
-    assert verdict.is_right
+    assert verdict.mark == "right"
     assert len(verdict.words.split()) > 5
     assert "{" not in verdict.words
 
@@ -168,17 +168,17 @@ def test_a_function_cannot_change_the_cases():
         return 0
 
     assert str(check("3.1", greedy)) == str(check("3.1", greedy))
-    assert check("3.1", trials.slot).is_right
+    assert check("3.1", trials.slot).mark == "right"
 
 
 def test_numpy_numbers_are_numbers():
-    assert check("3.4", np.float32(7.5)).is_right
-    assert check("3.1", lambda *given: np.int64(trials.slot(*given))).is_right
+    assert check("3.4", np.float32(7.5)).mark == "right"
+    assert check("3.1", lambda *given: np.int64(trials.slot(*given))).mark == "right"
 
 
 def test_letters_count_in_any_order_and_case():
-    assert check("3.5", "E, d B").is_right
-    assert check("3.5", "bde").is_right
+    assert check("3.5", "E, d B").mark == "right"
+    assert check("3.5", "bde").mark == "right"
     assert check("0.3", "ac").title == "More than one letter."
 
 
