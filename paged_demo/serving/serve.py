@@ -90,7 +90,7 @@ class _Recorder:
         while self._times and self._times[0] < iteration.end_s:
             time_s = self._times.popleft()
             if time_s < iteration.start_s:
-                self._moments.append(Moment(time_s, 0, 0, 0, 0, 0, 0))
+                self._moments.append(Moment(time_s))
                 continue
             num_arrived = bisect_right(self._requests, time_s, key=lambda request: request.arrival_s)
             num_running = iteration.num_running
@@ -101,7 +101,7 @@ class _Recorder:
         self._scheduler.step()  # Nobody is left to serve: those who are done go.
         if not self._usages:
             raise ValueError(f"window must hold an iteration, got {self._window}")
-        self._moments.extend(Moment(time_s, 0, 0, 0, 0, 0, 0) for time_s in self._times)
+        self._moments.extend(map(Moment, self._times))
         finish_s = self._scheduler.finish_s
         return Run(
             requests=self._requests,

@@ -209,7 +209,7 @@ class _Engine:
 
     def _note_empty_moments(self, until_s: float) -> None:
         while self._times and self._times[0] < until_s:
-            self.moments.append(Moment(self._times.popleft(), 0, 0, 0, 0, 0, 0))
+            self.moments.append(Moment(self._times.popleft()))
 
     def record(self) -> Run:
         """Return what came out, when all has been served."""

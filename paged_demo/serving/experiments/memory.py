@@ -87,10 +87,10 @@ def fig_13(
         "Alpaca at 30/s": (alpaca, 30, alpaca_s, paper.FIG_13["Alpaca"]),
         "Alpaca at 29/s": (alpaca, 29, alpaca_s, {}),
     }
-    published: dict[str, dict[str, float]] = {scheme: {} for scheme in paper.SCHEMES}
-    for column, (_, _, _, batches) in columns.items():
-        for scheme, batch in batches.items():
-            published[scheme][column] = batch
+    published = {
+        scheme: {column: batches[scheme] for column, (*_, batches) in columns.items() if batches}
+        for scheme in paper.SCHEMES
+    }
 
     def measure(seed: int) -> dict[str, dict[str, float]]:
         table: dict[str, dict[str, float]] = {scheme: {} for scheme in paper.SCHEMES}
