@@ -1,4 +1,4 @@
-"""A request as the scheduler sees it: the sequences of its samples, and the slots they hold."""
+"""A request in a queue or in flight: the sequences of its samples, and the slots they hold."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass

@@ -11,26 +11,17 @@ of an iteration, rounding may decide otherwise which comes first.
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import inf
 from typing import Any
 
 from paged_demo.serving.flights import NEVER, Flight, PageCounts, RunPlaces
 from paged_demo.serving.pools import PagedPool, Pool, check_pool
-from paged_demo.serving.rules import Rules, check_samples, fits_budget, pages_held, tokens_to_compute
+from paged_demo.serving.rules import Rules, check_samples, fits_budget, tokens_to_compute
 from paged_demo.serving.run import MeanUsage, Moment, Run, Stay, Window, check_moments, check_window
+from paged_demo.serving.sequence_group import SequenceGroup
 from paged_demo.serving.step_time import Stretch
 from paged_demo.serving.workload import Request, check_requests
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    """A request in the queue, and what it had when it was last in flight."""
-
-    request: Request
-    num_generated: int = 0
-    is_swapped: bool = False
 
 
 class _Engine:
@@ -47,7 +38,7 @@ class _Engine:
         self._slots = PageCounts(pool) if isinstance(pool, PagedPool) else RunPlaces(pool)
         self._rules = rules
         self._requests = requests
-        self._waiting = deque(_Waiting(request) for request in requests)
+        self._waiting = deque(map(SequenceGroup, requests))
         self._running: dict[int, Flight] = {}
         # By the last iteration, then by the order of admission, in which the scheduler frees slots too.
         self._ends: list[tuple[int, int, Flight]] = []
@@ -144,9 +135,9 @@ class _Engine:
         """Put a request that was preempted at the head of the queue; return the pages to swap out."""
         self._forget(flight, self.iteration - 1, is_preempted=True)
         num_generated = flight.num_generated(self.iteration - 1)
-        is_swapped = self._rules.swaps(flight.request)
-        self._waiting.appendleft(_Waiting(flight.request, num_generated, is_swapped))
-        return pages_held(flight.request, num_generated, self._slots.page_size) if is_swapped else 0
+        group = SequenceGroup(flight.request, num_generated, self._rules.swaps(flight.request))
+        self._waiting.appendleft(group)
+        return group.num_swapped_pages(self._slots.page_size)
 
     def _admit(self, num_decoding: int) -> tuple[int, int]:
         """Start waiting requests; return the tokens to compute for them, and the pages to swap in."""
@@ -175,8 +166,7 @@ class _Engine:
             self._num_sequences += request.num_samples
             self._num_tokens += request.num_samples * (request.num_prompt_tokens + num_generated)
             num_computed += num_tokens
-            if head.is_swapped:
-                num_pages_in += pages_held(request, num_generated, self._slots.page_size)
+            num_pages_in += head.num_swapped_pages(self._slots.page_size)
         return num_computed, num_pages_in
 
     def _next_times(self, head_has_arrived: bool) -> list[float]:
