@@ -47,6 +47,8 @@ class _Engine:
         self._num_tokens = 0
         self._head_has_no_room = False
         self._window = window
+        # The times of the window that are still to come, the next one last.
+        self._edges = [inf, *reversed(window)]
         self._window_first = NEVER
         self._window_last = NEVER
         self._times = deque(moments)
@@ -171,7 +173,7 @@ class _Engine:
 
     def _next_times(self, head_has_arrived: bool) -> list[float]:
         """List the times still to come at which something changes by itself."""
-        times = [time for time in self._window if self.now_s < time < inf]
+        times = self._edges[-1:] if self._edges[-1] < inf else []
         if self._waiting and not head_has_arrived:
             times.append(self._waiting[0].request.arrival_s)
         if self._times:
@@ -180,10 +182,12 @@ class _Engine:
 
     def _note_window(self) -> None:
         """Note which iterations are the first and the last that begin in the window."""
-        if self._window_first == NEVER and self.now_s >= self._window[0]:
-            self._window_first = self.iteration
-        if self._window_last == NEVER and self.now_s >= self._window[1]:
-            self._window_last = self.iteration - 1
+        while self.now_s >= self._edges[-1]:
+            self._edges.pop()
+            if self._window_first == NEVER:
+                self._window_first = self.iteration
+            else:
+                self._window_last = self.iteration - 1
 
     def _note_moments(self) -> None:
         """Note the pool in the iteration that ended just now, for the moments that lie in it."""
