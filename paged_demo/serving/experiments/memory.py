@@ -40,12 +40,14 @@ def fig_2(*, seeds: Iterable[int] = range(8), progress: Progress = iter) -> Expe
     >>> fig_2(seeds=[0]).rows["Orca (Max)"]["free"].mean
     8.943...
     """
+    rate_rps, duration_s = 4, 900
 
     def measure(seed: int) -> dict[str, dict[str, float]]:
-        trace = draw_trace(sharegpt, rate_rps=4, duration_s=900, rng=np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        trace = draw_trace(sharegpt, rate_rps=rate_rps, duration_s=duration_s, rng=rng)
         table = {}
         for scheme, pool in SERVERS["OPT-13B"].pools().items():
-            usage = asdict(simulate(trace, pool, window=(WARM_UP_S, 900)).mean_usage)
+            usage = asdict(simulate(trace, pool, window=(WARM_UP_S, duration_s)).mean_usage)
             shares = {fate: 100 * slots / pool.num_slots for fate, slots in usage.items()}
             table[scheme] = {
                 "used": shares["used"],
@@ -59,7 +61,8 @@ def fig_2(*, seeds: Iterable[int] = range(8), progress: Progress = iter) -> Expe
 
     return Experiment(
         title="Fig. 2: where the KV cache goes, in % of the slots",
-        setup=f"OPT-13B, ShareGPT at 4 requests/s for 900 s; mean over the iterations from {WARM_UP_S} s on",
+        setup=f"OPT-13B, ShareGPT at {rate_rps} requests/s for {duration_s} s;"
+        f" mean over the iterations from {WARM_UP_S} s on",
         rows=over_seeds(measure, seeds, paper.FIG_2, progress),
         fitted=FITTED,
         not_reproduced="the slivers of vLLM's bar that were drawn, not measured: the row above is corrected.",

@@ -49,6 +49,7 @@ def fig_15(
         Wraps the seeds, as ``tqdm`` does.
     """
     check_count("num_beam_requests", num_beam_requests)
+    loads = [f"{data} at {rate_rps:g}/s" for data, (_, rate_rps) in FIG_15_WORKLOADS.items()]
     published = {
         f"{data}, {way}": {str(width): saved for width, saved in by_width.items()}
         for data, by_way in paper.FIG_15.items()
@@ -70,8 +71,8 @@ def fig_15(
 
     return Experiment(
         title="Fig. 15: pages saved by sharing, in %, by samples or beams",
-        setup=f"OPT-13B, pages of {PAGE_SIZE}; samples: an hour of Alpaca at 1/s and ShareGPT at 0.4/s,"
-        f" mean over iterations; beams: {num_beam_requests} requests, mean over steps",
+        setup=f"OPT-13B, pages of {PAGE_SIZE}; samples: an hour of {' and '.join(loads)}, mean"
+        f" over iterations; beams: {num_beam_requests} requests, mean over steps",
         rows=over_seeds(measure, seeds, published, progress),
         fitted="the distributions of lengths; how often a beam dies, to the width of 2 alone.",
         not_reproduced="beam search on ShareGPT: the paper's beams share less, most of all six.",
