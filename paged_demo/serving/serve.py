@@ -80,12 +80,12 @@ class _Recorder:
         is_measured = self._window[0] <= iteration.start_s < self._window[1]
         if not is_measured and not (self._times and self._times[0] < iteration.end_s):
             return
-        memory_map, future_tokens, _ = self._scheduler.snapshot()[1:]
-        usage = account(memory_map, future_tokens)
+        snapshot = self._scheduler.snapshot()
+        usage = account(snapshot.memory_map, snapshot.future_tokens)
         if is_measured:
             self._usages.append(usage)
             self._num_running.append(iteration.num_running)
-            saved = [region.num_slots * (len(region.seq_ids) - 1) for region in memory_map.regions]
+            saved = (region.num_slots * (len(region.seq_ids) - 1) for region in snapshot.memory_map.regions)
             self._num_saved.append(sum(saved))
         while self._times and self._times[0] < iteration.end_s:
             time_s = self._times.popleft()
