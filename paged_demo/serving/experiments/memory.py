@@ -8,7 +8,7 @@ import numpy as np
 from paged_demo.checks import check_positive
 from paged_demo.serving import paper
 from paged_demo.serving.experiments.record import Comparison, Experiment, over_seeds
-from paged_demo.serving.experiments.servers import SERVERS, draw_trace
+from paged_demo.serving.experiments.servers import SERVERS, SLOT_BYTES, draw_trace
 from paged_demo.serving.lengths import alpaca, sharegpt
 from paged_demo.serving.run import Progress
 from paged_demo.serving.simulator import simulate
@@ -118,10 +118,9 @@ def fig_13(
 
 def table_1() -> Experiment:
     """Compute the slots of the paper's servers from their memory, and how many requests Orca (Max) holds."""
-    slot_bytes = {"OPT-13B": 819_200, "OPT-66B": 2_359_296, "OPT-175B": 4_718_592}
     rows = {}
     for model, server in paper.TABLE_1.items():
-        thousand_slots = server.kv_cache_gb * 2**30 / slot_bytes[model] / 1000
+        thousand_slots = server.kv_cache_gb * 2**30 / SLOT_BYTES[model] / 1000
         rows[model] = {
             "thousand slots": Comparison(server.thousand_slots, (thousand_slots,)),
             "runs of 2,048": Comparison(
