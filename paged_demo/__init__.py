@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from paged_demo.serving.lengths import sharegpt as sharegpt
     from paged_demo.serving.pools import PagedPool as PagedPool
     from paged_demo.serving.pools import TraditionalPool as TraditionalPool
+    from paged_demo.serving.rules import Rules as Rules
     from paged_demo.serving.rules import swap_always as swap_always
     from paged_demo.serving.rules import swap_never as swap_never
     from paged_demo.serving.rules import swap_several as swap_several
@@ -80,7 +81,7 @@ _NAMES_IN = {
     "serving.workload": "Request poisson_arrivals read_trace",
     "serving.lengths": "LengthDistribution sharegpt alpaca azure_conv azure_code",
     "serving.pools": "PagedPool TraditionalPool",
-    "serving.rules": "swap_several swap_always swap_never",
+    "serving.rules": "Rules swap_several swap_always swap_never",
     "serving.admission": "keep_pages_free",
     "serving.scheduler": "Scheduler Snapshot scheduler_of",
     "serving.serve": "serve",

@@ -108,3 +108,10 @@ def check_share(name: str, value: Any) -> float:
     if not 0 <= share < 1:
         raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
     return share
+
+
+def check_functions(**functions: object) -> None:
+    """Raise a TypeError that names the argument which should be a function and is none."""
+    for name, function in functions.items():
+        if not callable(function):
+            raise TypeError(f"{name} must be a function or a record that can be called, got {function!r}")

@@ -194,123 +194,47 @@ class MemoryBudget:
         return max(0, self.memory_bytes - self.model.weight_bytes) // self.request_bytes
 
 
-def _hub(
-    repo: str, name: str, *, num_layers: int, num_kv_heads: int, head_dim: int, num_parameters: int
-) -> ModelSpec:
-    """Return the spec of a model whose config is published on the Hugging Face hub.
-
-    The parameters are counted from the shapes that the config gives.
-    """
-    return ModelSpec(
-        name=name,
-        num_layers=num_layers,
-        num_kv_heads=num_kv_heads,
-        head_dim=head_dim,
-        num_parameters=num_parameters,
-        source=f"https://huggingface.co/{repo}/blob/main/config.json",
-    )
-
-
-OPT_13B = _hub(
-    "facebook/opt-13b", "OPT-13B", num_layers=40, num_kv_heads=40, head_dim=128, num_parameters=12_853_473_280
-)
-OPT_66B = _hub(
-    "facebook/opt-66b", "OPT-66B", num_layers=64, num_kv_heads=72, head_dim=128, num_parameters=65_719_701_504
-)
-OPT_175B = ModelSpec(
-    name="OPT-175B",
-    num_layers=96,
-    num_kv_heads=96,
-    head_dim=128,
-    num_parameters=174_604_468_224,
-    source="Zhang et al. (2022), OPT, Table 1, https://arxiv.org/abs/2205.01068",
-)
-LLAMA_2_7B = _hub(
-    "meta-llama/Llama-2-7b-hf",
-    "Llama-2-7B",
-    num_layers=32,
-    num_kv_heads=32,
-    head_dim=128,
-    num_parameters=6_738_415_616,
-)
-LLAMA_2_13B = _hub(
-    "meta-llama/Llama-2-13b-hf",
-    "Llama-2-13B",
-    num_layers=40,
-    num_kv_heads=40,
-    head_dim=128,
-    num_parameters=13_015_864_320,
-)
-LLAMA_2_70B = _hub(
-    "meta-llama/Llama-2-70b-hf",
-    "Llama-2-70B",
-    num_layers=80,
-    num_kv_heads=8,
-    head_dim=128,
-    num_parameters=68_976_648_192,
-)
-LLAMA_3_1_8B = _hub(
-    "meta-llama/Llama-3.1-8B",
-    "Llama-3.1-8B",
-    num_layers=32,
-    num_kv_heads=8,
-    head_dim=128,
-    num_parameters=8_030_261_248,
-)
-LLAMA_3_1_70B = _hub(
-    "meta-llama/Llama-3.1-70B",
-    "Llama-3.1-70B",
-    num_layers=80,
-    num_kv_heads=8,
-    head_dim=128,
-    num_parameters=70_553_706_496,
-)
-QWEN3_8B = _hub(
-    "Qwen/Qwen3-8B", "Qwen3-8B", num_layers=36, num_kv_heads=8, head_dim=128, num_parameters=8_190_735_360
-)
-# Its config sets head_dim: hidden_size / num_attention_heads would be 160.
-MISTRAL_SMALL_24B = _hub(
-    "mistralai/Mistral-Small-24B-Base-2501",
-    "Mistral-Small-24B",
-    num_layers=40,
-    num_kv_heads=8,
-    head_dim=128,
-    num_parameters=23_572_403_200,
-)
-PHI_4 = _hub(
-    "microsoft/phi-4", "Phi-4", num_layers=40, num_kv_heads=10, head_dim=128, num_parameters=14_659_507_200
-)
-OLMO_2_7B = _hub(
-    "allenai/OLMo-2-1124-7B",
-    "OLMo-2-7B",
-    num_layers=32,
-    num_kv_heads=32,
-    head_dim=128,
-    num_parameters=7_298_617_344,
-)
-
-
 class _Presets(dict[str, ModelSpec]):
     def __missing__(self, name: str) -> ModelSpec:
         raise KeyError(f"no preset {name!r}; there are {', '.join(self)}")
 
 
+OPT_PAPER = "Zhang et al. (2022), OPT, Table 1, https://arxiv.org/abs/2205.01068"
+
+# Name, repository of the config on the Hugging Face hub, layers, KV heads, elements of a head, parameters,
+# which are counted from the shapes that the config gives. OPT-175B has no config there. Mistral-Small's sets
+# the elements of a head: hidden_size / num_attention_heads would be 160.
+_PUBLISHED = (
+    ("OPT-13B", "facebook/opt-13b", 40, 40, 128, 12_853_473_280),
+    ("OPT-66B", "facebook/opt-66b", 64, 72, 128, 65_719_701_504),
+    ("OPT-175B", None, 96, 96, 128, 174_604_468_224),
+    ("Llama-2-7B", "meta-llama/Llama-2-7b-hf", 32, 32, 128, 6_738_415_616),
+    ("Llama-2-13B", "meta-llama/Llama-2-13b-hf", 40, 40, 128, 13_015_864_320),
+    ("Llama-2-70B", "meta-llama/Llama-2-70b-hf", 80, 8, 128, 68_976_648_192),
+    ("Llama-3.1-8B", "meta-llama/Llama-3.1-8B", 32, 8, 128, 8_030_261_248),
+    ("Llama-3.1-70B", "meta-llama/Llama-3.1-70B", 80, 8, 128, 70_553_706_496),
+    ("Qwen3-8B", "Qwen/Qwen3-8B", 36, 8, 128, 8_190_735_360),
+    ("Mistral-Small-24B", "mistralai/Mistral-Small-24B-Base-2501", 40, 8, 128, 23_572_403_200),
+    ("Phi-4", "microsoft/phi-4", 40, 10, 128, 14_659_507_200),
+    ("OLMo-2-7B", "allenai/OLMo-2-1124-7B", 32, 32, 128, 7_298_617_344),
+)
+
 PRESETS: Mapping[str, ModelSpec] = MappingProxyType(
     _Presets(
-        (spec.name, spec)
-        for spec in (
-            OPT_13B,
-            OPT_66B,
-            OPT_175B,
-            LLAMA_2_7B,
-            LLAMA_2_13B,
-            LLAMA_2_70B,
-            LLAMA_3_1_8B,
-            LLAMA_3_1_70B,
-            QWEN3_8B,
-            MISTRAL_SMALL_24B,
-            PHI_4,
-            OLMO_2_7B,
+        (
+            name,
+            ModelSpec(
+                name=name,
+                num_layers=num_layers,
+                num_kv_heads=num_kv_heads,
+                head_dim=head_dim,
+                num_parameters=num_parameters,
+                source=f"https://huggingface.co/{repo}/blob/main/config.json" if repo else OPT_PAPER,
+            ),
         )
+        for name, repo, num_layers, num_kv_heads, head_dim, num_parameters in _PUBLISHED
     )
 )
+"""Twelve published models by name."""
+
+OPT_13B, LLAMA_2_7B, LLAMA_2_70B = (PRESETS[name] for name in ("OPT-13B", "Llama-2-7B", "Llama-2-70B"))

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -285,23 +283,3 @@ def test_prompts_of_different_requests_are_different_prompts():
 def test_bad_requests_are_named_before_anything_is_served(requests, error, message):
     with pytest.raises(error, match=message):
         Scheduler(PagedAllocator(4, 2), requests)
-
-
-@pytest.mark.parametrize(
-    ("times", "error", "message"),
-    [
-        ({"fixed_s": -1.0}, ValueError, "fixed_s must be a finite number of seconds from 0 on, got -1.0"),
-        ({"kv_read_s": float("nan")}, ValueError, "kv_read_s must be a finite number of seconds from 0 on"),
-        ({"request_s": float("inf")}, ValueError, "request_s must be a finite number of seconds from 0 on"),
-        ({"compute_s": "1"}, TypeError, "compute_s must be a number, got '1'"),
-        ({"fixed_s": 0}, ValueError, "fixed_s and weights_s must not both be 0"),
-    ],
-)
-def test_a_step_takes_a_finite_time_above_zero(times, error, message):
-    with pytest.raises(error, match=message):
-        replace(ONE_SECOND, **times)
-
-
-def test_a_swap_takes_a_finite_time():
-    with pytest.raises(ValueError, match="page_in_s must be a finite number of seconds from 0 on, got -2"):
-        replace(TEN_A_PAGE_OUT_HUNDRED_IN, page_in_s=-2)

@@ -12,7 +12,7 @@ from paged_demo.allocators.sequences import (
     check_prompt,
     check_token,
 )
-from paged_demo.checks import check_count
+from paged_demo.checks import check_count, check_functions
 
 ReservationPolicy = Callable[[int, int], int]
 """Slots to reserve for a sequence, from its prompt's length and its final length."""
@@ -120,9 +120,7 @@ class TraditionalAllocator:
         self, num_slots: int, *, reserve: ReservationPolicy, placement: PlacementPolicy = first_fit
     ) -> None:
         self.num_slots = check_count("num_slots", num_slots)
-        for name, policy in (("reserve", reserve), ("placement", placement)):
-            if not callable(policy):
-                raise TypeError(f"{name} must be a function, such as reserve_oracle or buddy, got {policy!r}")
+        check_functions(reserve=reserve, placement=placement)
         self._reserve = reserve
         self._placement = placement(self.num_slots)
         self._sequences: SequenceTable[_Sequence] = SequenceTable()

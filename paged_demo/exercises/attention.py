@@ -23,9 +23,7 @@ EXERCISES = (
         exercise_id="4.1",
         reference=trials.gather,
         cases=trials.gather_cases,
-        tell=lambda case: (
-            f"the positions from {case[0]} up to {case[1]}, pages of 4 and the table {trials.TABLE}"
-        ),
+        tell=trials.tell_gather_case,
         call=trials.call_gather,
         read=trials.read_pair,
         insight="The table is looked up for each token, and the numbers come as they were written.",

@@ -5,13 +5,7 @@ from random import Random
 from typing import NamedTuple
 
 from paged_demo.exercises.functions import FunctionExercise
-from paged_demo.exercises.kinds import (
-    ChoiceExercise,
-    Misconception,
-    NumberExercise,
-    Remark,
-    read_number,
-)
+from paged_demo.exercises.kinds import ChoiceExercise, Misconception, NumberExercise, Remark, read_number
 from paged_demo.model import GIB, LLAMA_2_7B, LLAMA_2_70B, OPT_13B
 from paged_demo.serving.paper import NUM_SLOTS_13B
 
@@ -57,8 +51,8 @@ def tell_config(config: Config) -> str:
     """Write a model in words."""
     layers, query_heads, kv_heads, head_dim, bits = config
     return (
-        f"{layers} layers, {query_heads} query heads, {kv_heads} KV {'head' if kv_heads == 1 else 'heads'} of"
-        f" {head_dim} elements, {bits} bits"
+        f"{layers} layers, {query_heads} query heads, {kv_heads} KV {'head' if kv_heads == 1 else 'heads'}"
+        f" of {head_dim} elements, {bits} bits"
     )
 
 
@@ -95,9 +89,8 @@ EXERCISES = (
                     2 * layers * query_heads * head_dim * bits // 8
                 ),
                 "Query heads",
-                "Queries are used once and not kept. With grouped-query attention several query heads"
-                " share one"
-                " KV head, and only the KV heads count.",
+                "Queries are used once and not kept. With grouped-query attention several query heads share"
+                " one KV head, and only the KV heads count.",
             ),
             Misconception(
                 lambda layers, query_heads, kv_heads, head_dim, bits: 2 * layers * kv_heads * head_dim * bits,
@@ -115,9 +108,8 @@ EXERCISES = (
         exercise_id="1.2",
         compute=lambda: OPT_13B.slots_in(POOL_BYTES),
         insight=(
-            "{expected:,.0f} slots: room for seven sequences of 2,048 tokens, and a rest. The paper's"
-            " own pool"
-            f" has {NUM_SLOTS_13B:,} (Table 1)."
+            "{expected:,.0f} slots: room for seven sequences of 2,048 tokens, and a rest. The paper's own"
+            f" pool has {NUM_SLOTS_13B:,} (Table 1)."
         ),
         hints=(
             "12 GiB are 12 * 2**30 bytes. What does a token of OPT-13B cost?",
@@ -151,9 +143,8 @@ EXERCISES = (
         right_letters="b",
         num_statements=4,
         insight=(
-            "16 KiB is one layer: 2 x 32 heads x 128 elements x 2 bytes. With its 32 layers a 7B needs"
-            " 512 KiB a"
-            " token."
+            "16 KiB is one layer: 2 x 32 heads x 128 elements x 2 bytes. With its 32 layers a 7B needs 512"
+            " KiB a token."
         ),
         hints=(
             "Llama-2-7B has 32 layers, and in each 32 KV heads of 128 elements, of 2 bytes.",
@@ -164,14 +155,8 @@ EXERCISES = (
                 "Keys and values are in it",
                 "Without the factor 2 it would say 8 KB: 32 heads x 128 elements x 2 bytes.",
             ),
-            "c": Remark(
-                "The heads are in it",
-                "One head would be 2 x 128 elements x 2 bytes, or 512 bytes.",
-            ),
-            "d": Remark(
-                "The bytes are in it",
-                "In elements it would say 8 K: 2 x 32 heads x 128 elements.",
-            ),
+            "c": Remark("The heads are in it", "One head would be 2 x 128 elements x 2 bytes, or 512 bytes."),
+            "d": Remark("The bytes are in it", "In elements it would say 8 K: 2 x 32 heads x 128 elements."),
         },
     ),
     NumberExercise(
@@ -179,8 +164,7 @@ EXERCISES = (
         compute=lambda: NUM_QUERY_HEADS_70B / LLAMA_2_70B.num_kv_heads,
         insight=(
             "{expected:.0f} times: 8 KV heads in the place of 64. Grouped-query attention makes a slot"
-            " smaller;"
-            " paging makes the slots full. The two multiply."
+            " smaller; paging makes the slots full. The two multiply."
         ),
         hints=(
             "Compare 2,560 KiB with 320 KiB a token.",
@@ -191,8 +175,7 @@ EXERCISES = (
                 1,
                 "Only speed",
                 "Grouped-query attention also keeps fewer keys and values: 8 heads in the place of 64. A"
-                " smaller"
-                " slot means more slots in the same pool.",
+                " smaller slot means more slots in the same pool.",
             ),
             Misconception(
                 NUM_QUERY_HEADS_70B,
@@ -202,8 +185,8 @@ EXERCISES = (
             Misconception(
                 LLAMA_2_70B.num_kv_heads / NUM_QUERY_HEADS_70B,
                 "Upside down",
-                "That is what a token costs, as a share of before. The question is how many more"
-                " requests fit.",
+                "That is what a token costs, as a share of before. The question is how many more requests"
+                " fit.",
             ),
             Misconception(
                 2,
@@ -226,19 +209,17 @@ EXERCISES = (
         ),
         remarks={
             "a": Remark(
-                "Not a leak",
-                "A leak grows. This was taken in one piece at start-up, and stays as it is.",
+                "Not a leak", "A leak grows. This was taken in one piece at start-up, and stays as it is."
             ),
             "b": Remark(
                 "Taken is not used",
-                "The pool is counted as taken from the start, empty or full: `nvidia-smi` cannot see"
-                " inside it.",
+                "The pool is counted as taken from the start, empty or full: `nvidia-smi` cannot see inside"
+                " it.",
             ),
             "d": Remark(
                 "Not the weights alone",
-                f"Those of a 13B take {OPT_13B.weight_bytes / 10**9:.0f} GB. Most of the rest is the pool"
-                " of keys"
-                " and values.",
+                f"Those of a 13B take {OPT_13B.weight_bytes / 10**9:.0f} GB. Most of the rest is the pool of"
+                " keys and values.",
             ),
         },
     ),

@@ -45,9 +45,8 @@ def classify_cases() -> Iterator[SlotOfARun]:
 def tell_slot_of_a_run(case: SlotOfARun) -> str:
     """Write a slot in words."""
     return (
-        f"slot {case.slot} of a request that has {case.num_tokens} tokens now, {case.final_tokens} in"
-        " the end,"
-        f" and asked for {case.num_reserved}"
+        f"slot {case.slot} of a request that has {case.num_tokens} tokens now, {case.final_tokens} in the"
+        f" end, and asked for {case.num_reserved}"
     )
 
 

@@ -38,29 +38,26 @@ EXERCISES = (
                 NUM_SLOTS_13B // MAX_TOKENS,
                 "The other end of the dial",
                 f"So many requests run when each holds {MAX_TOKENS:,} slots. With pages of 512, a request"
-                " that"
-                " has 400 tokens so far holds one page, a quarter of that.",
+                " that has 400 tokens so far holds one page, a quarter of that.",
             ),
             Misconception(
                 partial(requests_in_flight, PAGE_SIZE),
                 "As with small pages",
                 "So many run with pages of 16, where a request's last page wastes 15 slots at most. With"
-                " pages of"
-                " 512 the last page is half empty on average, and that is hundreds of slots for everybody.",
+                " pages of 512 the last page is half empty on average, and that is hundreds of slots for"
+                " everybody.",
             ),
             Misconception(
                 NUM_SLOTS_13B // ASKED_PAGE_SIZE,
                 "One page for everybody",
-                "So many pages does the pool have. But a request that grows beyond 512 tokens takes a"
-                " second page,"
-                " and one beyond 1,024 a third: there are fewer requests than pages.",
+                "So many pages does the pool have. But a request that grows beyond 512 tokens takes a second"
+                " page, and one beyond 1,024 a third: there are fewer requests than pages.",
             ),
             Misconception(
                 NUM_SLOTS_13B // ASKED_PAGE_SIZE // 2,
                 "Two pages for everybody",
                 "Half of the pages: that is two for each request. But most requests in flight still have"
-                " fewer"
-                " than 512 tokens, and hold one.",
+                " fewer than 512 tokens, and hold one.",
             ),
         ),
     ),
@@ -78,9 +75,8 @@ EXERCISES = (
             Misconception(
                 1,
                 "The wrong end",
-                "Pages of one slot are the finest there are: a request holds exactly its tokens. Orca"
-                " (Max) holds"
-                " as much as a request could ever need.",
+                "Pages of one slot are the finest there are: a request holds exactly its tokens. Orca (Max)"
+                " holds as much as a request could ever need.",
             ),
             Misconception(
                 PAGE_SIZE,
@@ -98,15 +94,13 @@ EXERCISES = (
         remarks={
             "a": Remark(
                 "The pool is not the sequence",
-                "The sequence holds less; the pool has as many slots as before. The 768 MiB lie in the"
-                " same pool,"
-                " free for other requests.",
+                "The sequence holds less; the pool has as many slots as before. The 768 MiB lie in the same"
+                " pool, free for other requests.",
             ),
             "b": Remark(
                 "Nothing goes back to the GPU",
-                "A server takes the pool at start-up and keeps it. Pages that are freed go back to the"
-                " pool, not"
-                " to the GPU.",
+                "A server takes the pool at start-up and keeps it. Pages that are freed go back to the pool,"
+                " not to the GPU.",
             ),
             "d": Remark(
                 "The tokens are not smaller",

@@ -104,8 +104,7 @@ def tell_append_case(case: AppendCase) -> str:
     """Write a sequence that is to grow in words."""
     return (
         f"a sequence of {case.num_tokens} tokens in the pages {case.page_table}, free pages"
-        f" {case.free_pages},"
-        f" pages of {case.page_size}"
+        f" {case.free_pages}, pages of {case.page_size}"
     )
 
 

@@ -61,9 +61,8 @@ EXERCISES = (
         read=trials.read_append,
         draw=trials.draw_append_case,
         insight=(
-            "A page is taken when the token that starts it comes, so no page is ever held without a"
-            " token in it,"
-            " and the waste stays below one page."
+            "A page is taken when the token that starts it comes, so no page is ever held without a token in"
+            " it, and the waste stays below one page."
         ),
         hints=(
             "Of which lengths does the next token start a page? Try 0, P - 1, P and P + 1.",
@@ -79,14 +78,14 @@ EXERCISES = (
             Misconception(
                 trials.append_beyond_the_page,
                 "Into the neighbour's page",
-                "Behind the last slot of a page lies a page of somebody else, whose keys and values"
-                " would be lost.",
+                "Behind the last slot of a page lies a page of somebody else, whose keys and values would be"
+                " lost.",
             ),
             Misconception(
                 trials.append_without_taking,
                 "No page is taken",
-                "When all pages are full, there is no entry of the table to look up: a page has to be"
-                " taken first.",
+                "When all pages are full, there is no entry of the table to look up: a page has to be taken"
+                " first.",
             ),
             Misconception(
                 trials.append_but_not_the_first,
@@ -109,9 +108,8 @@ EXERCISES = (
         call=trials.call_provoke,
         read=partial(read_finding, expected="the pages of two sequences were"),
         insight=(
-            "Two sequences now write to one page, and each reads the other's tokens. The mistake shows"
-            " only two"
-            f" takes later. The package's `PagePool` stops at the second release: `{trials.refusal()}`."
+            "Two sequences now write to one page, and each reads the other's tokens. The mistake shows only"
+            f" two takes later. The package's `PagePool` stops at the second release: `{trials.refusal()}`."
         ),
         hints=(
             "Release a page twice. How often does it stand in the queue of free pages then?",
@@ -126,9 +124,8 @@ EXERCISES = (
             Misconception(
                 trials.share_by_hand,
                 "Shared by hand",
-                "Here the pool did nothing wrong: the function used one page twice. That is sharing, and"
-                " a later"
-                " notebook does it with a count of the holders.",
+                "Here the pool did nothing wrong: the function used one page twice. That is sharing, and a"
+                " later notebook does it with a count of the holders.",
             ),
             Misconception(
                 trials.use_after_free,
@@ -187,15 +184,13 @@ EXERCISES = (
         remarks={
             "a": Remark(
                 "This one holds",
-                "A sequence counts its tokens from 0 in one run, wherever its pages lie. So does a"
-                " process with"
-                " its addresses.",
+                "A sequence counts its tokens from 0 in one run, wherever its pages lie. So does a process"
+                " with its addresses.",
             ),
             "b": Remark(
                 "There are no page faults",
-                "The scheduler takes a page before the token is computed. The attention kernel never"
-                " meets a page"
-                " that is not there.",
+                "The scheduler takes a page before the token is computed. The attention kernel never meets a"
+                " page that is not there.",
             ),
             "c": Remark(
                 "This one holds",
@@ -207,9 +202,8 @@ EXERCISES = (
             ),
             "e": Remark(
                 "No hardware translates",
-                "A processor has a unit for it. Here the attention kernel itself reads the table, and"
-                " that costs"
-                " some time.",
+                "A processor has a unit for it. Here the attention kernel itself reads the table, and that"
+                " costs some time.",
             ),
             "f": Remark(
                 "This one holds",

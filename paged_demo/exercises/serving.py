@@ -190,8 +190,8 @@ EXERCISES = (
         exercise_id="6.4",
         compute=largest_page_size_that_sustains,
         insight=(
-            "{expected:.0f}: short texts leave most of a larger page empty. Which size up to it is best"
-            " is for the kernel to say, which likes large pages, and for sharing, which likes small ones."
+            "{expected:.0f}: short texts leave most of a larger page empty. Which size up to it is best is"
+            " for the kernel to say, which likes large pages, and for sharing, which likes small ones."
         ),
         hints=(
             "`simulate(trace, PagedPool(num_pages=NUM_SLOTS_13B // size, page_size=size))` for each size.",

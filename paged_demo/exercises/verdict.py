@@ -41,11 +41,6 @@ class Verdict:
     words: str
     draw: "Callable[[], Picture | None] | None" = None
 
-    @property
-    def is_right(self) -> bool:
-        """Whether the answer is right."""
-        return self.mark == RIGHT
-
     def __str__(self) -> str:
         sign, _ = _LOOKS[self.mark]
         return f"{sign} {self.exercise_id} {self.title} {self.words}"

@@ -52,9 +52,8 @@ EXERCISES = (
         tell=trials.tell_slot_of_a_run,
         read=trials.read_word,
         insight=(
-            "Three wastes, known at three times: rounding at once, reserved slots while the request"
-            " runs, internal"
-            " ones only when it has ended."
+            "Three wastes, known at three times: rounding at once, reserved slots while the request runs,"
+            " internal ones only when it has ended."
         ),
         hints=(
             "The slots of a run come in this order: those with a token, those that will get one, those that"
@@ -65,23 +64,20 @@ EXERCISES = (
             Misconception(
                 trials.call_all_waste_internal,
                 "One word for all waste",
-                "An empty slot may still be needed by this very request: then it is reserved. And what"
-                " was never"
-                " asked for is rounding.",
+                "An empty slot may still be needed by this very request: then it is reserved. And what was"
+                " never asked for is rounding.",
             ),
             Misconception(
                 trials.call_all_waste_reserved,
                 "Asked for is not needed",
-                "Only the slots up to the final length will ever be written. Those behind it were asked"
-                " for in"
-                " vain: they are internal.",
+                "Only the slots up to the final length will ever be written. Those behind it were asked for"
+                " in vain: they are internal.",
             ),
             Misconception(
                 trials.forget_rounding,
                 "Rounding is forgotten",
-                "Slots beyond what was asked for came from the allocator, which rounds up. Another"
-                " allocator would"
-                " not waste them, so they have a word of their own.",
+                "Slots beyond what was asked for came from the allocator, which rounds up. Another allocator"
+                " would not waste them, so they have a word of their own.",
             ),
             Misconception(
                 trials.count_from_one,
@@ -98,9 +94,8 @@ EXERCISES = (
         call=trials.call_fragment,
         read=partial(read_finding, expected="a number of slots from 1 was"),
         insight=(
-            "Enough is free, and none of the holes is long enough: external waste. Pages of one size"
-            " cannot have"
-            " it."
+            "Enough is free, and none of the holes is long enough: external waste. Pages of one size cannot"
+            " have it."
         ),
         hints=(
             "You need two holes, with something between them that stays.",
@@ -110,8 +105,8 @@ EXERCISES = (
             Misconception(
                 trials.ask_a_full_pool,
                 "Simply full",
-                "A pool without free slots refuses everybody. The question is how one with enough free"
-                " slots can.",
+                "A pool without free slots refuses everybody. The question is how one with enough free slots"
+                " can.",
             ),
             Misconception(
                 trials.free_neighbours,
@@ -132,8 +127,7 @@ EXERCISES = (
         tolerance=0.006,
         insight=(
             "{expected:.3f} %, to the third decimal what Fig. 2 draws as Orca (Max)'s external"
-            " fragmentation: the"
-            " remnant of a division, whatever the workload."
+            " fragmentation: the remnant of a division, whatever the workload."
         ),
         hints=(
             f"How many reservations of {MAX_TOKENS:,} fit into {NUM_SLOTS_13B:,} slots, and what is left?",
@@ -148,9 +142,8 @@ EXERCISES = (
             Misconception(
                 0,
                 "No holes",
-                "Equal reservations leave no holes between them. But the pool is no multiple of them: at"
-                " its end"
-                " is a remnant, too short for one more.",
+                "Equal reservations leave no holes between them. But the pool is no multiple of them: at its"
+                " end is a remnant, too short for one more.",
             ),
             Misconception(
                 100 * (NUM_SLOTS_13B % MAX_TOKENS) / (NUM_SLOTS_13B // MAX_TOKENS * MAX_TOKENS),
@@ -169,9 +162,8 @@ EXERCISES = (
         exercise_id="2.4",
         compute=lambda: buddy(2 * MAX_TOKENS).place(BUDDY_TOKENS).num_slots,
         insight=(
-            "{expected:,.0f}: a chunk can only be halved. With first fit it would be 530. Rounding, and"
-            " not holes,"
-            " is most of what the paper draws as external waste of Orca (Oracle)."
+            "{expected:,.0f}: a chunk can only be halved. With first fit it would be 530. Rounding, and not"
+            " holes, is most of what the paper draws as external waste of Orca (Oracle)."
         ),
         hints=(
             "Which chunks can a buddy allocator give out, if each is half of the next?",
@@ -186,14 +178,10 @@ EXERCISES = (
             Misconception(
                 -(-BUDDY_TOKENS // UNIT_SLOTS) * UNIT_SLOTS,
                 "Units only",
-                "Rounding up to units of 16 is the first step. Then the number of units becomes a power"
-                " of two.",
+                "Rounding up to units of 16 is the first step. Then the number of units becomes a power of"
+                " two.",
             ),
-            Misconception(
-                512,
-                "Rounded down",
-                "512 slots do not hold 530 tokens.",
-            ),
+            Misconception(512, "Rounded down", "512 slots do not hold 530 tokens."),
             Misconception(
                 MAX_TOKENS,
                 "The largest chunk",
@@ -207,29 +195,26 @@ EXERCISES = (
         tolerance=0.06,
         insight=(
             "About {expected:.0f}: who stays longer is met more often, which is called the inspection"
-            " paradox. So"
-            " even who reserves exactly the final length holds fewer requests than slots divided by the mean."
+            " paradox. So even who reserves exactly the final length holds fewer requests than slots divided"
+            " by the mean."
         ),
         hints=(
             "Look into the pool at a random moment. Are you more likely to meet a request with a short"
-            " output, or"
-            " one with a long one?",
+            " output, or one with a long one?",
             "Weight each request by its output tokens: so many iterations does it stay.",
         ),
         mistakes=(
             Misconception(
                 mean_at_the_door,
                 "The mean at the door",
-                "That is the mean over requests as they arrive. In the pool, those with long outputs are"
-                " met more"
-                " often, because they stay longer.",
+                "That is the mean over requests as they arrive. In the pool, those with long outputs are met"
+                " more often, because they stay longer.",
             ),
             Misconception(
                 mean_held_in_flight,
                 "What they hold now",
                 "So many tokens does a request in flight hold on average at that moment. The question is"
-                " what it"
-                " will have in the end.",
+                " what it will have in the end.",
             ),
             Misconception(
                 lambda: mean_at_the_door() / 2,

@@ -64,12 +64,6 @@ TABLE_1 = {
     "OPT-175B": Server("8 x A100 (80 GB)", 640, 346, 264, 60.1),
 }
 
-FIG_1_THROUGHPUT = {
-    4: 146.94, 8: 267.33, 12: 378.86, 16: 482.57, 20: 577.10, 24: 659.46, 28: 740.80, 32: 810.98, 36: 881.79,
-    40: 921.88,
-}  # fmt: skip
-"""Output tokens per second of OPT-13B by the requests in a batch (drawn, right half of Fig. 1)."""
-
 FIG_2 = {
     "Orca (Max)": {"used": 20.410, "reserved": 13.349, "internal": 57.298, "other": 8.943},
     "Orca (Pow2)": {"used": 26.849, "reserved": 17.883, "internal": 13.646, "other": 41.622},
@@ -197,18 +191,6 @@ FIG_19A_MS = {
     },
 }  # fmt: skip
 """Time (ms) to bring back 256 tokens, by page size (drawn)."""
-
-FIG_19B = {
-    "recompute": {
-        1: 2.0108, 2: 1.6376, 4: 1.6156, 8: 0.5102, 16: 0.0734, 32: 0.0626, 64: 0.0667, 128: 0.1689,
-        256: 1.1186,
-    },
-    "swap": {
-        1: 2.5642, 2: 1.9657, 4: 1.7908, 8: 0.5523, 16: 0.0724, 32: 0.0594, 64: 0.0642, 128: 0.1195,
-        256: 0.6627,
-    },
-}  # fmt: skip
-"""Normalised latency (s/token) by page size and way of preemption, ShareGPT (drawn)."""
 
 
 def tokens_in_pool(scheme: str) -> float:

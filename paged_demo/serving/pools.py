@@ -7,8 +7,8 @@ from paged_demo.allocators.memory_map import CacheFullError
 from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.allocators.placement import PlacementPolicy, first_fit
 from paged_demo.allocators.traditional import ReservationPolicy, TraditionalAllocator, reserved_slots
-from paged_demo.checks import check_count, check_share
-from paged_demo.serving.rules import check_functions, pages_held, pages_kept
+from paged_demo.checks import check_count, check_functions, check_share
+from paged_demo.serving.rules import pages_held, pages_kept
 from paged_demo.serving.workload import Request
 
 

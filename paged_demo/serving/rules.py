@@ -1,14 +1,11 @@
 """The rules of serving that both engines follow, stated once."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
+from paged_demo.checks import check_count, check_functions
+from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP, StepTime, SwapTime
 from paged_demo.serving.workload import Request
-
-MAX_BATCHED_TOKENS = 2560
-"""Tokens that one iteration computes at most: the limit that reproduces the paper's runs."""
-
-MAX_RUNNING = 2048
-"""Sequences in flight at most."""
 
 SwapPolicy = Callable[[Request], bool]
 """Whether a preempted request is swapped to the host's memory, instead of computed again."""
@@ -32,11 +29,35 @@ def swap_never(request: Request) -> bool:
     return False
 
 
-def check_functions(**functions: object) -> None:
-    """Raise a TypeError that names the argument which should be a function and is none."""
-    for name, function in functions.items():
-        if not callable(function):
-            raise TypeError(f"{name} must be a function or a record that can be called, got {function!r}")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How a server runs, whatever its pool.
+
+    Attributes
+    ----------
+    swaps : SwapPolicy
+        Which preempted requests are swapped out, instead of computed again.
+    step_time : StepTime
+        How long an iteration takes.
+    swap_time : SwapTime
+        How long it takes to swap, in addition.
+    max_batched_tokens : int
+        Tokens that one iteration computes at most; left out, the limit that reproduces the paper's runs. A
+        prompt longer than that starts without others.
+    max_running : int
+        Sequences in flight at most.
+    """
+
+    swaps: SwapPolicy = swap_several
+    step_time: StepTime = OPT_13B_STEP
+    swap_time: SwapTime = OPT_13B_SWAP
+    max_batched_tokens: int = 2560
+    max_running: int = 2048
+
+    def __post_init__(self) -> None:
+        check_functions(swaps=self.swaps, step_time=self.step_time, swap_time=self.swap_time)
+        check_count("max_batched_tokens", self.max_batched_tokens)
+        check_count("max_running", self.max_running)
 
 
 def fits_budget(num_tokens: int, num_decoding: int, num_admitted: int, budget: int) -> bool:

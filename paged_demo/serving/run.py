@@ -63,12 +63,12 @@ class Moment(NamedTuple):
     """
 
     time_s: float
-    num_running: int
-    num_waiting: int
-    used: int
-    reserved: int
-    internal: int
-    rounding: int
+    num_running: int = 0
+    num_waiting: int = 0
+    used: int = 0
+    reserved: int = 0
+    internal: int = 0
+    rounding: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -8,7 +8,7 @@ from paged_demo.allocators.memory_map import Hole, MemoryMap
 from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.checks import check_count
 from paged_demo.serving.admission import AdmissionPolicy, KVAllocator, admit_always, keep_pages_free
-from paged_demo.serving.scheduler import Iteration, Scheduler
+from paged_demo.serving.scheduler import Iteration, Scheduler, Snapshot
 from paged_demo.serving.workload import Request
 
 WAITING_SHARE_WHEN_WARM = 0.8
@@ -72,7 +72,7 @@ def keep_full(
     scheduler = Scheduler(allocator, requests, may_admit=may_admit)
     num_requests = scheduler.num_waiting
     iterations: list[Iteration] = []
-    snapshots: list[tuple[Iteration, MemoryMap, dict[Hashable, int]]] = []
+    snapshots: list[tuple[Iteration, Snapshot]] = []
     num_preempted = 0
     next_snapshot = WAITING_SHARE_WHEN_WARM * num_requests
     while scheduler.num_waiting > WAITING_SHARE_AT_END * num_requests:
@@ -81,25 +81,24 @@ def keep_full(
         if scheduler.num_waiting <= WAITING_SHARE_WHEN_WARM * num_requests:
             iterations.append(iteration)
         if scheduler.num_waiting <= next_snapshot:
-            snapshots.append((iteration, allocator.memory_map(), scheduler.future_tokens()))
+            snapshots.append((iteration, scheduler.snapshot()))
             next_snapshot -= num_requests / NUM_SNAPSHOTS
     if scheduler.num_waiting == 0:
         raise ValueError(f"requests are too few to keep the pool full, got {num_requests}")
     mean_running = fmean(iteration.num_running for iteration in iterations)
     mean_tokens = fmean(iteration.num_tokens for iteration in iterations)
-    _, memory_map, future_tokens = min(
-        snapshots,
-        key=lambda snapshot: (
-            abs(snapshot[0].num_running / mean_running - 1) + abs(snapshot[0].num_tokens / mean_tokens - 1)
-        ),
-    )
+
+    def distance(pair: tuple[Iteration, Snapshot]) -> float:
+        return abs(pair[0].num_running / mean_running - 1) + abs(pair[0].num_tokens / mean_tokens - 1)
+
+    _, nearest = min(snapshots, key=distance)
     return FullPool(
         mean_running=mean_running,
         mean_tokens=mean_tokens,
         num_requests=num_requests,
         num_preempted=num_preempted,
-        memory_map=memory_map,
-        future_tokens=future_tokens,
+        memory_map=nearest.memory_map,
+        future_tokens=nearest.future_tokens,
     )
 
 

@@ -2,13 +2,11 @@
 
 from collections import deque
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
-from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
 from paged_demo.allocators.paged import PagedAllocator
-from paged_demo.checks import check_count
+from paged_demo.checks import check_functions
 from paged_demo.serving.admission import (
     AdmissionPolicy,
     ForkingAllocator,
@@ -17,41 +15,10 @@ from paged_demo.serving.admission import (
     keep_pages_free,
 )
 from paged_demo.serving.pools import PagedPool, Pool, check_pool, require_pages
-from paged_demo.serving.rules import (
-    MAX_BATCHED_TOKENS,
-    MAX_RUNNING,
-    SwapPolicy,
-    check_functions,
-    check_samples,
-    fits_budget,
-    pages_held,
-    swap_several,
-    tokens_to_compute,
-)
+from paged_demo.serving.rules import Rules, check_samples, fits_budget, tokens_to_compute
 from paged_demo.serving.run import Stay
-from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP, StepTime, SwapTime
+from paged_demo.serving.sequence_group import SequenceGroup
 from paged_demo.serving.workload import Request, check_requests
-
-
-@dataclass(slots=True, eq=False)
-class _Progress:
-    request: Request
-    num_generated: int = 0
-    is_swapped: bool = False
-    start_s: float = 0.0
-
-    @property
-    def seq_ids(self) -> list[Hashable]:
-        request_id, num_samples = self.request.request_id, self.request.num_samples
-        return [request_id] if num_samples == 1 else [(request_id, sample) for sample in range(num_samples)]
-
-    @property
-    def num_tokens(self) -> int:
-        return self.request.num_samples * (self.request.num_prompt_tokens + self.num_generated)
-
-    @property
-    def num_to_come(self) -> int:
-        return self.request.num_output_tokens - self.num_generated
 
 
 class Iteration(NamedTuple):
@@ -115,16 +82,8 @@ class Scheduler:
         In the order of their arrival.
     may_admit : AdmissionPolicy
         A further condition for starting a request.
-    swaps : SwapPolicy
-        Which preempted requests are swapped out, instead of computed again.
-    step_time : StepTime
-        How long an iteration takes.
-    swap_time : SwapTime
-        How long it takes to swap, in addition.
-    max_batched_tokens : int
-        Tokens that one iteration computes at most. A prompt longer than that starts without others.
-    max_running : int
-        Sequences in flight at most.
+    **rules
+        Those of `Rules`: ``swaps``, ``step_time``, ``swap_time``, ``max_batched_tokens``, ``max_running``.
 
     References
     ----------
@@ -138,31 +97,22 @@ class Scheduler:
         requests: Iterable[Request],
         *,
         may_admit: AdmissionPolicy = admit_always,
-        swaps: SwapPolicy = swap_several,
-        step_time: StepTime = OPT_13B_STEP,
-        swap_time: SwapTime = OPT_13B_SWAP,
-        max_batched_tokens: int = MAX_BATCHED_TOKENS,
-        max_running: int = MAX_RUNNING,
+        **rules: Any,
     ) -> None:
-        check_functions(may_admit=may_admit, swaps=swaps, step_time=step_time, swap_time=swap_time)
+        check_functions(may_admit=may_admit)
+        self.requests = check_requests(requests)
         self.now_s = 0.0
         self.finish_s: dict[int, float] = {}
         self.stays: list[Stay] = []
         self._allocator = allocator
         self._may_admit = may_admit
-        self._swaps = swaps
-        self._step_time = step_time
-        self._swap_time = swap_time
-        self._max_batched_tokens = check_count("max_batched_tokens", max_batched_tokens)
-        self._max_running = check_count("max_running", max_running)
-        checked = check_requests(requests)
+        self._rules = Rules(**rules)
+        can_fork = isinstance(allocator, ForkingAllocator)
+        check_samples(self.requests, can_fork=can_fork, max_running=self._rules.max_running)
         if isinstance(allocator, PagedAllocator):
-            require_pages(checked, allocator.num_pages, allocator.page_size)
-        check_samples(
-            checked, can_fork=isinstance(allocator, ForkingAllocator), max_running=self._max_running
-        )
-        self._waiting = deque(_Progress(request) for request in checked)
-        self._running: list[_Progress] = []
+            require_pages(self.requests, allocator.num_pages, allocator.page_size)
+        self._waiting = deque(map(SequenceGroup, self.requests))
+        self._running: list[SequenceGroup] = []
 
     @property
     def num_waiting(self) -> int:
@@ -189,53 +139,50 @@ class Scheduler:
         preempted = self._grow()
         num_sequences = self._num_sequences()
         started, num_computed = ([], 0) if preempted else self._admit(num_sequences)
-        num_tokens = sum(progress.num_tokens for progress in self._running)
+        num_tokens = sum(group.num_tokens for group in self._running)
         if self._running:
-            self.now_s += self._step_time(
+            self.now_s += self._rules.step_time(
                 num_batched=num_sequences + num_computed,
                 num_requests=len(self._running),
                 num_sequences=self._num_sequences(),
                 num_kv_tokens=num_tokens,
             ) + self._time_to_swap(preempted, started)
-        for progress in self._running:
-            if progress.num_to_come == 0:
-                self.finish_s[progress.request.request_id] = self.now_s
+        for group in self._running:
+            if group.num_to_come == 0:
+                self.finish_s[group.request.request_id] = self.now_s
         return Iteration(start_s, self.now_s, len(self._running), num_tokens, len(preempted))
 
     def future_tokens(self) -> dict[Hashable, int]:
         """Tell how many tokens each running sequence has yet to generate, for ``account``."""
-        return {seq_id: progress.num_to_come for progress in self._running for seq_id in progress.seq_ids}
+        return {seq_id: group.num_to_come for group in self._running for seq_id in group.seq_ids}
 
     def snapshot(self) -> Snapshot:
         """Take a snapshot of the pool and the queue."""
         waiting = tuple(
-            progress.request.request_id
-            for progress in self._waiting
-            if progress.request.arrival_s <= self.now_s
+            group.request.request_id for group in self._waiting if group.request.arrival_s <= self.now_s
         )
         return Snapshot(self.now_s, self._allocator.memory_map(), self.future_tokens(), waiting)
 
     def _num_sequences(self) -> int:
-        return sum(progress.request.num_samples for progress in self._running)
+        return sum(group.request.num_samples for group in self._running)
 
     def _retire(self) -> None:
-        for progress in self._running:
-            if progress.num_to_come == 0:
-                self._leave(progress, is_preempted=False)
-        self._running = [progress for progress in self._running if progress.num_to_come > 0]
+        for group in self._running:
+            if group.num_to_come == 0:
+                self._leave(group, is_preempted=False)
+        self._running = [group for group in self._running if group.num_to_come > 0]
 
-    def _leave(self, progress: _Progress, *, is_preempted: bool) -> None:
-        for seq_id in progress.seq_ids:
-            self._allocator.free(seq_id)
-        self.stays.append(Stay(progress.request.request_id, progress.start_s, self.now_s, is_preempted))
+    def _leave(self, group: SequenceGroup, *, is_preempted: bool) -> None:
+        group.free(self._allocator)
+        self.stays.append(Stay(group.request.request_id, group.start_s, self.now_s, is_preempted))
 
-    def _grow(self) -> list[_Progress]:
+    def _grow(self) -> list[SequenceGroup]:
         """Append a token to every running sequence; return the requests that had to yield."""
-        preempted: list[_Progress] = []
+        preempted: list[SequenceGroup] = []
         index = 0
         while index < len(self._running):
-            progress = self._running[index]
-            to_grow = progress.seq_ids
+            group = self._running[index]
+            to_grow = group.seq_ids
             # The newest may be this one: then it is no longer there.
             while to_grow and index < len(self._running):
                 try:
@@ -247,83 +194,56 @@ class Scheduler:
                 else:
                     del to_grow[0]
             if not to_grow:
-                progress.num_generated += 1
+                group.num_generated += 1
             index += 1
         return preempted
 
-    def _preempt_newest(self) -> _Progress:
+    def _preempt_newest(self) -> SequenceGroup:
         newest = self._running.pop()
         self._leave(newest, is_preempted=True)
-        newest.is_swapped = self._swaps(newest.request)
+        newest.is_swapped = self._rules.swaps(newest.request)
         self._waiting.appendleft(newest)
         return newest
 
-    def _admit(self, num_decoding: int) -> tuple[list[_Progress], int]:
+    def _admit(self, num_decoding: int) -> tuple[list[SequenceGroup], int]:
         """Start waiting requests; return them, and the tokens to compute for them."""
-        started: list[_Progress] = []
+        started: list[SequenceGroup] = []
         num_computed = 0
         num_sequences = num_decoding
         while self._waiting:
-            progress = self._waiting[0]
-            request, num_generated = progress.request, progress.num_generated
-            num_tokens = tokens_to_compute(request, num_generated, is_swapped=progress.is_swapped)
+            group = self._waiting[0]
+            request, num_generated = group.request, group.num_generated
+            num_tokens = tokens_to_compute(request, num_generated, is_swapped=group.is_swapped)
             if request.arrival_s > self.now_s:
                 break
-            if num_sequences + request.num_samples > self._max_running:
+            if num_sequences + request.num_samples > self._rules.max_running:
                 break
-            if not fits_budget(num_tokens, num_decoding, num_computed, self._max_batched_tokens):
+            if not fits_budget(num_tokens, num_decoding, num_computed, self._rules.max_batched_tokens):
                 break
             # Alone, a request may have all the room there is: nobody else has to grow.
             if self._running and not self._may_admit(request, num_generated):
                 break
             try:
-                self._start(progress)
+                group.allocate(self._allocator)
             except CacheFullError:
                 if not self._running:
                     raise
                 break
+            group.start_s = self.now_s
             self._running.append(self._waiting.popleft())
-            started.append(progress)
+            started.append(group)
             num_computed += num_tokens
             num_sequences += request.num_samples
         return started, num_computed
 
-    def _start(self, progress: _Progress) -> None:
-        """Give a request the slots of all tokens that it has, or raise and leave all as it was."""
-        request = progress.request
-        first, *others = progress.seq_ids
-        # The first token sets a prompt apart from all others.
-        prompt = chain((request.request_id,), repeat(0, request.num_prompt_tokens - 1))
-        final_tokens = request.num_prompt_tokens + request.num_output_tokens
-        self._allocator.allocate(first, prompt, final_tokens=final_tokens)
-        held = [first]
-        try:
-            for child in others:
-                assert isinstance(self._allocator, ForkingAllocator)
-                self._allocator.fork(first, child)
-                held.append(child)
-            for _ in range(progress.num_generated):
-                for seq_id in held:
-                    self._allocator.append(seq_id, 0)
-        except CacheFullError:
-            for seq_id in held:
-                self._allocator.free(seq_id)
-            raise
-        progress.start_s = self.now_s
-
-    def _time_to_swap(self, preempted: list[_Progress], started: list[_Progress]) -> float:
+    def _time_to_swap(self, preempted: list[SequenceGroup], started: list[SequenceGroup]) -> float:
         if not isinstance(self._allocator, PagedAllocator):
             return 0.0
         page_size = self._allocator.page_size
         num_out, num_in = (
-            sum(
-                pages_held(progress.request, progress.num_generated, page_size)
-                for progress in moved
-                if progress.is_swapped
-            )
-            for moved in (preempted, started)
+            sum(group.num_swapped_pages(page_size) for group in moved) for moved in (preempted, started)
         )
-        return self._swap_time(num_pages_out=num_out, num_pages_in=num_in, page_size=page_size)
+        return self._rules.swap_time(num_pages_out=num_out, num_pages_in=num_in, page_size=page_size)
 
 
 def scheduler_of(requests: Iterable[Request], pool: Pool, **rules: Any) -> Scheduler:
@@ -349,13 +269,13 @@ def scheduler_of(requests: Iterable[Request], pool: Pool, **rules: Any) -> Sched
     >>> [scheduler.step().num_tokens for _ in range(3)]
     [20, 21, 22]
     """
-    checked = check_requests(requests)
     check_pool(pool)
     if "may_admit" in rules:
         raise TypeError("may_admit must be left to the pool, which has its watermark")
-    allocator = pool.allocator()
-    if isinstance(pool, PagedPool) and isinstance(allocator, PagedAllocator):
-        rules["may_admit"] = keep_pages_free(allocator, share=pool.watermark_share)
-    scheduler = Scheduler(allocator, checked, **rules)
-    pool.require_room(checked)
+    if isinstance(pool, PagedPool):
+        pages = pool.allocator()
+        may_admit = keep_pages_free(pages, share=pool.watermark_share)
+        return Scheduler(pages, requests, may_admit=may_admit, **rules)
+    scheduler = Scheduler(pool.allocator(), requests, **rules)
+    pool.require_room(scheduler.requests)
     return scheduler

@@ -5,14 +5,13 @@ from collections import deque
 from collections.abc import Iterable
 from math import inf
 from statistics import fmean
+from typing import Any
 
 from paged_demo.allocators.memory_map import MemoryUsage, account
 from paged_demo.serving.pools import Pool
-from paged_demo.serving.rules import MAX_BATCHED_TOKENS, MAX_RUNNING, SwapPolicy, swap_several
 from paged_demo.serving.run import MeanUsage, Moment, Progress, Run, Window, check_moments, check_window
 from paged_demo.serving.scheduler import Scheduler, scheduler_of
-from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP, StepTime, SwapTime
-from paged_demo.serving.workload import Request, check_requests
+from paged_demo.serving.workload import Request
 
 
 def serve(
@@ -21,12 +20,8 @@ def serve(
     *,
     window: Window = (0.0, inf),
     moments: Iterable[float] = (),
-    swaps: SwapPolicy = swap_several,
-    step_time: StepTime = OPT_13B_STEP,
-    swap_time: SwapTime = OPT_13B_SWAP,
-    max_batched_tokens: int = MAX_BATCHED_TOKENS,
-    max_running: int = MAX_RUNNING,
     progress: Progress = iter,
+    **rules: Any,
 ) -> Run:
     """Serve requests from a pool one iteration at a time, accounting for every slot in each.
 
@@ -35,10 +30,12 @@ def serve(
 
     Parameters
     ----------
-    requests, pool, window, moments, swaps, step_time, swap_time, max_batched_tokens, max_running
+    requests, pool, window, moments
         As for `simulate`.
     progress : callable
         Wraps the count of requests that are done, as ``tqdm`` does, to show how far a long run has come.
+    **rules
+        Those of `Rules`.
 
     Raises
     ------
@@ -51,18 +48,9 @@ def serve(
     >>> serve([Request(0, 20, 2), Request(1, 30, 5)], PagedPool(num_pages=8)).num_iterations
     6
     """
-    checked = check_requests(requests)
-    scheduler = scheduler_of(
-        checked,
-        pool,
-        swaps=swaps,
-        step_time=step_time,
-        swap_time=swap_time,
-        max_batched_tokens=max_batched_tokens,
-        max_running=max_running,
-    )
-    recorder = _Recorder(scheduler, checked, window, moments)
-    for num_done in progress(range(len(checked))):
+    scheduler = scheduler_of(requests, pool, **rules)
+    recorder = _Recorder(scheduler, window, moments)
+    for num_done in progress(range(len(scheduler.requests))):
         while recorder.num_done <= num_done:
             recorder.step()
     return recorder.run()
@@ -71,12 +59,10 @@ def serve(
 class _Recorder:
     """Steps a scheduler, and notes what the record of a run holds."""
 
-    def __init__(
-        self, scheduler: Scheduler, requests: list[Request], window: Window, moments: Iterable[float]
-    ) -> None:
+    def __init__(self, scheduler: Scheduler, window: Window, moments: Iterable[float]) -> None:
         check_window(window)
         self._scheduler = scheduler
-        self._requests = requests
+        self._requests = scheduler.requests
         self._window = window
         self._times = deque(check_moments(moments))
         self._moments: list[Moment] = []
@@ -94,17 +80,17 @@ class _Recorder:
         is_measured = self._window[0] <= iteration.start_s < self._window[1]
         if not is_measured and not (self._times and self._times[0] < iteration.end_s):
             return
-        memory_map, future_tokens, _ = self._scheduler.snapshot()[1:]
-        usage = account(memory_map, future_tokens)
+        snapshot = self._scheduler.snapshot()
+        usage = account(snapshot.memory_map, snapshot.future_tokens)
         if is_measured:
             self._usages.append(usage)
             self._num_running.append(iteration.num_running)
-            saved = [region.num_slots * (len(region.seq_ids) - 1) for region in memory_map.regions]
+            saved = (region.num_slots * (len(region.seq_ids) - 1) for region in snapshot.memory_map.regions)
             self._num_saved.append(sum(saved))
         while self._times and self._times[0] < iteration.end_s:
             time_s = self._times.popleft()
             if time_s < iteration.start_s:
-                self._moments.append(Moment(time_s, 0, 0, 0, 0, 0, 0))
+                self._moments.append(Moment(time_s))
                 continue
             num_arrived = bisect_right(self._requests, time_s, key=lambda request: request.arrival_s)
             num_running = iteration.num_running
@@ -115,7 +101,7 @@ class _Recorder:
         self._scheduler.step()  # Nobody is left to serve: those who are done go.
         if not self._usages:
             raise ValueError(f"window must hold an iteration, got {self._window}")
-        self._moments.extend(Moment(time_s, 0, 0, 0, 0, 0, 0) for time_s in self._times)
+        self._moments.extend(map(Moment, self._times))
         finish_s = self._scheduler.finish_s
         return Run(
             requests=self._requests,

@@ -11,53 +11,24 @@ of an iteration, rounding may decide otherwise which comes first.
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from heapq import heappop, heappush
-from math import ceil, inf, sqrt
+from math import inf
+from typing import Any
 
-from paged_demo.checks import check_count
 from paged_demo.serving.flights import NEVER, Flight, PageCounts, RunPlaces
 from paged_demo.serving.pools import PagedPool, Pool, check_pool
-from paged_demo.serving.rules import (
-    MAX_BATCHED_TOKENS,
-    MAX_RUNNING,
-    SwapPolicy,
-    check_functions,
-    check_samples,
-    fits_budget,
-    pages_held,
-    swap_several,
-    tokens_to_compute,
-)
+from paged_demo.serving.rules import Rules, check_samples, fits_budget, tokens_to_compute
 from paged_demo.serving.run import MeanUsage, Moment, Run, Stay, Window, check_moments, check_window
-from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP, StepTime, SwapTime
+from paged_demo.serving.sequence_group import SequenceGroup
+from paged_demo.serving.step_time import Stretch
 from paged_demo.serving.workload import Request, check_requests
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    """A request in the queue, and what it had when it was last in flight."""
-
-    request: Request
-    num_generated: int = 0
-    is_swapped: bool = False
 
 
 class _Engine:
     """The state of a run; its methods are the parts of the loop."""
 
     def __init__(
-        self,
-        requests: list[Request],
-        pool: Pool,
-        *,
-        swaps: SwapPolicy,
-        step_time: StepTime,
-        swap_time: SwapTime,
-        max_batched_tokens: int,
-        max_running: int,
-        window: Window,
-        moments: list[float],
+        self, requests: list[Request], pool: Pool, rules: Rules, window: Window, moments: list[float]
     ) -> None:
         self.now_s = 0.0
         self.iteration = 0
@@ -65,13 +36,9 @@ class _Engine:
         self.stays: list[Stay] = []
         self.moments: list[Moment] = []
         self._slots = PageCounts(pool) if isinstance(pool, PagedPool) else RunPlaces(pool)
-        self._swaps = swaps
-        self._step_time = step_time
-        self._swap_time = swap_time
-        self._max_batched_tokens = max_batched_tokens
-        self._max_running = max_running
+        self._rules = rules
         self._requests = requests
-        self._waiting = deque(_Waiting(request) for request in requests)
+        self._waiting = deque(map(SequenceGroup, requests))
         self._running: dict[int, Flight] = {}
         # By the last iteration, then by the order of admission, in which the scheduler frees slots too.
         self._ends: list[tuple[int, int, Flight]] = []
@@ -80,6 +47,8 @@ class _Engine:
         self._num_tokens = 0
         self._head_has_no_room = False
         self._window = window
+        # The times of the window that are still to come, the next one last.
+        self._edges = [inf, *reversed(window)]
         self._window_first = NEVER
         self._window_last = NEVER
         self._times = deque(moments)
@@ -134,16 +103,13 @@ class _Engine:
         limit = self._ends[0][0] - self.iteration + 1
         if limit <= 0:
             return False
-        step_s = self._step_time(
-            num_batched=self._num_sequences,
-            num_requests=len(self._running),
-            num_sequences=self._num_sequences,
-            num_kv_tokens=0,
+        stretch = Stretch(
+            self._rules.step_time, self.now_s, len(self._running), self._num_sequences, self._num_tokens
         )
         for event_s in self._next_times(head_has_arrived):
-            limit = min(limit, self._iterations_until(event_s, step_s))
+            limit = min(limit, stretch.iterations_until(event_s))
         count = self._slots.grow(self.iteration, limit, self._num_sequences)
-        self.now_s += self._elapsed_s(count, step_s)
+        self.now_s += stretch.elapsed_s(count)
         self._num_tokens += count * self._num_sequences
         self.iteration += count
         return count > 0
@@ -155,14 +121,14 @@ class _Engine:
         num_batched = self._num_sequences
         self._num_tokens += num_batched
         num_computed, num_pages_in = (0, 0) if preempted else self._admit(num_batched)
-        self.now_s += self._step_time(
+        self.now_s += self._rules.step_time(
             num_batched=num_batched + num_computed,
             num_requests=len(self._running),
             num_sequences=self._num_sequences,
             num_kv_tokens=self._num_tokens,
         )
         if num_pages_out or num_pages_in:
-            self.now_s += self._swap_time(
+            self.now_s += self._rules.swap_time(
                 num_pages_out=num_pages_out, num_pages_in=num_pages_in, page_size=self._slots.page_size
             )
         self.iteration += 1
@@ -171,9 +137,9 @@ class _Engine:
         """Put a request that was preempted at the head of the queue; return the pages to swap out."""
         self._forget(flight, self.iteration - 1, is_preempted=True)
         num_generated = flight.num_generated(self.iteration - 1)
-        is_swapped = self._swaps(flight.request)
-        self._waiting.appendleft(_Waiting(flight.request, num_generated, is_swapped))
-        return pages_held(flight.request, num_generated, self._slots.page_size) if is_swapped else 0
+        group = SequenceGroup(flight.request, num_generated, self._rules.swaps(flight.request))
+        self._waiting.appendleft(group)
+        return group.num_swapped_pages(self._slots.page_size)
 
     def _admit(self, num_decoding: int) -> tuple[int, int]:
         """Start waiting requests; return the tokens to compute for them, and the pages to swap in."""
@@ -184,10 +150,10 @@ class _Engine:
             if request.arrival_s > self.now_s:
                 break
             num_tokens = tokens_to_compute(request, num_generated, is_swapped=head.is_swapped)
-            if self._num_sequences + request.num_samples > self._max_running:
+            if self._num_sequences + request.num_samples > self._rules.max_running:
                 self._head_has_no_room = True
                 break
-            if not fits_budget(num_tokens, num_decoding, num_computed, self._max_batched_tokens):
+            if not fits_budget(num_tokens, num_decoding, num_computed, self._rules.max_batched_tokens):
                 break
             origin = self.iteration - request.num_prompt_tokens - num_generated
             last = self.iteration + request.num_output_tokens - num_generated
@@ -202,43 +168,26 @@ class _Engine:
             self._num_sequences += request.num_samples
             self._num_tokens += request.num_samples * (request.num_prompt_tokens + num_generated)
             num_computed += num_tokens
-            if head.is_swapped:
-                num_pages_in += pages_held(request, num_generated, self._slots.page_size)
+            num_pages_in += head.num_swapped_pages(self._slots.page_size)
         return num_computed, num_pages_in
 
     def _next_times(self, head_has_arrived: bool) -> list[float]:
         """List the times still to come at which something changes by itself."""
-        times = list(self._window)
+        times = self._edges[-1:] if self._edges[-1] < inf else []
         if self._waiting and not head_has_arrived:
             times.append(self._waiting[0].request.arrival_s)
-        times = [time for time in times if self.now_s < time < inf]
-        # Unlike the others a moment counts even if it is now: it lies in the iteration that begins.
-        return [*times, self._times[0]] if self._times else times
-
-    def _iterations_until(self, time_s: float, step_s: float) -> int:
-        """Count the iterations after which it is ``time_s`` or later, if nothing else happens."""
-        wait_s = time_s - self.now_s
-        growth = self._step_time.kv_read_s * self._num_sequences / 2
-        slope = step_s + self._step_time.kv_read_s * self._num_tokens + growth
-        # The root of growth * n**2 + slope * n = wait_s, in the form that stays exact for small growth.
-        count = max(1, ceil(2 * wait_s / (slope + sqrt(slope**2 + 4 * growth * wait_s))))
-        while count > 1 and self.now_s + self._elapsed_s(count - 1, step_s) >= time_s:
-            count -= 1
-        while self.now_s + self._elapsed_s(count, step_s) < time_s:
-            count += 1
-        return count
-
-    def _elapsed_s(self, count: int, step_s: float) -> float:
-        """Sum the time of so many iterations in which nobody comes or goes."""
-        num_kv_tokens = count * self._num_tokens + self._num_sequences * count * (count + 1) // 2
-        return count * step_s + self._step_time.kv_read_s * num_kv_tokens
+        if self._times:
+            times.append(self._times[0])
+        return times
 
     def _note_window(self) -> None:
         """Note which iterations are the first and the last that begin in the window."""
-        if self._window_first == NEVER and self.now_s >= self._window[0]:
-            self._window_first = self.iteration
-        if self._window_last == NEVER and self.now_s >= self._window[1]:
-            self._window_last = self.iteration - 1
+        while self.now_s >= self._edges[-1]:
+            self._edges.pop()
+            if self._window_first == NEVER:
+                self._window_first = self.iteration
+            else:
+                self._window_last = self.iteration - 1
 
     def _note_moments(self) -> None:
         """Note the pool in the iteration that ended just now, for the moments that lie in it."""
@@ -254,7 +203,7 @@ class _Engine:
 
     def _note_empty_moments(self, until_s: float) -> None:
         while self._times and self._times[0] < until_s:
-            self.moments.append(Moment(self._times.popleft(), 0, 0, 0, 0, 0, 0))
+            self.moments.append(Moment(self._times.popleft()))
 
     def record(self) -> Run:
         """Return what came out, when all has been served."""
@@ -284,13 +233,9 @@ def simulate(
     requests: Iterable[Request],
     pool: Pool,
     *,
-    swaps: SwapPolicy = swap_several,
-    step_time: StepTime = OPT_13B_STEP,
-    swap_time: SwapTime = OPT_13B_SWAP,
-    max_batched_tokens: int = MAX_BATCHED_TOKENS,
-    max_running: int = MAX_RUNNING,
     window: Window = (0.0, inf),
     moments: Iterable[float] = (),
+    **rules: Any,
 ) -> Run:
     """Serve requests from a pool, and return the record of the run.
 
@@ -300,12 +245,12 @@ def simulate(
         In the order of their arrival.
     pool : PagedPool or TraditionalPool
         How slots are handed out. Only pages serve requests with several samples.
-    swaps, step_time, swap_time, max_batched_tokens, max_running
-        As for `Scheduler`.
     window : (float, float)
         The means are over the iterations that begin from the one time (s) on and before the other.
     moments : iterable of float
         Times (s) at which to note the state of the pool, in order.
+    **rules
+        Those of `Rules`: ``swaps``, ``step_time``, ``swap_time``, ``max_batched_tokens``, ``max_running``.
 
     Raises
     ------
@@ -320,23 +265,12 @@ def simulate(
     >>> round(simulate(requests, PagedPool(num_pages=984), window=(20, 40)).mean_running)
     42
     """
-    check_functions(swaps=swaps, step_time=step_time, swap_time=swap_time)
     checked = check_requests(requests)
     check_pool(pool)
-    max_running = check_count("max_running", max_running)
-    check_samples(checked, can_fork=isinstance(pool, PagedPool), max_running=max_running)
+    checked_rules = Rules(**rules)
+    check_samples(checked, can_fork=isinstance(pool, PagedPool), max_running=checked_rules.max_running)
     pool.require_room(checked)
     check_window(window)
-    engine = _Engine(
-        checked,
-        pool,
-        swaps=swaps,
-        step_time=step_time,
-        swap_time=swap_time,
-        max_batched_tokens=check_count("max_batched_tokens", max_batched_tokens),
-        max_running=max_running,
-        window=window,
-        moments=check_moments(moments),
-    )
+    engine = _Engine(checked, pool, checked_rules, window, check_moments(moments))
     engine.run()
     return engine.record()

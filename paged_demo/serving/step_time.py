@@ -1,7 +1,7 @@
 """How long one iteration takes on the paper's hardware: a model with six constants."""
 
 from dataclasses import dataclass, fields
-from math import inf
+from math import ceil, inf, sqrt
 
 from paged_demo.checks import check_number
 
@@ -105,6 +105,56 @@ From the hardware: 26 GB of weights, and 819,200 B a token, at 1.555 TB/s; 2 x 1
 sum of ``request_s`` and ``sequence_s``, to points of Fig. 12a without congestion. At rates up to two thirds
 of what a scheme sustains, our latency is within 10 % of the paper's. No point under saturation and no value
 of Figs. 2, 13 or 15 entered the fit."""
+
+
+class Stretch:
+    """Iterations in which nobody comes or goes: each sequence gains a token, so their time has a closed form.
+
+    Parameters
+    ----------
+    step_time : StepTime
+        How long an iteration takes.
+    now_s : float
+        When the first of them begins.
+    num_requests, num_sequences : int
+        In flight.
+    num_tokens : int
+        Tokens of all sequences before the first of them.
+    """
+
+    __slots__ = ("_kv_read_s", "_now_s", "_num_sequences", "_num_tokens", "_step_s")
+
+    def __init__(
+        self, step_time: StepTime, now_s: float, num_requests: int, num_sequences: int, num_tokens: int
+    ) -> None:
+        self._now_s = now_s
+        self._num_sequences = num_sequences
+        self._num_tokens = num_tokens
+        self._kv_read_s = step_time.kv_read_s
+        self._step_s = step_time(
+            num_batched=num_sequences,
+            num_requests=num_requests,
+            num_sequences=num_sequences,
+            num_kv_tokens=0,
+        )
+
+    def elapsed_s(self, count: int) -> float:
+        """Sum the time of the first so many iterations."""
+        num_kv_tokens = count * self._num_tokens + self._num_sequences * count * (count + 1) // 2
+        return count * self._step_s + self._kv_read_s * num_kv_tokens
+
+    def iterations_until(self, time_s: float) -> int:
+        """Count the iterations, one at least, after which it is ``time_s`` or later."""
+        wait_s = time_s - self._now_s
+        growth = self._kv_read_s * self._num_sequences / 2
+        slope = self._step_s + self._kv_read_s * self._num_tokens + growth
+        # The root of growth * n**2 + slope * n = wait_s, in the form that stays exact for small growth.
+        count = max(1, ceil(2 * wait_s / (slope + sqrt(slope**2 + 4 * growth * wait_s))))
+        while count > 1 and self._now_s + self.elapsed_s(count - 1) >= time_s:
+            count -= 1
+        while self._now_s + self.elapsed_s(count) < time_s:
+            count += 1
+        return count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

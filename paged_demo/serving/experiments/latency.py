@@ -147,8 +147,8 @@ def latency_at(
     return simulate(trace, pool, step_time=step_time).normalised_latency_s
 
 
-def sustained_rate(curve: Curve, *, latency_s: float = paper.SUSTAINED_LATENCY_S) -> float:
-    """Return the rate at which the line through the points of a curve first crosses a latency.
+def sustained_rate(curve: Curve) -> float:
+    """Return the rate at which the line through the points of a curve first crosses 0.5 s/token.
 
     Raises
     ------
@@ -160,10 +160,11 @@ def sustained_rate(curve: Curve, *, latency_s: float = paper.SUSTAINED_LATENCY_S
     >>> round(sustained_rate({1.0: 0.1, 2.0: 0.4, 3.0: 0.6}), 3)
     2.5
     """
+    crossing = paper.SUSTAINED_LATENCY_S
     for (rate, latency), (next_rate, next_latency) in pairwise(curve.items()):
-        if latency <= latency_s < next_latency:
-            return rate + (next_rate - rate) * (latency_s - latency) / (next_latency - latency)
-    raise ValueError(f"curve must cross {latency_s} s/token, got {dict(curve)}")
+        if latency <= crossing < next_latency:
+            return rate + (next_rate - rate) * (crossing - latency) / (next_latency - latency)
+    raise ValueError(f"curve must cross {crossing} s/token, got {dict(curve)}")
 
 
 def _grid(published: Curve, step_beyond: float) -> Iterator[float]:

@@ -8,7 +8,7 @@ import numpy as np
 from paged_demo.checks import check_positive
 from paged_demo.serving import paper
 from paged_demo.serving.experiments.record import Comparison, Experiment, over_seeds
-from paged_demo.serving.experiments.servers import SERVERS, draw_trace
+from paged_demo.serving.experiments.servers import SERVERS, SLOT_BYTES, draw_trace
 from paged_demo.serving.lengths import alpaca, sharegpt
 from paged_demo.serving.run import Progress
 from paged_demo.serving.simulator import simulate
@@ -40,12 +40,14 @@ def fig_2(*, seeds: Iterable[int] = range(8), progress: Progress = iter) -> Expe
     >>> fig_2(seeds=[0]).rows["Orca (Max)"]["free"].mean
     8.943...
     """
+    rate_rps, duration_s = 4, 900
 
     def measure(seed: int) -> dict[str, dict[str, float]]:
-        trace = draw_trace(sharegpt, rate_rps=4, duration_s=900, rng=np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        trace = draw_trace(sharegpt, rate_rps=rate_rps, duration_s=duration_s, rng=rng)
         table = {}
         for scheme, pool in SERVERS["OPT-13B"].pools().items():
-            usage = asdict(simulate(trace, pool, window=(WARM_UP_S, 900)).mean_usage)
+            usage = asdict(simulate(trace, pool, window=(WARM_UP_S, duration_s)).mean_usage)
             shares = {fate: 100 * slots / pool.num_slots for fate, slots in usage.items()}
             table[scheme] = {
                 "used": shares["used"],
@@ -59,7 +61,8 @@ def fig_2(*, seeds: Iterable[int] = range(8), progress: Progress = iter) -> Expe
 
     return Experiment(
         title="Fig. 2: where the KV cache goes, in % of the slots",
-        setup="OPT-13B, ShareGPT at 4 requests/s for 900 s; mean over the iterations from 300 s on",
+        setup=f"OPT-13B, ShareGPT at {rate_rps} requests/s for {duration_s} s;"
+        f" mean over the iterations from {WARM_UP_S} s on",
         rows=over_seeds(measure, seeds, paper.FIG_2, progress),
         fitted=FITTED,
         not_reproduced="the slivers of vLLM's bar that were drawn, not measured: the row above is corrected.",
@@ -87,10 +90,10 @@ def fig_13(
         "Alpaca at 30/s": (alpaca, 30, alpaca_s, paper.FIG_13["Alpaca"]),
         "Alpaca at 29/s": (alpaca, 29, alpaca_s, {}),
     }
-    published: dict[str, dict[str, float]] = {scheme: {} for scheme in paper.SCHEMES}
-    for column, (_, _, _, batches) in columns.items():
-        for scheme, batch in batches.items():
-            published[scheme][column] = batch
+    published = {
+        scheme: {column: batches[scheme] for column, (*_, batches) in columns.items() if batches}
+        for scheme in paper.SCHEMES
+    }
 
     def measure(seed: int) -> dict[str, dict[str, float]]:
         table: dict[str, dict[str, float]] = {scheme: {} for scheme in paper.SCHEMES}
@@ -105,7 +108,7 @@ def fig_13(
     return Experiment(
         title="Fig. 13: requests in flight",
         setup=f"OPT-13B; ShareGPT for 3,600 s, Alpaca for {alpaca_s:,.0f} s;"
-        " mean over the iterations from 300 s on",
+        f" mean over the iterations from {WARM_UP_S} s on",
         rows=over_seeds(measure, seeds, published, progress),
         fitted=FITTED,
         not_reproduced="vLLM's batch on Alpaca at exactly 30/s: that rate is on the knee, where a little more"
@@ -115,10 +118,9 @@ def fig_13(
 
 def table_1() -> Experiment:
     """Compute the slots of the paper's servers from their memory, and how many requests Orca (Max) holds."""
-    slot_bytes = {"OPT-13B": 819_200, "OPT-66B": 2_359_296, "OPT-175B": 4_718_592}
     rows = {}
     for model, server in paper.TABLE_1.items():
-        thousand_slots = server.kv_cache_gb * 2**30 / slot_bytes[model] / 1000
+        thousand_slots = server.kv_cache_gb * 2**30 / SLOT_BYTES[model] / 1000
         rows[model] = {
             "thousand slots": Comparison(server.thousand_slots, (thousand_slots,)),
             "runs of 2,048": Comparison(

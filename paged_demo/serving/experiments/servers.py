@@ -11,7 +11,7 @@ from paged_demo.allocators.placement import buddy
 from paged_demo.allocators.traditional import reserve_max, reserve_oracle, reserve_pow2
 from paged_demo.checks import check_positive
 from paged_demo.serving.lengths import LengthDistribution
-from paged_demo.serving.paper import MAX_TOKENS, NUM_PAGES_13B, PAGE_SIZE, SCHEMES
+from paged_demo.serving.paper import MAX_TOKENS, NUM_PAGES_13B, PAGE_SIZE, SCHEMES, TABLE_1
 from paged_demo.serving.pools import PagedPool, Pool, TraditionalPool
 from paged_demo.serving.step_time import OPT_13B_STEP, StepTime
 from paged_demo.serving.workload import Request, poisson_arrivals
@@ -51,56 +51,44 @@ class PaperServer:
         return pools | {"vLLM": PagedPool(num_pages=self.num_pages, page_size=PAGE_SIZE)}
 
 
-def _scaled_step(
+SLOT_BYTES = {"OPT-13B": 819_200, "OPT-66B": 2_359_296, "OPT-175B": 4_718_592}
+"""Bytes of one token's keys and values: 2 x layers x hidden x 2 (fp16)."""
+
+
+def _larger_server(
+    model: str,
     *,
     num_gpus: int,
     bytes_per_s: float,
-    weights_bytes: float,
-    slot_bytes: int,
     parameters: float,
     fixed_s: float,
-) -> StepTime:
-    """Take the step of OPT-13B to another model on several GPUs, which share all bytes and operations."""
-    return replace(
+    trace_s: float = 3600,
+) -> PaperServer:
+    """Take OPT-13B's server to a larger model on several GPUs, which share all bytes and operations."""
+    column = TABLE_1[model]
+    step_time = replace(
         OPT_13B_STEP,
         fixed_s=fixed_s,
-        weights_s=weights_bytes / (num_gpus * bytes_per_s),
+        weights_s=column.weights_gb * 1e9 / (num_gpus * bytes_per_s),
         compute_s=OPT_13B_STEP.compute_s * parameters / 13e9 / num_gpus,
-        kv_read_s=slot_bytes / (num_gpus * bytes_per_s),
+        kv_read_s=SLOT_BYTES[model] / (num_gpus * bytes_per_s),
     )
+    num_pages = round(1000 * column.thousand_slots) // PAGE_SIZE
+    return PaperServer(num_pages=num_pages, step_time=step_time, trace_s=trace_s)
 
 
 SERVERS: Mapping[str, PaperServer] = {
     "OPT-13B": PaperServer(num_pages=NUM_PAGES_13B, step_time=OPT_13B_STEP),
-    "OPT-66B": PaperServer(
-        num_pages=606,
-        step_time=_scaled_step(
-            num_gpus=4,
-            bytes_per_s=1.555e12,
-            weights_bytes=132e9,
-            slot_bytes=2_359_296,
-            parameters=66e9,
-            fixed_s=29e-3,
-        ),
-    ),
-    "OPT-175B": PaperServer(
-        num_pages=3756,
-        step_time=_scaled_step(
-            num_gpus=8,
-            bytes_per_s=2.039e12,
-            weights_bytes=346e9,
-            slot_bytes=4_718_592,
-            parameters=175e9,
-            fixed_s=59e-3,
-        ),
-        trace_s=900,
+    "OPT-66B": _larger_server("OPT-66B", num_gpus=4, bytes_per_s=1.555e12, parameters=66e9, fixed_s=29e-3),
+    "OPT-175B": _larger_server(
+        "OPT-175B", num_gpus=8, bytes_per_s=2.039e12, parameters=175e9, fixed_s=59e-3, trace_s=900
     ),
 }
 """The paper's three servers, by model.
 
-Pages: those of Table 1's slots, 9.7K and 60.1K, in whole pages. Bandwidths of an A100: 1.555 TB/s with 40 GB,
-2.039 TB/s with 80 GB (NVIDIA's data sheet). ``fixed_s`` of the two larger models is fitted to one point
-each of Fig. 12 without congestion: vLLM at 0.4 requests/s (OPT-66B) and at 1.5 (OPT-175B)."""
+Pages: those of Table 1's slots, in whole pages; OPT-13B's are exact. Bandwidths of an A100: 1.555 TB/s
+with 40 GB, 2.039 TB/s with 80 GB (NVIDIA's data sheet). ``fixed_s`` of the two larger models is fitted to one
+point each of Fig. 12 without congestion: vLLM at 0.4 requests/s (OPT-66B) and at 1.5 (OPT-175B)."""
 
 
 def draw_trace(

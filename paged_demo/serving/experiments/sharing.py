@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import accumulate, repeat
+from operator import mul
 
 import numpy as np
 
@@ -49,6 +51,7 @@ def fig_15(
         Wraps the seeds, as ``tqdm`` does.
     """
     check_count("num_beam_requests", num_beam_requests)
+    loads = [f"{data} at {rate_rps:g}/s" for data, (_, rate_rps) in FIG_15_WORKLOADS.items()]
     published = {
         f"{data}, {way}": {str(width): saved for width, saved in by_width.items()}
         for data, by_way in paper.FIG_15.items()
@@ -70,8 +73,8 @@ def fig_15(
 
     return Experiment(
         title="Fig. 15: pages saved by sharing, in %, by samples or beams",
-        setup=f"OPT-13B, pages of {PAGE_SIZE}; samples: an hour of Alpaca at 1/s and ShareGPT at 0.4/s,"
-        f" mean over iterations; beams: {num_beam_requests} requests, mean over steps",
+        setup=f"OPT-13B, pages of {PAGE_SIZE}; samples: an hour of {' and '.join(loads)}, mean"
+        f" over iterations; beams: {num_beam_requests} requests, mean over steps",
         rows=over_seeds(measure, seeds, published, progress),
         fitted="the distributions of lengths; how often a beam dies, to the width of 2 alone.",
         not_reproduced="beam search on ShareGPT: the paper's beams share less, most of all six.",
@@ -90,7 +93,6 @@ def saved_by_beams(
     *,
     rng: np.random.Generator,
     switch_share: float = BEAM_SWITCH_SHARE,
-    page_size: int = PAGE_SIZE,
 ) -> float:
     """Search with beams over a real allocator; return the share of the pages that sharing saves.
 
@@ -108,8 +110,6 @@ def saved_by_beams(
         Where the randomness comes from.
     switch_share : float
         Probability that a beam dies in a step, from 0 to below 1.
-    page_size : int
-        Slots in a page.
 
     Examples
     --------
@@ -118,15 +118,14 @@ def saved_by_beams(
     0.54
     """
     check_count("width", width, minimum=2)
-    check_count("page_size", page_size)
     check_share("switch_share", switch_share)
     check_generator(rng)
     requests = check_requests(requests)
     num_held = num_unshared = 0
     for request in requests:
         final = request.num_prompt_tokens + request.num_output_tokens
-        beams = [request._replace(num_samples=width)]
-        allocator = PagedAllocator((width + 1) * -(-final // page_size), page_size)
+        beams = request._replace(num_samples=width)
+        allocator = PagedAllocator((width + 1) * -(-final // PAGE_SIZE), PAGE_SIZE)
         allocator.allocate(0, range(request.num_prompt_tokens))
         for beam in range(1, width):
             allocator.fork(0, beam)
@@ -142,7 +141,7 @@ def saved_by_beams(
             for seq_id in ids:
                 allocator.append(seq_id, 0)
             num_held += allocator.num_pages - allocator.num_free_pages
-            num_unshared += pages_without_sharing(beams[0], num_generated, page_size)
+            num_unshared += pages_without_sharing(beams, num_generated, PAGE_SIZE)
     return 1 - num_held / num_unshared
 
 
@@ -157,6 +156,9 @@ TRANSLATIONS = LengthDistribution(
 Its two prefixes hold one and five examples in 80 and 341 tokens: 65 tokens an example, on both sides."""
 
 PREFIX_TRACE_S = 300
+
+RATES_16 = tuple(accumulate(repeat(1.1, 24), mul, initial=8.0))
+"""Rates (requests/s) that are tried one after the other, until the latency is above what is sustained."""
 
 
 def fig_16(*, seeds: Iterable[int] = range(4), progress: Progress = iter) -> Experiment:
@@ -209,8 +211,7 @@ def _sustained(pool: Pool, num_prompt_extra: int, num_shared: int, seed: int) ->
     step = SERVERS["OPT-13B"].step_time
     step = replace(step, request_s=step.request_s + num_shared * step.kv_read_s)
     curve: dict[float, float] = {}
-    rate_rps = 8.0
-    while not curve or curve[max(curve)] <= paper.SUSTAINED_LATENCY_S:
+    for rate_rps in RATES_16:
         trace = [
             request._replace(num_prompt_tokens=request.num_prompt_tokens + num_prompt_extra)
             for request in draw_trace(
@@ -218,5 +219,6 @@ def _sustained(pool: Pool, num_prompt_extra: int, num_shared: int, seed: int) ->
             )
         ]
         curve[rate_rps] = simulate(trace, pool, step_time=step).normalised_latency_s
-        rate_rps *= 1.1
+        if curve[rate_rps] > paper.SUSTAINED_LATENCY_S:
+            break
     return sustained_rate(curve)

@@ -30,17 +30,13 @@ OPEN_POINTS: dict[str, Any] = {
 }
 """How the paper's points look."""
 
+_FATE_OF = {"other": "external"}
 _KEYS = {"external": "external & others"}
+"""The paper's last part looks like external waste, and is more than that."""
 
 _PARTS = {
-    "paper": {"used": "used", "reserved": "reserved", "internal": "internal", "other": "external"},
-    "ours": {
-        "used": "used",
-        "reserved": "reserved",
-        "internal": "internal",
-        "rounding": "rounding",
-        "free": "free",
-    },
+    "paper": ("used", "reserved", "internal", "other"),
+    "ours": ("used", "reserved", "internal", "rounding", "free"),
 }
 
 
@@ -62,18 +58,19 @@ def usage_beside_paper(experiment: Experiment, *, ax: Axes | None = None) -> Axe
             y = 2.5 * index + offset
             ticks[y] = f"{scheme}, {whose}"
             start = 0.0
-            for fate, look in _PARTS[whose].items():
-                share = row[fate].mean if whose == "ours" else row[fate].paper or 0.0
+            for part in _PARTS[whose]:
+                share = row[part].mean if whose == "ours" else row[part].paper or 0.0
+                fate = style.FATES[_FATE_OF.get(part, part)]
                 if share > 0.05:
-                    ax.barh(y, share, left=start, height=0.86, **style.FATES[look].patch_style())
+                    ax.barh(y, share, left=start, height=0.86, **fate.patch_style())
                 if share > 4:
-                    ink = style.FATES[look].text_style()
-                    ax.text(start + share / 2, y, f"{share:.1f}", ha="center", va="center", **ink)
+                    label = f"{share:.1f}"
+                    ax.text(start + share / 2, y, label, ha="center", va="center", **fate.text_style())
                 start += share
     ax.set_yticks(list(ticks), list(ticks.values()))
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    names = dict.fromkeys(look for parts in _PARTS.values() for look in parts.values())
+    names = dict.fromkeys(_FATE_OF.get(part, part) for parts in _PARTS.values() for part in parts)
     keys = [Patch(**style.FATES[name].patch_style(), label=_KEYS.get(name, name)) for name in names]
     ax.legend(
         handles=keys, loc="upper center", bbox_to_anchor=(0.42, -0.16), ncols=6, fontsize=10, columnspacing=1
@@ -84,11 +81,7 @@ def usage_beside_paper(experiment: Experiment, *, ax: Axes | None = None) -> Axe
 
 @style.applied()
 def bars_beside_paper(
-    groups: Mapping[str, Mapping[str, Comparison]],
-    *,
-    ylabel: str,
-    xlabel: str = "",
-    ax: Axes | None = None,
+    groups: Mapping[str, Mapping[str, Comparison]], *, ylabel: str, xlabel: str = "", ax: Axes | None = None
 ) -> Axes:
     """Draw comparisons as pairs of bars: the paper's outlined, ours filled.
 

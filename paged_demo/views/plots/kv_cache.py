@@ -35,11 +35,7 @@ def recomputation(num_tokens: int, *, ax: Axes | None = None) -> Axes:
     count = check_count("num_tokens", num_tokens)
     computed = style.FATES["used"].patch_style()
     again = style.FATES["internal"].patch_style()
-    read = {
-        "facecolor": style.FATES["free"].colour,
-        "edgecolor": style.FATES["free"].outline,
-        "linewidth": 0.8,
-    }
+    read = style.FATES["free"].patch_style()
     gap = count + 1 + count // 4
     for left, old in ((0, again), (gap, read)):
         for step in range(count):

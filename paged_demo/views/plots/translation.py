@@ -5,13 +5,12 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
 
 from paged_demo.allocators.memory_map import FateRun, MemoryMap, fates
 from paged_demo.checks import check_count
 from paged_demo.views import style
 from paged_demo.views.picture import new_axes
-from paged_demo.views.strip import letter, tint
+from paged_demo.views.strip import Box, collect, letter, tint
 
 CELL_HEIGHT = 0.8
 
@@ -219,17 +218,9 @@ def _draw(
     """Draw cells that look alike. What was written just now has a frame, and bold words."""
     if is_new:
         look |= {"edgecolor": "black", "linewidth": 2.4, "zorder": 3}
-    corners = [
-        [
-            (cell.x, cell.y),
-            (cell.x + cell.width, cell.y),
-            (cell.x + cell.width, cell.y + CELL_HEIGHT),
-            (cell.x, cell.y + CELL_HEIGHT),
-        ]
-        for cell in cells
-    ]
+    boxes = [Box(cell.x, cell.y, cell.width, CELL_HEIGHT) for cell in cells]
     # The limits are set by hand: to find them would take longer than to draw.
-    ax.add_collection(PolyCollection(corners, **look), autolim=False)
+    ax.add_collection(collect(boxes, **look), autolim=False)
     for cell in cells:
         if cell.text:
             center = cell.x + cell.width / 2, cell.y + CELL_HEIGHT / 2

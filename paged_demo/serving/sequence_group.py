@@ -1,0 +1,78 @@
+"""A request in a queue or in flight: the sequences of its samples, and the slots they hold."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from itertools import chain, repeat
+
+from paged_demo.allocators.memory_map import CacheFullError
+from paged_demo.serving.admission import ForkingAllocator, KVAllocator
+from paged_demo.serving.rules import pages_held
+from paged_demo.serving.workload import Request
+
+
+@dataclass(slots=True, eq=False)
+class SequenceGroup:
+    """The samples of one request, which start, grow and leave together.
+
+    Attributes
+    ----------
+    request : Request
+        Whose samples these are.
+    num_generated : int
+        Tokens that each of them has generated.
+    is_swapped : bool
+        Whether their keys and values are in the host's memory.
+    start_s : float
+        When they were last admitted.
+    """
+
+    request: Request
+    num_generated: int = 0
+    is_swapped: bool = False
+    start_s: float = 0.0
+
+    @property
+    def seq_ids(self) -> list[Hashable]:
+        """The names of the sequences: that of the request, if there is only one."""
+        request_id, num_samples = self.request.request_id, self.request.num_samples
+        return [request_id] if num_samples == 1 else [(request_id, sample) for sample in range(num_samples)]
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all sequences; the prompt counts in each."""
+        return self.request.num_samples * (self.request.num_prompt_tokens + self.num_generated)
+
+    @property
+    def num_to_come(self) -> int:
+        """Tokens that each sequence has yet to generate."""
+        return self.request.num_output_tokens - self.num_generated
+
+    def num_swapped_pages(self, page_size: int) -> int:
+        """Count the pages whose contents move between the GPU and the host."""
+        return pages_held(self.request, self.num_generated, page_size) if self.is_swapped else 0
+
+    def allocate(self, allocator: KVAllocator) -> None:
+        """Take the slots of all tokens that there are, or raise a CacheFullError and leave all as it was."""
+        first, *others = self.seq_ids
+        # The first token sets a prompt apart from all others.
+        prompt = chain((self.request.request_id,), repeat(0, self.request.num_prompt_tokens - 1))
+        final_tokens = self.request.num_prompt_tokens + self.request.num_output_tokens
+        allocator.allocate(first, prompt, final_tokens=final_tokens)
+        held = [first]
+        try:
+            for child in others:
+                assert isinstance(allocator, ForkingAllocator)
+                allocator.fork(first, child)
+                held.append(child)
+            for _ in range(self.num_generated):
+                for seq_id in held:
+                    allocator.append(seq_id, 0)
+        except CacheFullError:
+            for seq_id in held:
+                allocator.free(seq_id)
+            raise
+
+    def free(self, allocator: KVAllocator) -> None:
+        """Give all slots back."""
+        for seq_id in self.seq_ids:
+            allocator.free(seq_id)
