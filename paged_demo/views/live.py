@@ -146,9 +146,12 @@ class Explorer:
         words = html.escape(self.words, quote=True)
         self._image.value = (
             f'<img alt="{words}" src="data:image/png;base64,{data}" width="{WIDTH_PX}"'
-            f' height="{self._height_px}" style="max-width:100%;height:auto">'
+            f' height="{self._height_px}" style="display:block;max-width:100%;height:auto">'
         )
-        self._caption.value = f'<p role="status" aria-live="polite">In words: {words}</p>'
+        self._caption.value = (
+            '<p role="status" aria-live="polite"'
+            f' style="max-width:{WIDTH_PX}px;margin:0.5em 0;line-height:1.4">In words: {words}</p>'
+        )
 
     def _redraw(self) -> None:
         canvas = self._figure.canvas
