@@ -33,7 +33,7 @@ class Scene(Protocol):
 
     @property
     def frame(self) -> Hashable:
-        """What the rest depends on: while this is equal, the rest is drawn only once."""
+        """What the rest depends on: it is drawn once for each, so there should be a dozen or two at most."""
 
 
 MakeScene = Callable[[Figure | SubFigure], Scene]
@@ -75,7 +75,7 @@ class Explorer:
         self._figure = new_figure(height)
         with style.applied():
             self._scene = make_scene(self._figure)
-        self._background: tuple[Hashable, Any] | None = None
+        self._backgrounds: dict[Hashable, Any] = {}
         self._image = widgets.HTML()
         self._caption = widgets.HTML()
         rows = [widgets.HBox(buttons), *self.controls.values()] if buttons else [*self.controls.values()]
@@ -157,14 +157,15 @@ class Explorer:
         canvas = self._figure.canvas
         assert isinstance(canvas, FigureCanvasAgg)
         moving = sorted(self._scene.moving(), key=lambda artist: artist.get_zorder())
-        if self._background is None or self._background[0] != self._scene.frame:
+        frame = self._scene.frame
+        if frame not in self._backgrounds:
             for artist in moving:
                 artist.set_visible(False)
             canvas.draw()
             for artist in moving:
                 artist.set_visible(True)
-            self._background = (self._scene.frame, canvas.copy_from_bbox(self._figure.bbox))
-        canvas.restore_region(self._background[1])
+            self._backgrounds[frame] = canvas.copy_from_bbox(self._figure.bbox)
+        canvas.restore_region(self._backgrounds[frame])
         for artist in moving:
             artist.draw(canvas.get_renderer())
 
