@@ -122,6 +122,10 @@ class Notebook:
         """What cells, callbacks and the page raised so far."""
         return self.page.evaluate("[...inLab.problems(), ...inLab.messages]") + self.page_errors
 
+    def wait_until_idle(self):
+        """Wait until the kernel has done what it was asked for."""
+        self.wait("inLab.isIdle()", RUN_ALL_S)
+
     def explorers(self):
         """Yield the explorers from top to bottom, each when it is in view."""
         for cell_id in self.page.evaluate("inLab.cellsWithExplorers()"):
@@ -232,6 +236,10 @@ class Slider:
     @property
     def value(self):
         return float(self.handle.get_attribute("aria-valuenow"))
+
+    @property
+    def ends(self):
+        return [float(self.handle.get_attribute(f"aria-value{end}")) for end in ("min", "max")]
 
     @property
     def readout(self):

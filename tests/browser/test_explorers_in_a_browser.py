@@ -38,14 +38,14 @@ def test_pictures_and_words_follow_every_slider_to_both_ends_and_back(opened, la
             for key in ["Home", *A_FEW * ["ArrowRight"], "End", *A_FEW * ["ArrowLeft"], "Home"]:
                 waited_ms = slider.press(key)
                 if waited_ms is not None:
-                    latencies.setdefault((f"{opened.name} {explorer.cell_id}", slider.name), []).append(
-                        waited_ms
-                    )
+                    where = f"{opened.name} {explorer.cell_id}"
+                    latencies.setdefault((where, slider.name), []).append(waited_ms)
                 check_words(explorer)
                 # The same value shows the same, whatever came before; another one something else.
                 assert shown.setdefault(slider.value, explorer.looks) == explorer.looks
             places = explorer.evaluate("() => inLab.placesSeen()")
             assert len(places) == 1, f"{slider.name}: the picture jumps between {places}"
+            assert set(slider.ends) <= set(shown)
             assert len(set(shown.values())) == len(shown) > 1
             assert len({looks.split("|")[1] for looks in shown.values()}) > 1
             slider.go_back_to(start)
@@ -63,6 +63,7 @@ def test_every_button_does_something(opened):
             button.focus()
             button.press("Enter")
             explorer.wait_for_other_looks(looks)
+            opened.wait_until_idle()
             check_words(explorer)
     assert opened.errors == []
 
