@@ -36,6 +36,10 @@ class Scene(Protocol):
         """What the rest depends on: it is drawn once for each, so there should be a dozen or two at most."""
 
 
+CLASS = "paged-demo-explorer"
+WHOLE_READOUTS = f"<style>.{CLASS} .widget-readout {{ flex-shrink: 0; }}</style>"
+"""In a narrow window the track of a slider gives way, and not the value beside it."""
+
 MakeScene = Callable[[Figure | SubFigure], Scene]
 
 
@@ -79,7 +83,9 @@ class Explorer:
         self._image = widgets.HTML()
         self._caption = widgets.HTML()
         rows = [widgets.HBox(buttons), *self.controls.values()] if buttons else [*self.controls.values()]
-        self._widget = widgets.VBox([*rows, self._image, self._caption])
+        looks = widgets.HTML(WHOLE_READOUTS, layout={"display": "none"})
+        self._widget = widgets.VBox([looks, *rows, self._image, self._caption])
+        self._widget.add_class(CLASS)
         for control in self.controls.values():
             control.observe(self._follow, names="value")
         self._follow()

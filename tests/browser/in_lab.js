@@ -141,8 +141,9 @@ window.inLab = {
       });
   },
 
-  // Parts of the box that reach over the right edge of the window.
+  // Parts of the box that reach over the right edge of the window, and values that are cut off.
   tooWide: box => [...box.querySelectorAll('*')]
-    .filter(e => e.getBoundingClientRect().right > innerWidth + 1)
-    .map(e => e.className || e.tagName),
+    .filter(e => e.getBoundingClientRect().right > innerWidth + 1
+      || (e.matches('.widget-readout') && e.scrollWidth > e.clientWidth + 1))
+    .map(e => `${e.className || e.tagName}: ${e.textContent}`),
 };
