@@ -257,6 +257,8 @@ class Slider:
 
     def go_back_to(self, value):
         """Press keys as quickly as if one was held, without waiting for the pictures between."""
+        if self.value == value:
+            return  # Else the picture there was would be taken for the one that comes back.
         self.handle.focus()
         keyboard = self.explorer.page.keyboard
         keyboard.press("Home")
