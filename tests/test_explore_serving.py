@@ -7,7 +7,7 @@ import pytest
 from paged_demo import PagedPool, Request, TraditionalPool, reserve_max
 from paged_demo.serving.scheduler import scheduler_of
 from paged_demo.views.explorers import explore_film, explore_serving
-from paged_demo.views.explorers.serving import _knee
+from paged_demo.views.explorers.serving import _knee, _serve
 
 
 def film(pool):
@@ -107,3 +107,16 @@ def test_an_unknown_beginning_is_named():
         explore_serving(workload="GPT")
     with pytest.raises(ValueError, match=r"scheme must be one of .* got 'vllm'"):
         explore_serving(scheme="vllm")
+
+
+def test_what_has_no_effect_serves_nothing_again():
+    explorer = explore_serving(scheme="Orca (Max)")
+    explorer.controls["page_size"].value = 64
+    served = _serve.cache_info().misses, _knee.cache_info().misses
+    words = explorer.words
+    explorer.controls["page_size"].value = 128
+    explorer.controls["watermark"].value = 7
+    assert (_serve.cache_info().misses, _knee.cache_info().misses) == served
+    assert explorer.words == words.replace(
+        "pages of 64 and a watermark of 1", "pages of 128 and a watermark of 7"
+    )

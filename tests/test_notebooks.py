@@ -99,26 +99,28 @@ def test_a_frozen_notebook_has_outputs_without_errors_and_without_widgets(path):
         assert not any("widget" in kind for kind in output.get("data", {}))
 
 
-def test_a_notebook_that_is_saved_loses_its_widgets_and_nothing_else():
+def test_a_notebook_that_is_saved_loses_its_widgets_and_keeps_what_they_show():
     data = {WIDGET_VIEW: {"model_id": "x"}, "image/png": "...", "text/plain": "words"}
+    words = {"output_type": "display_data", "metadata": {}, "data": {"text/plain": "In words: words"}}
     bar = {"data": {WIDGET_VIEW: {"model_id": "y"}, "text/plain": "  0%|          | 0/8"}}
     cell = {"metadata": {"tags": ["mine"]}, "outputs": [{"data": data}, bar, {"text": "printed"}]}
     content = {"metadata": {"widgets": {}, "kernelspec": {}}, "cells": [cell, {"metadata": {}}]}
     drop_widgets_when_saved(model={"type": "notebook", "content": content}, path="x", contents_manager=None)
     assert content["metadata"] == {"kernelspec": {}}
     assert data == {"image/png": "...", "text/plain": "words"}
-    assert cell == {"metadata": {"tags": ["mine"]}, "outputs": [{"data": data}, {"text": "printed"}]}
+    assert cell == {"metadata": {"tags": ["mine"]}, "outputs": [{"data": data}, words, {"text": "printed"}]}
     drop_widgets_when_saved(model={"type": "file", "content": "text"})
 
 
 @each_notebook
-def test_a_picture_is_told_in_words_too(path):
+def test_a_picture_is_told_in_words_below_it(path):
     for cell in cells_of(path, "code"):
-        for output in cell.outputs:
-            data = output.get("data", {})
-            if "image/png" in data:
-                assert len(data["text/plain"].split()) > 8
-                assert not data["text/plain"].startswith("<")
+        told = [output.get("data", {}).get("text/plain") for output in cell.outputs]
+        for place, output in enumerate(cell.outputs):
+            if "image/png" in output.get("data", {}):
+                assert len(told[place].split()) > 8
+                assert not told[place].startswith("<")
+                assert told[place + 1] == f"In words: {told[place]}"
 
 
 @each_notebook

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from colorspacious import cspace_convert
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -162,6 +162,45 @@ def test_tints_differ_from_the_fates_that_are_plain_too(sight):
 @pytest.mark.parametrize("sight", SIGHTS)
 def test_traditional_and_paged_differ_strongly_in_every_sight(sight):
     assert smallest_difference((style.TRADITIONAL, style.PAGED), sight) >= 47.9
+
+
+LINES = tuple(look["color"] for look in style.SCHEMES.values())
+
+
+def test_lines_are_seen_on_white_and_labels_in_their_colour_are_readable():
+    assert min(contrast(colour, "white") for colour in LINES) >= 3
+    assert min(contrast(colour, "white") for colour in (style.TRADITIONAL, style.PAGED)) >= 4.5
+
+
+@pytest.mark.parametrize(("sight", "at_least"), list(zip(SIGHTS, (28.0, 23.6, 21.6, 27.2), strict=True)))
+def test_the_lines_of_any_two_schemes_differ_in_colour_in_every_sight(sight, at_least):
+    assert smallest_difference(LINES, sight) >= at_least
+
+
+def test_the_lines_of_any_two_schemes_differ_in_grey_and_by_their_markers():
+    lightness = sorted(seen(colour, "normal")[0] for colour in LINES)
+    assert min(lighter - darker for darker, lighter in pairwise(lightness)) >= 8.0
+    assert len({look["marker"] for look in style.SCHEMES.values()}) == len(LINES)
+
+
+@pytest.mark.parametrize("fate", style.FATES.values(), ids=list(style.FATES))
+def test_a_fate_stands_out_from_white_by_its_fill_its_hatch_or_its_outline(fate):
+    edge = fate.patch_style()["edgecolor"]
+    red_green_blue, alpha = to_rgb(edge), to_rgba(edge)[3]
+    mark = [
+        alpha * ink + (1 - alpha) * fill
+        for ink, fill in zip(red_green_blue, to_rgb(fate.colour), strict=True)
+    ]
+    drawn = [fate.colour, *([mark] if fate.hatch or fate.outline else [])]
+    assert max(contrast(colour, "white") for colour in drawn) >= 3
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_who_runs_who_waits_and_the_white_around_them_differ_in_every_sight_and_in_grey(sight):
+    colours = (style.RUNNING, style.WAITING, "white")
+    assert smallest_difference(colours, sight) >= 14.8
+    lightness = sorted(seen(colour, sight)[0] for colour in colours)
+    assert min(lighter - darker for darker, lighter in pairwise(lightness)) >= 20
 
 
 def test_letters_run_from_a_to_z_and_on_to_aa():

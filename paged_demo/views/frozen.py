@@ -1,7 +1,8 @@
 """The form in which a notebook is kept: pictures and words, and no live widgets.
 
 A widget lives as long as its kernel. On a page without one, such as GitHub, or in a notebook that is opened
-again, it shows as an error, in the place of the picture that was kept with it.
+again, it shows as an error, in the place of the picture that was kept with it. The words below the picture
+are a widget too, so they are kept as text.
 """
 
 from typing import Any
@@ -14,19 +15,23 @@ METADATA = {
 
 
 def drop_widgets(notebook: dict[str, Any]) -> None:
-    """Remove the widgets of a notebook, as nbformat reads it, in place."""
+    """Remove the widgets of a notebook, as nbformat reads it, in place; keep what they show in words."""
     notebook["metadata"].pop("widgets", None)
     for cell in notebook["cells"]:
         if "outputs" in cell:
-            cell["outputs"] = [output for output in cell["outputs"] if not _is_only_a_widget(output)]
-        for output in cell.get("outputs", []):
-            output.get("data", {}).pop(WIDGET_VIEW, None)
+            cell["outputs"] = [kept for output in cell["outputs"] for kept in _without_widget(output)]
 
 
-def _is_only_a_widget(output: dict[str, Any]) -> bool:
-    """Say whether nothing but a stub is left without the widget, as of a progress bar."""
+def _without_widget(output: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what is left of an output: nothing of a progress bar; of an explorer its picture and words."""
     data = output.get("data", {})
-    return WIDGET_VIEW in data and "image/png" not in data
+    if data.pop(WIDGET_VIEW, None) is None:
+        return [output]
+    if "image/png" not in data:
+        return []
+    # A page shows only the richest of an output's forms, so the words need an output of their own.
+    words = f"In words: {''.join(data['text/plain'])}"
+    return [output, {"output_type": "display_data", "metadata": {}, "data": {"text/plain": words}}]
 
 
 def freeze(notebook: dict[str, Any]) -> None:

@@ -33,8 +33,12 @@ class Scene(Protocol):
 
     @property
     def frame(self) -> Hashable:
-        """What the rest depends on: while this is equal, the rest is drawn only once."""
+        """What the rest depends on: it is drawn once for each, so there should be a dozen or two at most."""
 
+
+CLASS = "paged-demo-explorer"
+WHOLE_READOUTS = f"<style>.{CLASS} .widget-readout {{ flex-shrink: 0; }}</style>"
+"""In a narrow window the track of a slider gives way, and not the value beside it."""
 
 MakeScene = Callable[[Figure | SubFigure], Scene]
 
@@ -75,11 +79,13 @@ class Explorer:
         self._figure = new_figure(height)
         with style.applied():
             self._scene = make_scene(self._figure)
-        self._background: tuple[Hashable, Any] | None = None
+        self._backgrounds: dict[Hashable, Any] = {}
         self._image = widgets.HTML()
         self._caption = widgets.HTML()
         rows = [widgets.HBox(buttons), *self.controls.values()] if buttons else [*self.controls.values()]
-        self._widget = widgets.VBox([*rows, self._image, self._caption])
+        looks = widgets.HTML(WHOLE_READOUTS, layout={"display": "none"})
+        self._widget = widgets.VBox([looks, *rows, self._image, self._caption])
+        self._widget.add_class(CLASS)
         for control in self.controls.values():
             control.observe(self._follow, names="value")
         self._follow()
@@ -146,22 +152,26 @@ class Explorer:
         words = html.escape(self.words, quote=True)
         self._image.value = (
             f'<img alt="{words}" src="data:image/png;base64,{data}" width="{WIDTH_PX}"'
-            f' height="{self._height_px}" style="max-width:100%;height:auto">'
+            f' height="{self._height_px}" style="display:block;max-width:100%;height:auto">'
         )
-        self._caption.value = f'<p role="status" aria-live="polite">In words: {words}</p>'
+        self._caption.value = (
+            '<p role="status" aria-live="polite"'
+            f' style="max-width:{WIDTH_PX}px;margin:0.5em 0;line-height:1.4">In words: {words}</p>'
+        )
 
     def _redraw(self) -> None:
         canvas = self._figure.canvas
         assert isinstance(canvas, FigureCanvasAgg)
         moving = sorted(self._scene.moving(), key=lambda artist: artist.get_zorder())
-        if self._background is None or self._background[0] != self._scene.frame:
+        frame = self._scene.frame
+        if frame not in self._backgrounds:
             for artist in moving:
                 artist.set_visible(False)
             canvas.draw()
             for artist in moving:
                 artist.set_visible(True)
-            self._background = (self._scene.frame, canvas.copy_from_bbox(self._figure.bbox))
-        canvas.restore_region(self._background[1])
+            self._backgrounds[frame] = canvas.copy_from_bbox(self._figure.bbox)
+        canvas.restore_region(self._backgrounds[frame])
         for artist in moving:
             artist.draw(canvas.get_renderer())
 

@@ -64,6 +64,15 @@ def _knee(workload: str, scheme: str, page_size: int, watermark: int, seed: int)
     }
 
 
+@lru_cache(maxsize=128)
+def _serve(workload: str, rate: float, *, scheme: str, page_size: int, watermark: int, seed: int) -> Run:
+    """Serve the requests; a slider that comes back to a value need not serve them again."""
+    requests = _requests(workload, rate, seed)
+    window = (0.0, requests[-1].arrival_s)
+    moments = np.linspace(*window, NUM_MOMENTS).tolist()
+    return simulate(requests, _pool(scheme, page_size, watermark), window=window, moments=moments)
+
+
 class _LoadScene:
     """Who runs and waits over time, and where the slots go meanwhile."""
 
@@ -80,19 +89,18 @@ class _LoadScene:
         self._in_flight, self._usage = (figure.add_axes(box) for box in boxes)
 
     def update(self, *, workload: str, scheme: str, rate: float, page_size: int, watermark: int) -> str:
+        effect = f"pages of {page_size} and a watermark of {watermark} %"
+        if scheme != "vLLM":
+            effect += " have no effect here"
+            page_size, watermark = PAGE_SIZE, 0  # the same for all, so that nothing is served again
         run = self.serve(
             workload=workload, scheme=scheme, rate=rate, page_size=page_size, watermark=watermark
         )
-        pages = f"pages of {page_size} and a watermark of {watermark} %"
-        effect = pages if scheme == "vLLM" else f"{pages} have no effect here"
         return f"{workload}, {NUM_REQUESTS} requests at {rate} per second, {scheme} ({effect}). {_tell(run)}"
 
     def serve(self, *, workload: str, scheme: str, rate: float, page_size: int, watermark: int) -> Run:
         """Serve the requests and draw what happened."""
-        requests = _requests(workload, rate, self._seed)
-        moments = np.linspace(0, requests[-1].arrival_s, NUM_MOMENTS).tolist()
-        window = (0.0, requests[-1].arrival_s)
-        run = simulate(requests, _pool(scheme, page_size, watermark), window=window, moments=moments)
+        run = _serve(workload, rate, scheme=scheme, page_size=page_size, watermark=watermark, seed=self._seed)
         for ax in (self._in_flight, self._usage):
             clear_contents(ax)
         plots.in_flight(run.moments, ax=self._in_flight)
@@ -102,8 +110,8 @@ class _LoadScene:
         return run
 
     def moving(self) -> list[Artist]:
-        axes = (self._in_flight, self._usage)
-        return [artist for ax in axes for artist in [*contents(ax), ax.xaxis, ax.yaxis]]
+        axes = [self._in_flight.xaxis, self._in_flight.yaxis, self._usage.xaxis]
+        return [*contents(self._in_flight), *contents(self._usage), *axes]
 
 
 class _KneeScene(_LoadScene):
@@ -111,6 +119,7 @@ class _KneeScene(_LoadScene):
 
     def __init__(self, figure: Figure | SubFigure, *, seed: int) -> None:
         super().__init__(figure, seed=seed, boxes=((0.075, 0.665, 0.42, 0.265), (0.075, 0.255, 0.42, 0.265)))
+        self._in_flight.tick_params(labelbottom=False)  # the axis below has the same times
         self._latency = figure.add_axes((0.6, 0.255, 0.385, 0.675))
         self._latency.set(xscale="log", yscale="log", xlim=(0.2, 40), ylim=(0.015, 60))
         self._latency.set(xlabel="arrival rate (requests/s)", ylabel="latency (s per output token)")

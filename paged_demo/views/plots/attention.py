@@ -150,10 +150,10 @@ def reading_bars(
     weights = 1000 * step.weights_s
     for row, (name, factor) in enumerate({"contiguous": 1.0, "paged": slowdown}.items()):
         kv = 1000 * step.reading_s(num_kv_tokens, slowdown=factor) - weights
-        ax.barh(row, weights, height=0.6, facecolor="#F5F5F5", edgecolor="black", hatch="//", linewidth=0.8)
+        ax.barh(row, weights, height=0.6, facecolor="#F5F5F5", edgecolor="black", linewidth=0.8)
         colour = style.PAGED if name == "paged" else style.TRADITIONAL
         ax.barh(row, kv, left=weights, height=0.6, color=colour)
-        ax.text(weights / 2, row, f"weights {weights:.1f}", ha="center", va="center", bbox=PLATE)
+        ax.text(weights / 2, row, f"weights {weights:.1f}", ha="center", va="center", fontsize=9.5)
         label = f"KV {kv:.1f}"
         ax.annotate(label, (weights + kv, row), (4, 0), textcoords="offset points", va="center", color=colour)
     ax.set(xlim=(0, axis_ms), ylim=(1.5, -0.5), xlabel="one iteration (ms)")

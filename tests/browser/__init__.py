@@ -1,0 +1,1 @@
+"""The notebooks in JupyterLab, in a real browser."""

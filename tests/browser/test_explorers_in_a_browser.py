@@ -1,0 +1,106 @@
+"""Each notebook in JupyterLab: run whole, and every slider and button of it used, by keyboard."""
+
+import pytest
+
+from browser.in_lab import INTERACT, ROOT, is_named
+
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+LIGHT, DARK = "JupyterLab Light", "JupyterLab Dark"
+WIDE_PX, NARROW_PX = 1280, 480
+A_FEW = 4
+READABLE = 4.5  # WCAG 2, level AA
+
+each_notebook = pytest.mark.parametrize("opened", NOTEBOOKS, indirect=True)
+
+
+def check_words(explorer):
+    """The words below are the picture's alternative text, and name what every slider is set to."""
+    explorer.wait_for_words_to_follow()
+    for slider in explorer.sliders:
+        assert is_named(slider.readout, explorer.words), (slider.name, slider.readout, explorer.words)
+
+
+@each_notebook
+def test_a_notebook_runs_whole_without_an_error(opened):
+    assert opened.errors == []
+    assert len(list(opened.explorers())) > 0
+
+
+@each_notebook
+def test_pictures_and_words_follow_every_slider_to_both_ends_and_back(opened, latencies):
+    opened.look(width=WIDE_PX, theme=LIGHT)
+    for explorer in opened.explorers():
+        check_words(explorer)
+        for slider in explorer.sliders:
+            start, looks = slider.value, explorer.looks
+            shown = {}
+            explorer.evaluate("box => inLab.followPlace(box)")
+            for key in ["Home", *A_FEW * ["ArrowRight"], "End", *A_FEW * ["ArrowLeft"], "Home"]:
+                waited_ms = slider.press(key)
+                if waited_ms is not None:
+                    where = f"{opened.name} {explorer.cell_id}"
+                    latencies.setdefault((where, slider.name), []).append(waited_ms)
+                check_words(explorer)
+                # The same value shows the same, whatever came before; another one something else.
+                assert shown.setdefault(slider.value, explorer.looks) == explorer.looks
+            places = explorer.evaluate("() => inLab.placesSeen()")
+            assert len(places) == 1, f"{slider.name}: the picture jumps between {places}"
+            assert set(slider.ends) <= set(shown)
+            assert len(set(shown.values())) == len(shown) > 1
+            assert len({looks.split("|")[1] for looks in shown.values()}) > 1
+            slider.go_back_to(start)
+            explorer.wait_for_looks(looks)
+    assert opened.errors == []
+
+
+@each_notebook
+def test_every_button_does_something(opened):
+    opened.look(width=WIDE_PX, theme=LIGHT)
+    for explorer in opened.explorers():
+        explorer.fill_in("Say hi.", most_tokens=3)
+        for button in explorer.buttons:
+            looks = explorer.looks
+            button.focus()
+            button.press("Enter")
+            explorer.wait_for_other_looks(looks)
+            opened.wait_until_idle()
+            check_words(explorer)
+    assert opened.errors == []
+
+
+@each_notebook
+@pytest.mark.parametrize(
+    ("width", "theme"),
+    [(WIDE_PX, LIGHT), (NARROW_PX, LIGHT), (NARROW_PX, DARK), (WIDE_PX, DARK)],
+    ids=["wide-light", "narrow-light", "narrow-dark", "wide-dark"],
+)
+def test_an_explorer_can_be_seen_read_and_moved(opened, width, theme):
+    opened.look(width=width, theme=theme)
+    for explorer in opened.explorers():
+        for slider in explorer.sliders:
+            start, looks = slider.value, explorer.looks
+            explorer.evaluate("box => inLab.followPlace(box)")
+            for key in ("Home", "End"):
+                slider.press(key)
+                check_words(explorer)
+                assert explorer.evaluate("box => inLab.tooWide(box)") == []
+            slider.go_back_to(start)
+            explorer.wait_for_looks(looks)
+            assert len(explorer.evaluate("() => inLab.placesSeen()")) == 1
+        assert explorer.evaluate("box => inLab.corners(inLab.picture(box))") == 4 * [[255, 255, 255, 255]]
+        contrasts = explorer.evaluate("box => inLab.contrasts(box)")
+        assert len(contrasts) > len(explorer.sliders)
+        assert [(text, ratio) for text, ratio in contrasts if ratio < READABLE] == []
+    assert opened.errors == []
+
+
+@pytest.mark.parametrize("opened", [INTERACT], indirect=True)
+def test_interact_is_timed_for_comparison(opened, latencies):
+    opened.look(width=WIDE_PX, theme=LIGHT)
+    explorer = opened.explorer(INTERACT, ".widget-interact")
+    [slider] = explorer.sliders
+    keys = [*2 * ["Home", *8 * ["ArrowRight"], "End", *8 * ["ArrowLeft"]]]
+    waited_ms = [slider.press(key) for key in keys]
+    latencies[INTERACT, slider.name] = [ms for ms in waited_ms if ms is not None]
+    assert latencies[INTERACT, slider.name]
+    assert opened.errors == []
