@@ -1,10 +1,13 @@
 """Exercises that ask for a function: it is tried on cases beside a reference."""
 
 import operator
+import sys
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
+from io import StringIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paged_demo.exercises.kinds import Exercise, Misconception
@@ -13,6 +16,9 @@ from paged_demo.exercises.verdict import Verdict, describe, describe_both
 
 if TYPE_CHECKING:
     from paged_demo.views.picture import Picture
+
+
+MOST_LINES_PRINTED = 20
 
 
 class Unreadable(NamedTuple):
@@ -86,21 +92,29 @@ class FunctionExercise(Exercise):
     mistakes: tuple[Misconception, ...] = ()
 
     def judge(self, answer: Any) -> Verdict:
-        """Try the answer on every case, and name the mistake or show the first case that fails."""
+        """Try the answer on every case, and name the mistake or show the first case that fails.
+
+        What the answer prints is kept back, and shown for the case that is told.
+        """
         if not callable(answer):
             words = f"A function is asked for, by its name and without brackets; {describe(answer)} came."
             return self.wrong("Not a function.", words)
         cases = list(self.cases())
         outcomes: list[Outcome | Unreadable] = []
+        printed: list[str] = []
         for case in cases:
-            outcome = self._try(answer, case)
+            with redirect_stdout(StringIO()) as output:
+                outcome = self._try(answer, case)
+            printed.append(output.getvalue())
             if isinstance(outcome, Returned) and outcome.value is ...:
+                _print_again(printed[-1])
                 return self.open()
             if isinstance(outcome, Endless):
                 words = (
                     f"For {self.tell(case)}, it had not returned after {outcome.num_steps:,} steps, and was"
                     " stopped. What ends its loop?"
                 )
+                _print_again(printed[-1])
                 return self.wrong("Still running.", words)
             outcomes.append(outcome)
         expected = [self._try(self.reference, case) for case in cases]
@@ -108,6 +122,7 @@ class FunctionExercise(Exercise):
         if not failing:
             return self.right()
         first = failing[0]
+        _print_again(printed[first])
         return self._explain(cases[first], expected[first], outcomes[first], self._recognise(cases, outcomes))
 
     def _try(self, function: Callable[..., Any], case: Any) -> Outcome | Unreadable:
@@ -150,3 +165,11 @@ class FunctionExercise(Exercise):
             value = came.value if isinstance(came, Returned) else None
             draw = partial(self.draw, case, expected.value, value)
         return self.wrong(title, words, draw)
+
+
+def _print_again(text: str) -> None:
+    """Print what an answer printed; an endless loop may have printed very much."""
+    lines = text.splitlines(keepends=True)
+    sys.stdout.writelines(lines[:MOST_LINES_PRINTED])
+    if len(lines) > MOST_LINES_PRINTED:
+        sys.stdout.write(f"... and {len(lines) - MOST_LINES_PRINTED:,} more lines\n")
