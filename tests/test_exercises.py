@@ -224,7 +224,8 @@ def test_an_unknown_number_is_named_with_the_known_ones():
 
 def test_the_smallest_counter_example_is_told_and_drawn():
     verdict = check("3.2", trials.append_beyond_the_page)
-    assert "a sequence of 4 tokens in the pages [2]" in verdict.words
+    told = "A sequence of 4 tokens in the pages [2], free pages [0, 5, 1], pages of 4. Expected: slot 0;"
+    assert told in verdict.words
     picture = verdict.draw()
     assert picture.words.startswith("A pool of 6 pages of 4. The expected slot is 0, yours 12")
     shown = verdict._repr_html_()

@@ -147,16 +147,18 @@ class FunctionExercise(Exercise):
     def _explain(
         self, case: Any, expected: Any, came: Outcome | Unreadable, mistake: Misconception | None
     ) -> Verdict:
-        if isinstance(came, Returned):
+        told = self.tell(case)
+        if isinstance(came, Returned) and hasattr(expected.value, "_fields"):
             wanted, given = describe_both(expected.value, came.value)
-            verb = "gave" if hasattr(expected.value, "_fields") else "returned"
-            event = f"{wanted} was expected, and it {verb} {given}"
+            words = f"{told[0].upper()}{told[1:]}. Expected: {wanted}. Yours: {given}."
+        elif isinstance(came, Returned):
+            wanted, given = describe(expected.value), describe(came.value)
+            words = f"For {told}, {wanted} was expected, and it returned {given}."
         elif isinstance(came, Raised):
-            event = f"it raised {came.name}: {came.text}"
+            words = f"For {told}, it raised {came.name}: {came.text}."
         else:
             assert isinstance(came, Unreadable)
-            event = came.words
-        words = f"For {self.tell(case)}, {event}."
+            words = f"For {told}, {came.words}."
         if mistake:
             words = f"{mistake.diagnosis} {words}"
         title = f"{mistake.name}." if mistake else "Not yet."
