@@ -113,7 +113,8 @@ def test_a_list_that_was_made_anew_is_not_the_one_that_was_to_be_changed():
     def free(table, counts, free_pages):
         return free_pages + sharing_trials.free(table, counts, [])
 
-    assert "the list `free_pages`, changed in place, was expected" in check("5.3", free).words
+    words = check("5.3", free).words
+    assert "it returned another list, [1, 0]. Change the list `free_pages` in place, and return it." in words
 
 
 @pytest.mark.parametrize(
