@@ -80,6 +80,8 @@ def test_prompts_in_turn_find_nothing_until_all_of_them_fit():
         (lambda: ask_with_prefix(4, 2.0, page_size=4), TypeError, "num_requests must be a whole number"),
         (lambda: ask_with_prefix(4, 2, page_size=4, num_own=0), ValueError, "num_own must be at least 1"),
         (lambda: hit_share([], num_pages=4, page_size=4), ValueError, "prompts must hold at least one"),
+        (lambda: hit_share([1, 2], num_pages=4, page_size=4), TypeError, r"prompts must be .*got \[1, 2\]"),
+        (lambda: plots.eviction_queues({}), ValueError, "queues must hold at least one moment, got none"),
         (lambda: hit_share([range(9)], num_pages=2, page_size=4), CacheFullError, "need 3 pages, 2 free"),
     ],
 )
