@@ -1,5 +1,7 @@
 """Notebook 05: two samples part step by step, and what samples and prefixes share."""
 
+from collections.abc import Sequence
+
 import ipywidgets as widgets
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -13,7 +15,7 @@ from paged_demo.views.explorers.controls import LOOKS
 from paged_demo.views.explorers.pages import play
 from paged_demo.views.explorers.player import Player
 from paged_demo.views.live import Explorer, clear_contents, contents, set_title
-from paged_demo.views.story import tell_two_samples
+from paged_demo.views.story import SAMPLES, tell_two_samples
 
 FATES_OF_SAMPLES = ("shared", "reserved", "free")
 FATES_OF_SHARED_ROWS = ("shared", "reserved")
@@ -26,9 +28,15 @@ MOST_REQUESTS = 8
 OWN_TOKENS = 20
 
 
-def play_two_samples() -> Player:
-    """Play two samples of one prompt until they part, as the paper's Fig. 8 does."""
-    return play(tell_two_samples(), FATES_OF_SAMPLES, height=4.6, begin_with=3)
+def play_two_samples(sentences: Sequence[str] = tuple(SAMPLES.values())) -> Player:
+    """Play two samples of one prompt until they part, as the paper's Fig. 8 does.
+
+    Parameters
+    ----------
+    sentences : sequence of two str
+        What the samples say in the end, as for `paged_demo.views.story.tell_two_samples`.
+    """
+    return play(tell_two_samples(sentences), FATES_OF_SAMPLES, height=4.6, begin_with=3)
 
 
 def _longest_row(num_tokens: int) -> int:
