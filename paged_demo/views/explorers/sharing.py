@@ -7,6 +7,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from paged_demo.allocators.memory_map import fates
 from paged_demo.allocators.sharing import SharedPool, ask_with_prefix, sample_in_parallel
 from paged_demo.serving.paper import PAGE_SIZE
 from paged_demo.views import plots
@@ -36,7 +37,11 @@ def play_two_samples(sentences: Sequence[str] = tuple(SAMPLES.values())) -> Play
     sentences : sequence of two str
         What the samples say in the end, as for `paged_demo.views.story.tell_two_samples`.
     """
-    return play(tell_two_samples(sentences), FATES_OF_SAMPLES, height=4.6, begin_with=3)
+    moments = tell_two_samples(sentences)
+    found = {run.fate for moment in moments for run in fates(moment.memory_map, moment.future_tokens)}
+    # The key has room for three, and white speaks for itself.
+    key = ("shared", "reserved", "internal") if "internal" in found else FATES_OF_SAMPLES
+    return play(moments, key, height=4.6, begin_with=3)
 
 
 def _longest_row(num_tokens: int) -> int:
