@@ -101,6 +101,18 @@ def test_the_film_strip_tells_every_step():
     assert re.findall(r"^Step (\d)", strip.words, re.MULTILINE) == list("123456")
 
 
+def test_the_player_takes_sentences_and_explains_what_they_leave_empty():
+    player = play_two_samples(["Once upon a time a king slept", "Once upon a time a queen slept"])
+    assert player.words.startswith("Step 3 of 6, A: king.")
+
+    def keys(player):
+        legends = (ax.get_legend() for ax in player._figure.axes)
+        return {text.get_text().partition(":")[0] for legend in legends if legend for text in legend.texts}
+
+    assert keys(player) == {"shared", "reserved", "internal"}
+    assert keys(play_two_samples()) == set(FATES_OF_SAMPLES)
+
+
 def test_the_player_begins_where_the_samples_part_and_tells_the_copy():
     player = play_two_samples()
     assert player.values == {"step": 3}

@@ -35,6 +35,12 @@ def test_names_made_page_by_page_are_those_of_the_whole_prefix(tokens, salt, siz
     assert chained[1:] == keys.of_prefix(tokens, cache_salt=salt)
 
 
+@pytest.mark.parametrize("tokens", ["hello", [1, 2, 3.0, 4], [1, 2, 3, 2**63]])
+def test_what_is_no_list_of_token_ids_is_named(tokens):
+    with pytest.raises(TypeError, match="tokens must be 4 token ids, got "):
+        PageKeys(4).of_prefix(tokens)
+
+
 def test_the_longest_page_that_can_be_named_is_allowed_and_no_longer_one():
     assert PageKeys(MAX_PAGE_SIZE).of_prefix([1, 2, 3]) == []
     with pytest.raises(ValueError, match="page_size must be at most 2147483647, got 2147483648"):

@@ -123,6 +123,7 @@ def test_the_bars_of_fig_2_split_ours_and_not_the_papers():
     for bar in ax.patches:
         rows.setdefault(round(bar.get_y() + bar.get_height() / 2), []).append(bar.get_width())
     assert [sum(widths) for widths in rows.values()] == [100, 100]
+    assert "external & others, ours splits into rounding and free" in ax.get_legend().get_title().get_text()
 
 
 def test_pairs_of_bars_have_the_papers_number_and_ours():

@@ -1,5 +1,6 @@
 """Programs that share pages, and the pictures of what they share."""
 
+import itertools
 import re
 
 import numpy as np
@@ -80,6 +81,8 @@ def test_prompts_in_turn_find_nothing_until_all_of_them_fit():
         (lambda: ask_with_prefix(4, 2.0, page_size=4), TypeError, "num_requests must be a whole number"),
         (lambda: ask_with_prefix(4, 2, page_size=4, num_own=0), ValueError, "num_own must be at least 1"),
         (lambda: hit_share([], num_pages=4, page_size=4), ValueError, "prompts must hold at least one"),
+        (lambda: hit_share([1, 2], num_pages=4, page_size=4), TypeError, r"prompts must be .*got \[1, 2\]"),
+        (lambda: plots.eviction_queues({}), ValueError, "queues must hold at least one moment, got none"),
         (lambda: hit_share([range(9)], num_pages=2, page_size=4), CacheFullError, "need 3 pages, 2 free"),
     ],
 )
@@ -124,13 +127,41 @@ def test_the_story_of_two_samples_is_the_one_of_the_paper():
     assert [moment.copies for moment in moments] == [(), (), ((1, 3),), (), (), ()]
 
 
-def test_each_sample_reads_its_own_sentence_at_every_moment():
-    for moment in tell_two_samples():
+STORIES = [
+    tuple(SAMPLES.values()),
+    ("Once upon a time a king slept", "Once upon a time a queen slept well"),
+    ("Once upon a time kings slept", "Once upon a time queens woke up"),
+]
+
+
+@pytest.mark.parametrize("sentences", STORIES)
+def test_each_sample_reads_its_own_sentence_at_every_moment(sentences):
+    for moment in tell_two_samples(sentences):
         for seq_id, table in moment.page_tables.items():
             slots = [page_id * 4 + offset for page_id in table for offset in range(4)]
-            sentence = SAMPLES[seq_id].split()
+            sentence = sentences["AB".index(seq_id)].split()
             num_words = len(sentence) - moment.future_tokens[seq_id]
             assert [moment.words.get(slot) for slot in slots[:num_words]] == sentence[:num_words]
+
+
+@pytest.mark.parametrize("sentences", STORIES)
+def test_a_story_names_the_pages_that_change_hands(sentences):
+    moments = tell_two_samples(sentences)
+    for before, moment in itertools.pairwise(moments):
+        for seq_id, table in moment.page_tables.items():
+            for page_id in set(table) - set(before.page_tables.get(seq_id, table)):
+                assert f"page {page_id}" in moment.told
+        for src_page, dst_page in moment.copies:
+            assert f"Page {src_page} is copied to page {dst_page}" in moment.told
+    assert moments[2].copies if len(moments[0].words) % 4 else not moments[2].copies
+
+
+@pytest.mark.parametrize(
+    "sentences", [("a b c", "d e f"), ("a b c", "a b c d e"), ("a b",), ("a b c d",) * 3]
+)
+def test_sentences_that_do_not_part_are_no_story_of_two_samples(sentences):
+    with pytest.raises(ValueError, match="sentences must be two that begin alike and go on with two words"):
+        tell_two_samples(sentences)
 
 
 def test_words_in_a_shared_page_are_shared_and_counted():

@@ -42,16 +42,15 @@ def test_the_cases_of_the_write_fork_end_copy_and_write_in_place():
     copies = [write_trials.call_write(write_trials.write, case).copy for case in cases]
     assert 10 < sum(copy is not None for copy in copies) < len(cases) - 10
     assert sum(len(case.steps) > 5 and "C" in str(case) for case in cases) > 5
-    lengths = [len(case.steps) for case in cases if len(case.steps) < 4]
+    lengths = [len(case.steps) for case in cases]
     assert lengths == sorted(lengths)
 
 
 def test_the_smallest_trace_that_fails_is_told_and_drawn():
     verdict = check("5.2", write_mistakes.write_in_place)
-    assert (
-        "For a prompt of 2 in pages of 4 (B is forked from A, A writes), slot 6; copy (0, 1);"
-        in verdict.words
-    )
+    case = "A prompt of 2 tokens in pages of 4; then B is forked from A, then A writes."
+    assert f"{case} Expected: slot 6; copy (0, 1); tables {{'A': [1], 'B': [0]}};" in verdict.words
+    assert "Yours: slot 2; copy None; tables {'A': [0], 'B': [0]};" in verdict.words
     picture = verdict.draw()
     assert picture.words == "A pool of 8 pages of 4. The expected slot is 6, yours 2."
     assert picture.png.startswith(b"\x89PNG")
@@ -60,16 +59,38 @@ def test_the_smallest_trace_that_fails_is_told_and_drawn():
 @pytest.mark.parametrize(
     ("mistake", "told"),
     [
-        (write_mistakes.write_and_keep_the_count, "counts [1, 1, 0, 0, 0, 0, 0, 0] was expected"),
-        (write_mistakes.write_and_keep_the_table, "tables {'A': [1], 'B': [0]} was expected"),
-        (write_mistakes.write_and_free_the_old_page, "free pages [2, 3, 4, 5, 6, 7] was expected"),
+        (write_mistakes.write_and_keep_the_count, "counts [1, 1, 0, 0, 0, 0, 0, 0]. Yours: counts [2,"),
+        (write_mistakes.write_and_keep_the_table, "tables {'A': [1], 'B': [0]}. Yours: tables {'A': [0],"),
+        (write_mistakes.write_and_free_the_old_page, "free pages [2, 3, 4, 5, 6, 7]. Yours: free pages [2,"),
     ],
 )
 def test_of_a_wrong_write_only_what_is_wrong_is_told(mistake, told):
-    case, _, difference = check("5.2", mistake).words.partition("A writes), ")
-    assert case.endswith("For a prompt of 2 in pages of 4 (B is forked from A, ")
-    assert difference.startswith(f"{told}, and it gave {told.partition(' [')[0].partition(' {')[0]} ")
+    difference = check("5.2", mistake).words.partition("then A writes. ")[2]
+    assert difference.startswith(f"Expected: {told}")
     assert "slot" not in difference
+
+
+def test_the_first_write_that_goes_wrong_is_the_last_one_told():
+    def forget_the_others(table, num_tokens, counts, free_pages, page_size):
+        slot, copy = write_trials.write(table, num_tokens, counts, free_pages, page_size)
+        if copy:
+            counts[copy[0]] = 1
+        return slot, copy
+
+    assert check("5.2", forget_the_others).words == (
+        "A prompt of 2 tokens in pages of 4; then B is forked from A, then C is forked from A, then A writes."
+        " Expected: counts [2, 1, 0, 0, 0, 0, 0, 0]. Yours: counts [1, 1, 0, 0, 0, 0, 0, 0]."
+    )
+
+
+def test_what_differs_is_told_in_full():
+    def forget_a_page(table, num_tokens, counts, free_pages, page_size):
+        slot, copy = write_trials.write(table, num_tokens, counts, free_pages, page_size)
+        if len(table) > 3:
+            counts.extend(range(20))
+        return slot, copy
+
+    assert check("5.2", forget_a_page).words.endswith(f"{str(list(range(20)))[1:]}.")
 
 
 @pytest.mark.parametrize("junk", [np.zeros(2), "x", None, object()])
@@ -92,7 +113,8 @@ def test_a_list_that_was_made_anew_is_not_the_one_that_was_to_be_changed():
     def free(table, counts, free_pages):
         return free_pages + sharing_trials.free(table, counts, [])
 
-    assert "the list `free_pages`, changed in place, was expected" in check("5.3", free).words
+    words = check("5.3", free).words
+    assert "it returned another list, [1, 0]. Change the list `free_pages` in place, and return it." in words
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The names of full pages: a hash of their tokens and of all tokens before them."""
 
 from hashlib import sha256
-from struct import Struct
+from struct import Struct, error
 
 MAX_PAGE_SIZE = 2**31 - 1
 
@@ -40,7 +40,11 @@ class PageKeys:
 
     def chain(self, parent_key: bytes, tokens: list[int]) -> bytes:
         """Name a full page of these tokens, after the page of ``parent_key``."""
-        return sha256(parent_key + self._pack_page(*tokens)).digest()
+        try:
+            page = self._pack_page(*tokens)
+        except error:
+            raise TypeError(f"tokens must be {self._page_size} token ids, got {tokens!r}") from None
+        return sha256(parent_key + page).digest()
 
     def of_prefix(self, tokens: list[int], *, cache_salt: str = "") -> list[bytes]:
         """Name the full pages of a prompt, in order."""

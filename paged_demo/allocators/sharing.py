@@ -153,8 +153,8 @@ def hit_share(prompts: Iterable[Iterable[int]], *, num_pages: int, page_size: in
     ------
     CacheFullError
         If a prompt alone does not fit.
-    ValueError
-        If there are no prompts.
+    ValueError, TypeError
+        If there are no prompts, or something else is in their place.
 
     Examples
     --------
@@ -164,9 +164,12 @@ def hit_share(prompts: Iterable[Iterable[int]], *, num_pages: int, page_size: in
     0.53
     """
     allocator = PagedAllocator(num_pages, page_size, prefix_caching=True)
+    try:
+        asked = [list(prompt) for prompt in prompts]
+    except TypeError:
+        raise TypeError(f"prompts must be an iterable of lists of token ids, got {prompts!r}") from None
     num_found = num_asked = 0
-    for prompt in prompts:
-        tokens = list(prompt)
+    for tokens in asked:
         num_found += allocator.allocate(0, tokens)
         num_asked += len(tokens)
         allocator.free(0)

@@ -14,12 +14,12 @@ EXERCISES: dict[str, Exercise] = {
 }
 
 
-def check(exercise_id: str, answer: Any) -> Verdict:
+def check(exercise_id: str | float, answer: Any) -> Verdict:
     """Check the answer to an exercise.
 
     Parameters
     ----------
-    exercise_id : str
+    exercise_id : str or float
         The number of the exercise, such as ``"3.1"``.
     answer : object
         A number, a function or letters, as the exercise asks. ``...`` means not attempted.
@@ -45,12 +45,12 @@ def check(exercise_id: str, answer: Any) -> Verdict:
     return exercise.open() if answer is ... else exercise.judge(answer)
 
 
-def hint(exercise_id: str, number: int = 1) -> Hint:
+def hint(exercise_id: str | float, number: int = 1) -> Hint:
     """Give a hint for an exercise.
 
     Parameters
     ----------
-    exercise_id : str
+    exercise_id : str or float
         The number of the exercise, such as ``"3.1"``.
     number : int
         Which hint, from 1; each says more than the one before.
@@ -68,6 +68,7 @@ def hint(exercise_id: str, number: int = 1) -> Hint:
     1
     """
     exercise = _find(exercise_id)
+    exercise_id = exercise.exercise_id
     num_hints = len(exercise.hints)
     if check_count("number", number) > num_hints:
         raise ValueError(f"number must be at most {num_hints}, the hints of {exercise_id}, got {number}")
@@ -77,9 +78,9 @@ def hint(exercise_id: str, number: int = 1) -> Hint:
     return Hint(exercise_id=exercise_id, number=number, num_hints=num_hints, words=words)
 
 
-def _find(exercise_id: str) -> Exercise:
-    # A number such as 3.1 is no name: 3.10 is the same number.
-    if not isinstance(exercise_id, str) or exercise_id not in EXERCISES:
-        names = ", ".join(f'"{name}"' for name in EXERCISES)
+def _find(exercise_id: str | float) -> Exercise:
+    name = str(exercise_id) if isinstance(exercise_id, float) else exercise_id
+    if not isinstance(name, str) or name not in EXERCISES:
+        names = ", ".join(f'"{known}"' for known in EXERCISES)
         raise KeyError(f"no exercise {exercise_id!r}; there are {names}")
-    return EXERCISES[exercise_id]
+    return EXERCISES[name]

@@ -1,10 +1,13 @@
 """Exercises that ask for a function: it is tried on cases beside a reference."""
 
 import operator
+import sys
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
+from io import StringIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paged_demo.exercises.kinds import Exercise, Misconception
@@ -13,6 +16,9 @@ from paged_demo.exercises.verdict import Verdict, describe, describe_both
 
 if TYPE_CHECKING:
     from paged_demo.views.picture import Picture
+
+
+MOST_LINES_PRINTED = 20
 
 
 class Unreadable(NamedTuple):
@@ -86,21 +92,29 @@ class FunctionExercise(Exercise):
     mistakes: tuple[Misconception, ...] = ()
 
     def judge(self, answer: Any) -> Verdict:
-        """Try the answer on every case, and name the mistake or show the first case that fails."""
+        """Try the answer on every case, and name the mistake or show the first case that fails.
+
+        What the answer prints is kept back, and shown for the case that is told.
+        """
         if not callable(answer):
             words = f"A function is asked for, by its name and without brackets; {describe(answer)} came."
             return self.wrong("Not a function.", words)
         cases = list(self.cases())
         outcomes: list[Outcome | Unreadable] = []
+        printed: list[str] = []
         for case in cases:
-            outcome = self._try(answer, case)
+            with redirect_stdout(StringIO()) as output:
+                outcome = self._try(answer, case)
+            printed.append(output.getvalue())
             if isinstance(outcome, Returned) and outcome.value is ...:
+                _print_again(printed[-1])
                 return self.open()
             if isinstance(outcome, Endless):
                 words = (
                     f"For {self.tell(case)}, it had not returned after {outcome.num_steps:,} steps, and was"
                     " stopped. What ends its loop?"
                 )
+                _print_again(printed[-1])
                 return self.wrong("Still running.", words)
             outcomes.append(outcome)
         expected = [self._try(self.reference, case) for case in cases]
@@ -108,6 +122,7 @@ class FunctionExercise(Exercise):
         if not failing:
             return self.right()
         first = failing[0]
+        _print_again(printed[first])
         return self._explain(cases[first], expected[first], outcomes[first], self._recognise(cases, outcomes))
 
     def _try(self, function: Callable[..., Any], case: Any) -> Outcome | Unreadable:
@@ -132,16 +147,18 @@ class FunctionExercise(Exercise):
     def _explain(
         self, case: Any, expected: Any, came: Outcome | Unreadable, mistake: Misconception | None
     ) -> Verdict:
-        if isinstance(came, Returned):
+        told = self.tell(case)
+        if isinstance(came, Returned) and hasattr(expected.value, "_fields"):
             wanted, given = describe_both(expected.value, came.value)
-            verb = "gave" if hasattr(expected.value, "_fields") else "returned"
-            event = f"{wanted} was expected, and it {verb} {given}"
+            words = f"{told[0].upper()}{told[1:]}. Expected: {wanted}. Yours: {given}."
+        elif isinstance(came, Returned):
+            wanted, given = describe(expected.value), describe(came.value)
+            words = f"For {told}, {wanted} was expected, and it returned {given}."
         elif isinstance(came, Raised):
-            event = f"it raised {came.name}: {came.text}"
+            words = f"For {told}, it raised {came.name}: {came.text}."
         else:
             assert isinstance(came, Unreadable)
-            event = came.words
-        words = f"For {self.tell(case)}, {event}."
+            words = f"For {told}, {came.words}."
         if mistake:
             words = f"{mistake.diagnosis} {words}"
         title = f"{mistake.name}." if mistake else "Not yet."
@@ -150,3 +167,11 @@ class FunctionExercise(Exercise):
             value = came.value if isinstance(came, Returned) else None
             draw = partial(self.draw, case, expected.value, value)
         return self.wrong(title, words, draw)
+
+
+def _print_again(text: str) -> None:
+    """Print what an answer printed; an endless loop may have printed very much."""
+    lines = text.splitlines(keepends=True)
+    sys.stdout.writelines(lines[:MOST_LINES_PRINTED])
+    if len(lines) > MOST_LINES_PRINTED:
+        sys.stdout.write(f"... and {len(lines) - MOST_LINES_PRINTED:,} more lines\n")

@@ -88,7 +88,8 @@ class NumberExercise(Exercise):
         How far off a right answer may be, as a share of the number. If left out, a whole number has to be
         met exactly.
     mistakes : tuple of Misconception
-        Known wrong numbers. The nearest of them is meant if it is within 2 %.
+        Known wrong numbers. The nearest of them is meant if it is within 2 %, and the right number is
+        farther from it.
     """
 
     compute: Callable[[], float]
@@ -110,7 +111,11 @@ class NumberExercise(Exercise):
             return self.right()
         values = {mistake: _value(mistake.answer) for mistake in self.mistakes}
         nearest = min(values, key=lambda mistake: abs(values[mistake] - number), default=None)
-        if nearest and math.isclose(number, values[nearest], rel_tol=0.02, abs_tol=1e-9):
+        if (
+            nearest
+            and math.isclose(number, values[nearest], rel_tol=0.02, abs_tol=1e-9)
+            and abs(number - values[nearest]) < abs(expected - values[nearest])
+        ):
             return self.wrong(f"{nearest.name}.", nearest.diagnosis)
         direction = "small" if number < expected else "large"
         return self.wrong(f"Too {direction}.", f'For the next step: `hint("{self.exercise_id}")`')

@@ -117,6 +117,11 @@ EXERCISES = (
         ),
         mistakes=(
             Misconception(
+                POOL_BYTES / OPT_13B.kv_bytes_per_token,
+                "Whole slots only",
+                "A part of a slot holds no token: round down.",
+            ),
+            Misconception(
                 12 * 10**9 // OPT_13B.kv_bytes_per_token,
                 "GB for GiB",
                 "This is 12 GB, of 10**9 bytes. A GiB has 2**30, 7 % more.",

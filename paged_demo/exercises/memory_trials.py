@@ -103,6 +103,8 @@ class WatchedPool:
     def judge(self, num_slots: int) -> Finding:
         """Say what becomes of one more request."""
         num_free = sum(hole.num_slots for hole in self._placement.holes())
+        if num_free == 0:
+            return Finding("a request to a pool without free slots")
         if num_slots > num_free:
             return Finding("a request for more slots than are free")
         try:
@@ -135,6 +137,12 @@ def ask_a_full_pool(pool: Any) -> int:
     """Fill the pool, and ask for one slot more."""
     pool.place(NUM_POOL_SLOTS)
     return 1
+
+
+def ask_for_too_much(pool: Any) -> int:
+    """Fill half of the pool, and ask for one slot more than is left."""
+    pool.place(NUM_POOL_SLOTS // 2)
+    return NUM_POOL_SLOTS // 2 + 1
 
 
 def free_neighbours(pool: Any) -> int:

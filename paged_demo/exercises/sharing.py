@@ -73,6 +73,11 @@ EXERCISES = (
                 "The token went to the copy, and the sequence goes on reading the page it was copied from.",
             ),
             Misconception(
+                write_mistakes.write_and_swap_the_pair,
+                "The pair is turned round",
+                "The old page comes first, then its copy: that is the way in which the numbers are copied.",
+            ),
+            Misconception(
                 write_mistakes.write_and_free_the_old_page,
                 "The old page is given back",
                 "Others go on reading it. It is free when its count comes down to 0, and here it never does.",

@@ -61,10 +61,13 @@ def call_free(function: Callable[..., Any], case: FreeCase) -> Any:
 
 def read_free(freed: Any) -> Freed:
     """Pass on what a function freed; anything else is what it returned instead."""
-    if not isinstance(freed, Freed):
+    if isinstance(freed, list):
         raise TypeError(
-            f"the list `free_pages`, changed in place, was expected, and it returned {describe(freed)}"
+            f"it returned another list, {describe(freed)}. Change the list `free_pages` in place, and return"
+            " it"
         )
+    if not isinstance(freed, Freed):
+        raise TypeError(f"the list `free_pages` was expected, and it returned {describe(freed)}")
     return Freed(*map(read_whole_numbers, freed))
 
 

@@ -122,7 +122,7 @@ def _marked_up(text: str) -> str:
 
 
 def describe_both(expected: Any, came: Any) -> tuple[str, str]:
-    """Describe what was expected and what came instead; of two records only the fields that differ.
+    """Describe two records, what was expected and what came: the fields that differ, in full.
 
     Examples
     --------
@@ -130,18 +130,16 @@ def describe_both(expected: Any, came: Any) -> tuple[str, str]:
     >>> describe_both(Append(6, (0, 1)), Append(2, (0, 1)))
     ('slot 6', 'slot 2')
     """
-    fields = getattr(expected, "_fields", ())
-    if not fields or type(came) is not type(expected):
-        return describe(expected), describe(came)
-    differing = [name for name in fields if getattr(expected, name) != getattr(came, name)]
-    told, told_too = (
-        "; ".join(f"{name.replace('_', ' ')} {describe(getattr(record, name))}" for name in differing)
-        for record in (expected, came)
-    )
-    return told, told_too
+    differing = [name for name in expected._fields if getattr(expected, name) != getattr(came, name)]
+
+    def tell(record: Any) -> str:
+        fields = ((name.replace("_", " "), getattr(record, name)) for name in differing)
+        return "; ".join(f"{name} {describe(value, longest=400)}" for name, value in fields)
+
+    return tell(expected), tell(came)
 
 
-def describe(value: Any) -> str:
+def describe(value: Any, *, longest: int = 80) -> str:
     """Write a value as the reader would type it, cut where it is long.
 
     Examples
@@ -153,4 +151,4 @@ def describe(value: Any) -> str:
         text = repr(value)
     except Exception:  # a reader's own class may have a mistake in it
         text = f"something of type {type(value).__name__}"
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."

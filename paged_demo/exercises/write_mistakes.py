@@ -44,6 +44,14 @@ def write_and_keep_the_table(
     return slot, copy
 
 
+def write_and_swap_the_pair(
+    table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
+) -> tuple[int, Copy]:
+    """Name the copy before the page it was made from."""
+    slot, copy = write(table, num_tokens, counts, free_pages, page_size)
+    return slot, (copy[1], copy[0]) if copy else None
+
+
 def write_and_free_the_old_page(
     table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
 ) -> tuple[int, Copy]:

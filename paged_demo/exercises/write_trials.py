@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 NUM_POOL_PAGES = 8
 PAGE_SIZES = (2, 4)
+LONGEST_OF_ALL = 4
+"""Steps of the longest traces of which all are tried."""
+
 Copy = tuple[int, int] | None
 Write = Callable[[list[int], int, list[int], list[int], int], Any]
 
@@ -115,21 +118,29 @@ def copy_last_page(table: list[int], counts: list[int], free_pages: list[int]) -
 
 
 def write_cases() -> Iterator[WriteCase]:
-    """Make all short traces, then long random ones; so the first that fails is a smallest one."""
-    steps = [Step("write", "A"), Step("write", "B"), Step("fork", "A", "B"), Step("free", "A")]
-    for length, num_prompt, page_size in product((1, 2, 3), (2, 3, 4), PAGE_SIZES):
+    """Make all short traces, then long random ones up to each of their writes, the shortest first.
+
+    So the first that fails is a shortest one, and its last write is the first that goes wrong.
+    """
+    steps = [Step("write", "A"), Step("write", "B"), Step("free", "A")]
+    steps += [Step("fork", "A", "B"), Step("fork", "A", "C")]
+    for length, num_prompt, page_size in product(range(1, LONGEST_OF_ALL + 1), (2, 3, 4), PAGE_SIZES):
         for trace in product(steps, repeat=length):
             if trace[-1].name == "write" and _is_possible(trace):
                 yield WriteCase(num_prompt, page_size, trace)
     rng = Random(0)
-    for _ in range(25):
-        yield WriteCase(rng.randint(1, 6), rng.choice(PAGE_SIZES), _random_trace(rng))
+    lives = [WriteCase(rng.randint(1, 6), rng.choice(PAGE_SIZES), _random_trace(rng)) for _ in range(25)]
+    for length in range(LONGEST_OF_ALL + 1, max(len(life.steps) for life in lives) + 1):
+        for life in lives:
+            if length <= len(life.steps) and life.steps[length - 1].name == "write":
+                yield life._replace(steps=life.steps[:length])
 
 
 def _is_possible(trace: tuple[Step, ...]) -> bool:
     held = {"A"}
     for step in trace:
-        if step.seq_id not in held or step.child_id in held:
+        # C comes after B: without B, it would do what B does.
+        if step.seq_id not in held or step.child_id in held or (step.child_id == "C" and "B" not in held):
             return False
         if step.name == "fork":
             held.add(step.child_id)
@@ -194,12 +205,13 @@ def read_write(written: Any) -> Written:
 
 def tell_write_case(case: WriteCase) -> str:
     """Write a trace in words."""
-    steps = ", ".join(map(str, case.steps))
-    return f"a prompt of {case.num_prompt_tokens} in pages of {case.page_size} ({steps})"
+    steps = ", then ".join(map(str, case.steps))
+    num_tokens = "1 token" if case.num_prompt_tokens == 1 else f"{case.num_prompt_tokens} tokens"
+    return f"a prompt of {num_tokens} in pages of {case.page_size}; then {steps}"
 
 
 def draw_write_case(case: WriteCase, expected: Written, came: Written | None) -> "Picture | None":
-    """Draw the pool before the last write, if the writes before it were right: only then it is the last."""
+    """Draw the pool before the last write; those before it were right, or a shorter trace would be told."""
     pool = Pool(case.page_size, write)
     pool.prompt(case.num_prompt_tokens)
     for step in case.steps[:-1]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from paged_demo.allocators.traditional import reserve_max
 from paged_demo.serving.pools import PagedPool, Pool, TraditionalPool
 from paged_demo.serving.side_by_side import SideBySide, serve_side_by_side
 from paged_demo.serving.workload import Request
+from paged_demo.views.amounts import count_of
 
 SMALL_POOL_PAGES = 8
 SMALL_PAGE_SIZE = 4
@@ -95,14 +97,20 @@ class Storyteller:
     def fork(self, parent_id: str, child_id: str) -> None:
         """Let a second sample continue where the first one is."""
         self._allocator.fork(parent_id, child_id)
-        self._future[child_id] = self._future[parent_id]
+        num_said = len(self._sentences[parent_id]) - self._future[parent_id]
+        self._future[child_id] = len(self._sentences[child_id]) - num_said
 
-    def append(self, seq_id: str) -> None:
-        """Let a request generate its next word."""
+    def append(self, seq_id: str) -> tuple[int, int] | None:
+        """Let a request generate its next word, and return the pages that were copied for it: from, to."""
         copy = self._allocator.append(seq_id, 0).copy
         if copy:
             self._copies.append(copy)
         self._future[seq_id] -= 1
+        return copy
+
+    def page_table(self, seq_id: str) -> list[int]:
+        """Return the pages of a request, in order."""
+        return self._allocator.page_table(seq_id)
 
     def free(self, seq_id: str) -> None:
         """Let a request end."""
@@ -165,36 +173,72 @@ def tell_two_requests() -> list[Moment]:
     return teller.moments
 
 
-def tell_two_samples() -> list[Moment]:
+def tell_two_samples(sentences: Sequence[str] = tuple(SAMPLES.values())) -> list[Moment]:
     """Tell the story of the paper's Fig. 8: two samples of one prompt, and where they part.
+
+    Parameters
+    ----------
+    sentences : sequence of two str
+        What the samples say in the end. The words that both begin with are the prompt; then each has two
+        words or more of its own, and the first of them differs.
+
+    Raises
+    ------
+    ValueError
+        If the sentences are not like that.
+    CacheFullError
+        If they are too long for the small pool.
 
     Examples
     --------
     >>> [moment.copies for moment in tell_two_samples()]
     [(), (), ((1, 3),), (), (), ()]
     """
-    teller = Storyteller(SAMPLES)
-    teller.prompt("A", 7)
-    teller.note("prompt", "The prompt has seven tokens and takes the pages 7 and 1. A alone refers to them.")
+    said = [sentence.split() for sentence in sentences]
+    num_common = sum(1 for _ in takewhile(lambda pair: len(set(pair)) == 1, zip(*said, strict=False)))
+    if len(said) != 2 or not num_common or min(map(len, said)) < num_common + 2:
+        raise ValueError(
+            f"sentences must be two that begin alike and go on with two words or more each, got {sentences!r}"
+        )
+    teller = Storyteller({"A": sentences[0], "B": sentences[1]})
+    teller.prompt("A", num_common)
+    prompt = teller.page_table("A")
+    teller.note(
+        "prompt", f"The prompt has {count_of(num_common, 'token')}, in {_pages(prompt)}. Only A refers to it."
+    )
     teller.fork("A", "B")
-    teller.note("fork", "B is to be a second sample. It gets a table of its own, and no page: both count 2.")
-    teller.append("A")
     teller.note(
-        "A: fathers",
-        "A has to write into page 1, which B reads too. Page 1 is copied to page 3, and A writes there.",
+        "fork", "B is to be a second sample. It gets a table of its own, and no page: what A holds counts 2."
     )
+    copy = teller.append("A")
+    if copy:
+        src_page, dst_page = copy
+        told = (
+            f"A has to write into page {src_page}, which B reads too. Page {src_page} is copied to page"
+            f" {dst_page}, and A writes there."
+        )
+    else:
+        last = _pages(teller.page_table("A")[-1:])
+        told = f"The prompt ends with its page, so nothing is copied: A starts {last}."
+    teller.note(f"A: {said[0][num_common]}", told)
     teller.append("B")
-    teller.note("B: mothers", "B has to write into page 1. Nobody else refers to it any more: no copy.")
+    last = _pages(teller.page_table("B")[-1:])
+    told = f"B has to write into {last}. Nobody else refers to it any more: no copy."
+    teller.note(f"B: {said[1][num_common]}", told if copy else f"B starts a page of its own, too: {last}.")
     teller.append("A")
     teller.append("B")
-    teller.note(
-        "brought, twice",
-        "Each starts a page: 5 and 2. The word is the same, what came before it is not: two pages.",
-    )
+    words = [sentence[num_common + 1] for sentence in said]
+    verb = "starts" if (num_common + 1) % SMALL_PAGE_SIZE == 0 else "writes into"
+    told = ", ".join(f"{seq_id} {verb} {_pages(teller.page_table(seq_id)[-1:])}" for seq_id in "AB")
+    if words[0] == words[1]:
+        words[1] = "twice"
+        told += ". The word is the same, what came before it is not: it is kept twice"
+    teller.note(", ".join(words), f"{told}.")
+    freed = [page_id for page_id in teller.page_table("A") if page_id not in teller.page_table("B")]
+    kept = [page_id for page_id in teller.page_table("A") if page_id not in freed]
     teller.free("A")
-    teller.note(
-        "A ends", "A is finished. Pages 3 and 5 are free; page 7 counts one reference less and stays."
-    )
+    stays = f" In {_pages(kept)} one reference less is counted; B goes on reading there." if kept else ""
+    teller.note("A ends", f"A is finished, and gives back {_pages(freed)}.{stays}")
     return teller.moments
 
 
@@ -229,3 +273,8 @@ def tell_two_pools(*, num_steps: int = 20, seed: int = 0) -> SideBySide:
         "Paged": PagedPool(num_pages=num_slots // SMALL_PAGE_SIZE, page_size=SMALL_PAGE_SIZE),
     }
     return serve_side_by_side(requests, pools, num_steps=num_steps)
+
+
+def _pages(page_ids: Sequence[int]) -> str:
+    *others, last = page_ids
+    return f"the pages {', '.join(map(str, others))} and {last}" if others else f"page {last}"

@@ -1,10 +1,13 @@
 """Notebook 05: two samples part step by step, and what samples and prefixes share."""
 
+from collections.abc import Sequence
+
 import ipywidgets as widgets
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from paged_demo.allocators.memory_map import fates
 from paged_demo.allocators.sharing import SharedPool, ask_with_prefix, sample_in_parallel
 from paged_demo.serving.paper import PAGE_SIZE
 from paged_demo.views import plots
@@ -13,7 +16,7 @@ from paged_demo.views.explorers.controls import LOOKS
 from paged_demo.views.explorers.pages import play
 from paged_demo.views.explorers.player import Player
 from paged_demo.views.live import Explorer, clear_contents, contents, set_title
-from paged_demo.views.story import tell_two_samples
+from paged_demo.views.story import SAMPLES, tell_two_samples
 
 FATES_OF_SAMPLES = ("shared", "reserved", "free")
 FATES_OF_SHARED_ROWS = ("shared", "reserved")
@@ -26,9 +29,19 @@ MOST_REQUESTS = 8
 OWN_TOKENS = 20
 
 
-def play_two_samples() -> Player:
-    """Play two samples of one prompt until they part, as the paper's Fig. 8 does."""
-    return play(tell_two_samples(), FATES_OF_SAMPLES, height=4.6, begin_with=3)
+def play_two_samples(sentences: Sequence[str] = tuple(SAMPLES.values())) -> Player:
+    """Play two samples of one prompt until they part, as the paper's Fig. 8 does.
+
+    Parameters
+    ----------
+    sentences : sequence of two str
+        What the samples say in the end, as for `paged_demo.views.story.tell_two_samples`.
+    """
+    moments = tell_two_samples(sentences)
+    found = {run.fate for moment in moments for run in fates(moment.memory_map, moment.future_tokens)}
+    # The key has room for three, and white speaks for itself.
+    key = ("shared", "reserved", "internal") if "internal" in found else FATES_OF_SAMPLES
+    return play(moments, key, height=4.6, begin_with=3)
 
 
 def _longest_row(num_tokens: int) -> int:

@@ -73,7 +73,14 @@ def usage_beside_paper(experiment: Experiment, *, ax: Axes | None = None) -> Axe
     names = dict.fromkeys(_FATE_OF.get(part, part) for parts in _PARTS.values() for part in parts)
     keys = [Patch(**style.FATES[name].patch_style(), label=_KEYS.get(name, name)) for name in names]
     ax.legend(
-        handles=keys, loc="upper center", bbox_to_anchor=(0.42, -0.16), ncols=6, fontsize=10, columnspacing=1
+        handles=keys,
+        loc="upper center",
+        bbox_to_anchor=(0.42, -0.16),
+        ncols=6,
+        fontsize=10,
+        columnspacing=1,
+        title="what the paper draws as external & others, ours splits into rounding and free",
+        title_fontsize=10,
     )
     ax.set(xlim=(0, 100), ylim=(max(ticks) + 0.6, -0.6), xlabel="% of the slots")
     return ax

@@ -216,6 +216,8 @@ def eviction_queues(queues: Mapping[str, Mapping[int, str]], *, ax: Axes | None 
     ax : Axes, optional
         Where to draw; a new figure if left out.
     """
+    if not queues:
+        raise ValueError("queues must hold at least one moment, got none")
     ax = ax or new_axes(0.9 + 0.55 * len(queues))
     for row, queue in enumerate(queues.values()):
         for place, (page_id, held) in enumerate(queue.items()):
