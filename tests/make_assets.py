@@ -101,9 +101,9 @@ def memory_by_length():
 def fig_2_beside_the_papers():
     """Make the figure of where the KV cache goes: the paper's Fig. 2, and ours."""
     experiment = fig_2()
-    figure = new_figure(3.9)
+    figure = new_figure(4.2)
     with style.applied():
-        plots.usage_beside_paper(experiment, ax=figure.add_axes((0.195, 0.22, 0.775, 0.76)))
+        plots.usage_beside_paper(experiment, ax=figure.add_axes((0.195, 0.29, 0.775, 0.69)))
     shares = "; ".join(
         f"{scheme} {row['used'].paper:.1f} in the paper, {row['used'].mean:.1f} here"
         for scheme, row in experiment.rows.items()
