@@ -82,13 +82,14 @@ def beam_search(
     CacheFullError
         If the pool is too small.
     ValueError, TypeError
-        If a number is too small, the prompt is empty, or a token is not in the vocabulary.
+        If a number is too small, the prompt is empty or larger than the cache, or a token is not in the
+        vocabulary.
 
     References
     ----------
     Kwon et al. (2023), section 4.4 and Fig. 9: beams share pages, and a copy is made only on a write.
     """
-    tokens = check_text(model, prompt, max_new_tokens)
+    tokens = check_text(model, prompt, max_new_tokens, cache.num_slots)
     check_count("num_beams", num_beams)
     ends = check_stop_ids(model, stop_ids)
     beams = [Beam(seq_id=0)]
