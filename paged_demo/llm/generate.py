@@ -18,7 +18,7 @@ from paged_demo.checks import check_count
 from paged_demo.llm.cache import KVCache
 from paged_demo.llm.model import Llama
 from paged_demo.llm.sampling import check_sampling, choose
-from paged_demo.llm.text import Text, check_stop_ids, check_text
+from paged_demo.llm.text import Text, check_stop_ids, check_text, outgrown
 
 
 class Engine:
@@ -82,10 +82,10 @@ class Engine:
         Raises
         ------
         ValueError, TypeError
-            If a number is too small, the prompt is empty or leaves no room below the model's maximum, or
-            `choose` could not draw. Nothing is queued then.
+            If a number is too small, the prompt is empty, leaves no room below the model's maximum or is
+            larger than the cache, or `choose` could not draw. Nothing is queued then.
         """
-        tokens = check_text(self.model, prompt, max_new_tokens)
+        tokens = check_text(self.model, prompt, max_new_tokens, self.cache.num_slots)
         check_count("num_samples", num_samples)
         check_sampling(temperature, rng)
         rngs = [rng] if rng is None or num_samples == 1 else rng.spawn(num_samples)
@@ -125,7 +125,7 @@ class Engine:
         Raises
         ------
         CacheFullError
-            If the pool is too small for a text that has it to itself.
+            If the pool is too small for a text when no other can give way; it is named.
         """
         try:
             self._step()
@@ -159,9 +159,9 @@ class Engine:
             text = self.running[index]
             try:
                 self.cache.append(text.seq_id, text.output[-1])
-            except CacheFullError:
+            except CacheFullError as error:
                 if len(self.running) == 1:
-                    raise
+                    raise outgrown(text, self.cache.num_slots, error) from error
                 # The newest has had no slot in this step yet, so all that it holds was computed.
                 self._preempt(self.running.pop())
                 had_to_preempt = True
@@ -183,9 +183,9 @@ class Engine:
         first = group[0]
         try:
             num_found = self.cache.start(first.seq_id, first.tokens)
-        except CacheFullError:
+        except CacheFullError as error:
             if not self.running:
-                raise
+                raise outgrown(first, self.cache.num_slots, error) from error
             return False
         joining = [first]
         try:

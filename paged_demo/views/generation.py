@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.font_manager import findfont, get_font
+from matplotlib.patches import Patch
 
 from paged_demo.allocators.memory_map import MemoryMap
 from paged_demo.llm.beam import Beam
@@ -16,12 +17,20 @@ from paged_demo.llm.text import Text
 from paged_demo.views import style
 from paged_demo.views.amounts import count_of
 from paged_demo.views.picture import new_axes
-from paged_demo.views.strip import letter, tint
+from paged_demo.views.strip import letter, slot_strip, tint
 
 Decode = Callable[[Sequence[int]], str]
 
 LINE_LETTERS = 104
 MOST_ROWS = 9
+
+KEY = {
+    "shared": "tokens of several texts",
+    "reserved": "held, not yet written",
+    "cached": "free, remembered",
+    "free": "free",
+}
+"""What the pool of a run shows beside the tokens of each text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +66,8 @@ class Frame:
 
     def words(self) -> str:
         """Return what the frame shows, in words."""
-        held = count_of(self.num_held_pages, "page")
-        told = [f"{held} of {self.memory_map.num_slots // (self.memory_map.page_size or 1)} held."]
+        num_pages = self.memory_map.num_slots // (self.memory_map.page_size or 1)
+        told = [f"{self.num_held_pages} of {count_of(num_pages, 'page')} held."]
         for seq_id, output in self.outputs.items():
             told.append(f"{letter(seq_id)} ({self.place_of(seq_id)}): {output or '(nothing yet)'}")
         return "\n".join(told)
@@ -75,6 +84,14 @@ class Frame:
 def frame_of(cache: PagedCache, outputs: Mapping[int, str]) -> Frame:
     """Take a frame of a cache and of the texts in it."""
     memory_map = cache.memory_map()
+    # In the order of their letters, whoever came to a shared page first.
+    regions = tuple(
+        region._replace(
+            seq_ids=tuple(sorted(region.seq_ids, key=lambda each: (len(letter(each)), letter(each))))
+        )
+        for region in memory_map.regions
+    )
+    memory_map = replace(memory_map, regions=regions)
     held = {seq_id for region in memory_map.regions for seq_id in region.seq_ids}
     tables = {seq_id: tuple(cache.allocator.page_table(seq_id)) for seq_id in outputs if seq_id in held}
     return Frame(memory_map=memory_map, page_tables=tables, outputs=outputs)
@@ -107,8 +124,8 @@ def recorder_of_beams(cache: PagedCache, decode: Decode) -> tuple[list[Frame], C
 
 
 @style.applied()
-def texts_so_far(frame: Frame, *, ax: Axes | None = None) -> Axes:
-    """Draw the texts of a frame, each behind the letter of its sequence; of a long one the end.
+def pool_of_pages(frame: Frame, *, ax: Axes | None = None) -> Axes:
+    """Draw the pool of a frame slot by slot, and the name of each page in its corner.
 
     Parameters
     ----------
@@ -117,21 +134,65 @@ def texts_so_far(frame: Frame, *, ax: Axes | None = None) -> Axes:
     ax : Axes, optional
         Where to draw; a new figure if left out.
     """
+    ax = slot_strip(frame.memory_map, frame.future_tokens(), ax=ax)
+    num_columns = round(ax.get_xlim()[1])
+    page_size = frame.memory_map.page_size or 1
+    for page_id in range(frame.memory_map.num_slots // page_size):
+        row, column = divmod(page_id * page_size, num_columns)
+        name = f"page {page_id}" if page_size >= 4 else str(page_id)
+        # On the right, which is written last: on the left it would cover the letter of a few tokens.
+        corner, inwards = (column + page_size, row), (-3, -2)
+        plate = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+        look: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": 6.5, "bbox": plate}
+        ax.annotate(name, corner, inwards, textcoords="offset points", **look)
+    return ax
+
+
+@style.applied()
+def key_of_pool(*, ax: Axes | None = None) -> Axes:
+    """Fill some axes with the key to `pool_of_pages`, in one row.
+
+    Parameters
+    ----------
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    """
+    ax = ax or new_axes(0.4)
+    patches = [Patch(facecolor=tint(0), label="A: token of text A")]
+    patches += [Patch(**style.FATES[name].patch_style(), label=meaning) for name, meaning in KEY.items()]
+    ax.set_axis_off()
+    ax.legend(handles=patches, loc="center", ncols=len(patches), fontsize=9, columnspacing=1.5)
+    return ax
+
+
+@style.applied()
+def texts_so_far(frame: Frame, *, num_rows: int = MOST_ROWS, ax: Axes | None = None) -> Axes:
+    """Draw the texts of a frame, each behind the letter of its sequence; of a long one the end.
+
+    Parameters
+    ----------
+    frame : Frame
+        A moment of a run.
+    num_rows : int
+        Lines that there is room for.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    """
     ax = ax or new_axes(2.2)
-    num_rows = max(1, MOST_ROWS // max(1, len(frame.outputs)))
+    rows_of_each = max(1, num_rows // max(1, len(frame.outputs)))
     for index, (seq_id, output) in enumerate(frame.outputs.items()):
-        top = index * num_rows
+        top = index * rows_of_each
         fill = {"facecolor": tint(seq_id), "edgecolor": "black", "linewidth": 0.8, "pad": 1.8}
         ax.text(0.012, top + 0.5, letter(seq_id), ha="center", va="center", fontsize=9, bbox=fill)
-        rows = [frame.place_of(seq_id)] if num_rows > 1 else []
+        rows = [frame.place_of(seq_id)] if rows_of_each > 1 else []
         lines = wrap(drawable(output), LINE_LETTERS)
-        room = num_rows - len(rows)
+        room = rows_of_each - len(rows)
         rows += lines if len(lines) <= room else ["... " + lines[-room], *lines[len(lines) - room + 1 :]]
         for number, line in enumerate(rows):
-            slant = "italic" if number == 0 and num_rows > 1 else "normal"
+            slant = "italic" if number == 0 and rows_of_each > 1 else "normal"
             place = (0.035, top + number + 0.5)
             ax.text(*place, line, va="center", fontsize=9.5, style=slant, parse_math=False)
-    ax.set(xlim=(0, 1), ylim=(MOST_ROWS, 0))
+    ax.set(xlim=(0, 1), ylim=(num_rows, 0))
     ax.set_axis_off()
     return ax
 

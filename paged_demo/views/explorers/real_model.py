@@ -18,9 +18,15 @@ from paged_demo.llm.model import Llama
 from paged_demo.llm.weights import what_is_missing
 from paged_demo.views.amounts import count_of
 from paged_demo.views.explorers.controls import LOOKS
-from paged_demo.views.generation import Frame, frame_of, texts_so_far
+from paged_demo.views.generation import (
+    MOST_ROWS,
+    Frame,
+    frame_of,
+    key_of_pool,
+    pool_of_pages,
+    texts_so_far,
+)
 from paged_demo.views.live import Explorer, clear_contents, contents, set_title
-from paged_demo.views.strip import slot_strip
 
 if TYPE_CHECKING:  # It loads a package that a reader may not have.
     from paged_demo.llm.tokenizer import Tokenizer
@@ -28,6 +34,11 @@ if TYPE_CHECKING:  # It loads a package that a reader may not have.
 NUM_PAGES = 16
 PAGE_SIZE = 16
 SECONDS_BETWEEN_PICTURES = 0.2
+ROWS_OF_ONE_TEXT = 5
+ROWS_ON_PAPER = 3
+
+TITLE_INCHES, KEY_INCHES, ROW_INCHES, MARGIN_INCHES = 0.32, 0.3, 0.188, 0.06
+POOL_INCHES = 1.25
 
 
 def model_is_here() -> bool:
@@ -39,14 +50,22 @@ def model_is_here() -> bool:
 
 
 class _RunScene:
-    """The pool and the texts at one step of a run."""
+    """The pool, its key, and the texts at one step of a run."""
 
     frame = None
 
-    def __init__(self, figure: Figure | SubFigure, frames: Sequence[Frame]) -> None:
+    def __init__(
+        self, figure: Figure | SubFigure, frames: Sequence[Frame], num_rows: int = MOST_ROWS
+    ) -> None:
         self._frames = frames
-        self._strip = figure.add_axes((0.08, 0.53, 0.9, 0.36))
-        self._texts = figure.add_axes((0.08, 0.02, 0.9, 0.47))
+        self._num_rows = num_rows
+        whole = _height(num_rows)
+        texts_top = (MARGIN_INCHES + num_rows * ROW_INCHES) / whole
+        key_height = KEY_INCHES / whole
+        self._strip = figure.add_axes((0.08, texts_top + key_height, 0.9, POOL_INCHES / whole))
+        key_of_pool(ax=figure.add_axes((0.08, texts_top, 0.9, key_height)))
+        margin = MARGIN_INCHES / whole
+        self._texts = figure.add_axes((0.08, margin, 0.9, texts_top - margin))
 
     def update(self, *, step: int) -> str:
         self.show(self._frames[step - 1], f"step {step} of {len(self._frames)}")
@@ -55,13 +74,18 @@ class _RunScene:
     def show(self, frame: Frame, title: str) -> None:
         """Draw any frame of this pool."""
         clear_contents(self._strip)
-        slot_strip(frame.memory_map, frame.future_tokens(), ax=self._strip)
+        pool_of_pages(frame, ax=self._strip)
         set_title(self._strip, title)
         clear_contents(self._texts)
-        texts_so_far(frame, ax=self._texts)
+        texts_so_far(frame, num_rows=self._num_rows, ax=self._texts)
 
     def moving(self) -> list[Artist]:
         return [*contents(self._strip), *contents(self._texts)]
+
+
+def _height(num_rows: int) -> float:
+    """Return the height of a picture with so many lines of text, in inches."""
+    return TITLE_INCHES + POOL_INCHES + KEY_INCHES + num_rows * ROW_INCHES + MARGIN_INCHES
 
 
 def explore_run(frames: Sequence[Frame], *, step: int | None = None) -> Explorer:
@@ -86,7 +110,7 @@ def explore_run(frames: Sequence[Frame], *, step: int | None = None) -> Explorer
     return Explorer(
         lambda figure: _RunScene(figure, frames),
         {"step": widgets.IntSlider(step or len(frames), 1, len(frames), description="step", **LOOKS)},
-        height=3.6,
+        height=_height(MOST_ROWS),
     )
 
 
@@ -111,7 +135,12 @@ class PromptBox(Explorer):
         self._tokenizer = tokenizer
         self._frames = [frame_of(self._new_cache(), {0: ""})]
         steps = widgets.IntSlider(1, 1, 1, description="step", **LOOKS)
-        super().__init__(lambda figure: _RunScene(figure, self._frames), {"step": steps}, height=3.6)
+        super().__init__(
+            lambda figure: _RunScene(figure, self._frames, ROWS_OF_ONE_TEXT),
+            {"step": steps},
+            height=_height(ROWS_OF_ONE_TEXT),
+            make_sheet_scene=lambda figure: _RunScene(figure, self._frames, ROWS_ON_PAPER),
+        )
         wide = {"layout": {"width": "min(100%, 60em)"}, "style": LOOKS["style"]}
         self.question = widgets.Text(question, description="prompt", **wide)
         # The step that ends an answer gives its pages back: one step alone would show no page.
