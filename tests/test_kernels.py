@@ -257,6 +257,16 @@ def test_random_logits_of_ten_thousand_err_no_more_than_their_float32_scores(rng
 
 
 @each_way
+@pytest.mark.parametrize("score", [1e32, -1e32])
+def test_a_huge_finite_score_overflows_nowhere(rng, attend, score):
+    batch = make_batch(rng, [20], page_size=4, heads=(2, 1), head_dim=4)
+    batch.queries[:] = 1
+    batch.keys[0][:] = score / 2
+    write_first(batch)
+    assert_close(attend(batch), expected_of(batch))
+
+
+@each_way
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_scores_that_overflow_to_minus_infinity_weigh_nothing(rng, attend, dtype, monkeypatch):
     monkeypatch.setattr(quick_kernel, "SCORES_AT_ONCE", 8)

@@ -157,7 +157,7 @@ def paged_attention_pagewise(
         scores = rows @ keys
         higher = np.maximum(highest, scores.max(axis=-1, keepdims=True))
         weights = np.exp(scores - higher)
-        rescale = np.exp(highest - higher)
+        rescale = weight_of_before(highest, higher)
         sum_of_weights = rescale * sum_of_weights + weights.sum(axis=-1, keepdims=True)
         sum_of_values = rescale * sum_of_values + weights @ values
         highest = higher
@@ -194,6 +194,13 @@ def lowest_scores(rows: Floats) -> Floats:
     would give NaN.
     """
     return np.full((*rows.shape[:2], 1), np.finfo(rows.dtype).min, rows.dtype)
+
+
+def weight_of_before(highest: Floats, higher: Floats) -> Floats:
+    """Return by how much what was summed up so far shrinks, now that the highest score is higher."""
+    # The lowest finite number minus a huge score is minus infinity, which is as good: its weight is zero.
+    with np.errstate(over="ignore"):
+        return np.exp(highest - higher)
 
 
 def hide_the_future(scores: Floats, num_queries: int, num_tokens: int) -> None:

@@ -16,6 +16,7 @@ from paged_demo.attention.kernels import (
     hide_the_future,
     lowest_scores,
     ungroup_heads,
+    weight_of_before,
 )
 from paged_demo.attention.shapes import (
     Floats,
@@ -188,7 +189,7 @@ def _attend(
         higher = np.maximum(highest, scores.max(axis=-1, keepdims=True))
         scores -= higher
         weights = np.exp(scores, out=scores)
-        rescale = np.exp(highest - higher)
+        rescale = weight_of_before(highest, higher)
         sum_of_weights = rescale * sum_of_weights + weights.sum(axis=-1, keepdims=True)
         sum_of_values *= rescale
         sum_of_values += _weigh(weights, value_pages, some_ids, num_left, buffer)

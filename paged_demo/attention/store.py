@@ -150,8 +150,9 @@ class KVStore:
             rounded = array.astype(self.dtype)
         overflown = array[np.isinf(rounded) & np.isfinite(array)]
         if overflown.size:
+            largest = np.finfo(self.dtype).max
             raise ValueError(
-                f"{name} must be at most {np.finfo(self.dtype).max} to be kept as {self.dtype},"
+                f"{name} must be from {-largest} to {largest} to be kept as {self.dtype},"
                 f" got {overflown.flat[0]}"
             )
         return rounded
