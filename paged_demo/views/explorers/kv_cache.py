@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import ipywidgets as widgets
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
@@ -11,7 +10,7 @@ from paged_demo.model import GIB, KIB, PRESETS, MemoryBudget
 from paged_demo.serving.paper import MAX_TOKENS
 from paged_demo.views import plots, style
 from paged_demo.views.amounts import amount_of, count_of
-from paged_demo.views.explorers.controls import LOOKS
+from paged_demo.views.explorers.controls import choice, number
 from paged_demo.views.live import Explorer, clear_contents, contents, set_title
 from paged_demo.views.plots.kv_cache import WEIGHTS
 
@@ -101,19 +100,11 @@ def explore_memory(model: str = "OPT-13B") -> Explorer:
     return Explorer(
         _MemoryScene,
         {
-            "model": widgets.SelectionSlider(
-                options=list(PRESETS), value=begin_with, description="model", **LOOKS
-            ),
-            "context": widgets.SelectionSlider(
-                options=list(CONTEXTS), value=MAX_TOKENS, description="context (tokens)", **LOOKS
-            ),
-            "batch": widgets.IntSlider(7, 1, MOST_REQUESTS, description="batch (requests)", **LOOKS),
-            "kv_type": widgets.SelectionSlider(
-                options=list(BYTES_BY_TYPE), description="type of the cache", **LOOKS
-            ),
-            "memory_gib": widgets.SelectionSlider(
-                options=list(MEMORIES_GIB), value=40, description="memory (GiB)", **LOOKS
-            ),
+            "model": choice("model", PRESETS, begin_with),
+            "context": choice("context (tokens)", CONTEXTS, MAX_TOKENS),
+            "batch": number("batch (requests)", 7, lowest=1, highest=MOST_REQUESTS),
+            "kv_type": choice("type of the cache", BYTES_BY_TYPE),
+            "memory_gib": choice("memory (GiB)", MEMORIES_GIB, 40),
         },
         height=2.5,
         make_sheet_scene=_BarScene,

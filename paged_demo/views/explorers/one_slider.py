@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import ipywidgets as widgets
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure, SubFigure
 
@@ -13,7 +12,7 @@ from paged_demo.serving.paper import MAX_TOKENS, PAGE_SIZE
 from paged_demo.serving.saturation import FullPool
 from paged_demo.views import plots, style
 from paged_demo.views.amounts import count_of, percent
-from paged_demo.views.explorers.controls import LOOKS
+from paged_demo.views.explorers.controls import choice, number
 from paged_demo.views.live import Explorer, clear_contents, contents, set_title
 from paged_demo.views.strip import slot_strip
 
@@ -98,15 +97,9 @@ def explore_page_size(pools: Mapping[int, FullPool]) -> Explorer:
     """
     if not pools:
         raise ValueError("pools must hold at least one page size, got none")
-    page_size = widgets.SelectionSlider(
-        options=list(pools),
-        value=PAGE_SIZE if PAGE_SIZE in pools else next(iter(pools)),
-        description="page size (slots)",
-        **LOOKS,
-    )
     return Explorer(
         lambda figure: _DialScene(figure, pools),
-        {"page_size": page_size},
+        {"page_size": choice("page size (slots)", pools, PAGE_SIZE if PAGE_SIZE in pools else None)},
         height=4.3,
         make_sheet_scene=lambda figure: _PoolScene(figure, pools),
     )
@@ -181,13 +174,9 @@ def explore_one_sequence(model: str = "Llama-2-7B") -> Explorer:
     return Explorer(
         _OneSequenceScene,
         {
-            "num_tokens": widgets.IntSlider(500, 1, MAX_TOKENS, description="tokens", **LOOKS),
-            "page_size": widgets.IntSlider(
-                PAGE_SIZE, 1, LARGEST_PAGE, description="page size (slots)", **LOOKS
-            ),
-            "model": widgets.SelectionSlider(
-                options=list(PRESETS), value=begin_with, description="model", **LOOKS
-            ),
+            "num_tokens": number("tokens", 500, lowest=1, highest=MAX_TOKENS),
+            "page_size": number("page size (slots)", PAGE_SIZE, lowest=1, highest=LARGEST_PAGE),
+            "model": choice("model", PRESETS, begin_with),
         },
         height=4.6,
         make_sheet_scene=_OneSequenceBars,

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import ipywidgets as widgets
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure, SubFigure
 
@@ -11,7 +10,7 @@ from paged_demo.serving.paper import PAGE_SIZE
 from paged_demo.serving.workload import Request
 from paged_demo.views import plots
 from paged_demo.views.amounts import count_of, percent
-from paged_demo.views.explorers.controls import LOOKS
+from paged_demo.views.explorers.controls import choice
 from paged_demo.views.explorers.player import Player
 from paged_demo.views.live import Explorer, clear_contents, contents, set_title
 from paged_demo.views.story import Moment, tell_two_requests
@@ -232,10 +231,8 @@ def explore_page_choice(workloads: Mapping[str, Sequence[Request]], page_sizes: 
     return Explorer(
         lambda figure: _PageSizeScene(figure, measured),
         {
-            "page_size": widgets.SelectionSlider(
-                options=list(measured.page_sizes), value=begin_with, description="page size (slots)", **LOOKS
-            ),
-            "workload": widgets.SelectionSlider(options=list(workloads), description="workload", **LOOKS),
+            "page_size": choice("page size (slots)", measured.page_sizes, begin_with),
+            "workload": choice("workload", workloads),
         },
         height=4.4,
         make_sheet_scene=lambda figure: _RowsScene(figure, measured),

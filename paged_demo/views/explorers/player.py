@@ -3,7 +3,7 @@
 import ipywidgets as widgets
 
 from paged_demo.checks import check_count
-from paged_demo.views.explorers.controls import LOOKS
+from paged_demo.views.explorers.controls import number
 from paged_demo.views.live import Explorer, MakeScene
 from paged_demo.views.picture import Picture
 
@@ -38,7 +38,7 @@ class Player(Explorer):
         begin_with: int = 1,
     ) -> None:
         last_step = check_count("num_steps", num_steps)
-        self._step = widgets.IntSlider(begin_with, 1, last_step, description="step", **LOOKS)
+        self._step = number("step", begin_with, lowest=1, highest=last_step)
         self.previous = widgets.Button(description="Previous step")
         self.next = widgets.Button(description="Next step")
         self.previous.on_click(lambda _: self._move(-1))

@@ -1,6 +1,5 @@
 """Notebook 04: attention over shuffled pages, and what a larger batch gains."""
 
-import ipywidgets as widgets
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure, SubFigure
@@ -13,7 +12,7 @@ from paged_demo.serving.paper import FIG_13, NUM_SLOTS_13B, tokens_in_pool
 from paged_demo.serving.step_time import OPT_13B_STEP
 from paged_demo.views import plots
 from paged_demo.views.amounts import count_of
-from paged_demo.views.explorers.controls import LOOKS
+from paged_demo.views.explorers.controls import choice, number
 from paged_demo.views.live import Explorer, clear_contents, contents, set_title
 
 NUM_TOKENS = 29
@@ -86,10 +85,8 @@ def explore_page_order() -> Explorer:
     return Explorer(
         _PageOrderScene,
         {
-            "shuffle": widgets.IntSlider(1, 0, 50, description="shuffle", **LOOKS),
-            "page_size": widgets.SelectionSlider(
-                options=PAGE_SIZES, value=8, description="page size (slots)", **LOOKS
-            ),
+            "shuffle": number("shuffle", 1, lowest=0, highest=50),
+            "page_size": choice("page size (slots)", PAGE_SIZES, 8),
         },
         height=4.4,
         make_sheet_scene=lambda figure: _PageOrderScene(figure, left=0.2),
@@ -160,10 +157,8 @@ def explore_roofline() -> Explorer:
     return Explorer(
         _RooflineScene,
         {
-            "batch": widgets.IntSlider(7, 1, LARGEST_BATCH, description="batch", **LOOKS),
-            "slower_percent": widgets.IntSlider(
-                26, 0, LARGEST_SLOWDOWN, description="kernel slower (%)", **LOOKS
-            ),
+            "batch": number("batch", 7, lowest=1, highest=LARGEST_BATCH),
+            "slower_percent": number("kernel slower (%)", 26, lowest=0, highest=LARGEST_SLOWDOWN),
         },
         height=5.2,
         make_sheet_scene=_ReadingBars,

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 
-import ipywidgets as widgets
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure, SubFigure
@@ -22,7 +21,7 @@ from paged_demo.serving.simulator import simulate
 from paged_demo.serving.workload import Request, poisson_arrivals
 from paged_demo.views import plots, style
 from paged_demo.views.amounts import count_of, percent
-from paged_demo.views.explorers.controls import LOOKS
+from paged_demo.views.explorers.controls import choice, number
 from paged_demo.views.live import Explorer, clear_contents, contents, set_title
 from paged_demo.views.plots.serving import FATES_OVER_TIME
 from paged_demo.views.strip import letter, slot_strip
@@ -176,23 +175,15 @@ def explore_serving(*, workload: str = "ShareGPT", scheme: str = "vLLM", seed: i
     return Explorer(
         partial(_KneeScene, seed=seed),
         {
-            "workload": _choice("workload", list(LENGTHS), workload),
-            "scheme": _choice("scheme", list(SCHEMES), scheme),
-            "rate": _choice("rate (requests/s)", list(RATES_RPS), 2),
-            "page_size": _choice("page size (slots)", [2**power for power in range(11)], PAGE_SIZE),
-            "watermark": widgets.IntSlider(1, 0, 20, description="watermark (%)", **LOOKS),
+            "workload": choice("workload", LENGTHS, workload),
+            "scheme": choice("scheme", SCHEMES, scheme),
+            "rate": choice("rate (requests/s)", RATES_RPS, 2),
+            "page_size": choice("page size (slots)", (2**power for power in range(11)), PAGE_SIZE),
+            "watermark": number("watermark (%)", 1, lowest=0, highest=20),
         },
         height=4.8,
         make_sheet_scene=partial(_LoadScene, seed=seed),
     )
-
-
-def _choice(
-    description: str, options: list[str] | list[float] | list[int], value: object
-) -> widgets.SelectionSlider:
-    if value not in options:
-        raise ValueError(f"{description} must be one of {options}, got {value!r}")
-    return widgets.SelectionSlider(options=options, value=value, description=description, **LOOKS)
 
 
 class _FilmScene:
@@ -245,8 +236,8 @@ def explore_film(films: Mapping[str, Sequence[Snapshot]]) -> Explorer:
     return Explorer(
         partial(_FilmScene, films=films),
         {
-            "scheme": _choice("scheme", list(films), list(films)[-1]),
-            "iteration": widgets.IntSlider(last // 4, 0, last, description="iteration", **LOOKS),
+            "scheme": choice("scheme", films, list(films)[-1]),
+            "iteration": number("iteration", last // 4, lowest=0, highest=last),
         },
         height=2.6,
         make_sheet_scene=partial(_FilmScene, films=films, has_slots=False),

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import ipywidgets as widgets
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
@@ -12,7 +11,7 @@ from paged_demo.allocators.sharing import SharedPool, ask_with_prefix, sample_in
 from paged_demo.serving.paper import PAGE_SIZE
 from paged_demo.views import plots
 from paged_demo.views.amounts import count_of, percent
-from paged_demo.views.explorers.controls import LOOKS
+from paged_demo.views.explorers.controls import choice, number
 from paged_demo.views.explorers.pages import play
 from paged_demo.views.explorers.player import Player
 from paged_demo.views.live import Explorer, clear_contents, contents, set_title
@@ -140,11 +139,9 @@ def explore_samples() -> Explorer:
     return Explorer(
         _SharingScene,
         {
-            "prompt": widgets.IntSlider(55, 1, LONGEST_PROMPT, description="prompt (tokens)", **LOOKS),
-            "samples": widgets.IntSlider(4, 1, MOST_SAMPLES, description="samples", **LOOKS),
-            "page_size": widgets.SelectionSlider(
-                options=PAGE_SIZES, value=PAGE_SIZE, description="page size (slots)", **LOOKS
-            ),
+            "prompt": number("prompt (tokens)", 55, lowest=1, highest=LONGEST_PROMPT),
+            "samples": number("samples", 4, lowest=1, highest=MOST_SAMPLES),
+            "page_size": choice("page size (slots)", PAGE_SIZES, PAGE_SIZE),
         },
         height=4.2,
         make_sheet_scene=_SamplesScene,
@@ -193,11 +190,9 @@ def explore_prefixes() -> Explorer:
     return Explorer(
         _PrefixScene,
         {
-            "common": widgets.IntSlider(100, 0, LONGEST_PREFIX, description="common (tokens)", **LOOKS),
-            "requests": widgets.IntSlider(4, 1, MOST_REQUESTS, description="requests", **LOOKS),
-            "page_size": widgets.SelectionSlider(
-                options=PAGE_SIZES, value=PAGE_SIZE, description="page size (slots)", **LOOKS
-            ),
+            "common": number("common (tokens)", 100, lowest=0, highest=LONGEST_PREFIX),
+            "requests": number("requests", 4, lowest=1, highest=MOST_REQUESTS),
+            "page_size": choice("page size (slots)", PAGE_SIZES, PAGE_SIZE),
         },
         height=3.8,
         make_sheet_scene=_RequestsScene,

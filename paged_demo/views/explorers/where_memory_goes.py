@@ -6,7 +6,6 @@ from functools import lru_cache, partial
 from statistics import fmean
 from typing import NamedTuple
 
-import ipywidgets as widgets
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure, SubFigure
@@ -24,7 +23,7 @@ from paged_demo.serving.scheduler import Scheduler
 from paged_demo.serving.workload import Request
 from paged_demo.views import plots, style
 from paged_demo.views.amounts import percent
-from paged_demo.views.explorers.controls import LOOKS
+from paged_demo.views.explorers.controls import choice, number
 from paged_demo.views.live import Explorer, clear_contents, contents, set_title
 from paged_demo.views.strip import slot_strip
 
@@ -186,17 +185,11 @@ def explore_reservations() -> Explorer:
     return Explorer(
         _ReservationScene,
         {
-            "reservation": widgets.SelectionSlider(
-                options=list(RESERVATIONS), description="reservation", **LOOKS
-            ),
-            "placement": widgets.SelectionSlider(options=list(PLACEMENTS), description="placement", **LOOKS),
-            "max_tokens": widgets.SelectionSlider(
-                options=list(MAX_TOKENS), value=64, description="at most (tokens)", **LOOKS
-            ),
-            "spread": widgets.SelectionSlider(
-                options=list(SPREADS), value=0.5, description="spread of lengths", **LOOKS
-            ),
-            "moment": widgets.IntSlider(1, 1, NUM_MOMENTS, description="moment", **LOOKS),
+            "reservation": choice("reservation", RESERVATIONS),
+            "placement": choice("placement", PLACEMENTS),
+            "max_tokens": choice("at most (tokens)", MAX_TOKENS, 64),
+            "spread": choice("spread of lengths", SPREADS, 0.5),
+            "moment": number("moment", 1, lowest=1, highest=NUM_MOMENTS),
         },
         height=2.9,
         make_sheet_scene=_StripScene,
