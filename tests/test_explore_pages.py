@@ -174,6 +174,12 @@ def test_a_position_outside_the_table_is_named(position):
         plots.translation([7, 1, 3], position, page_size=4, num_pages=8)
 
 
+@pytest.mark.parametrize("page_table", [[7, 1, 8], [7, -1, 3]])
+def test_a_page_outside_the_pool_is_named(page_table):
+    with pytest.raises(ValueError, match=r"page_table must name pages from 0 to 7, got \[7, "):
+        plots.translation(page_table, 9, page_size=4, num_pages=8)
+
+
 def test_the_waste_is_a_saw_tooth_below_one_page():
     ax = plots.waste_against_length(page_size=4, num_pages=3, ax=new_axes())
     assert [bar.get_height() for bar in ax.patches] == [3, 2, 1, 0] * 3

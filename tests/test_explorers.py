@@ -208,6 +208,11 @@ def test_a_contact_sheet_shows_and_tells_every_setting(explorer):
     assert Image.open(io.BytesIO(sheet.png)).size == (9 * DPI, 4 * DPI)
 
 
+def test_a_contact_sheet_of_no_settings_is_refused():
+    with pytest.raises(ValueError, match="settings must hold at least one setting, got none"):
+        explore_one_sequence().contact_sheet([], num_columns=1, height=2)
+
+
 def test_a_contact_sheet_refuses_what_no_control_offers(pools):
     explorer = explore_page_size(pools)
     with pytest.raises(ValueError, match=r"settings must name controls \(page_size\), got 'pages'"):

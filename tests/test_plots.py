@@ -95,6 +95,15 @@ def test_the_strip_of_a_small_pool_names_the_sequences_in_their_slots():
     assert texts(ax) == ["A", "A", "A", "BC", "BC"]
 
 
+@pytest.mark.parametrize(("num_tokens", "places"), [(5, [2.0]), (6, [2.0, 1.0]), (1, [0.5])])
+def test_letters_that_have_no_room_in_a_piece_of_a_run_stand_in_the_others(num_tokens, places):
+    allocator = PagedAllocator(1, 8)
+    allocator.allocate(26, range(num_tokens))
+    ax = slot_strip(allocator.memory_map(), {26: 0}, num_columns=4, ax=new_axes())
+    assert texts(ax) == ["AA"] * len(places)
+    assert [text.get_position()[0] for text in ax.texts] == places
+
+
 @pytest.mark.parametrize(("letters_stay", "places"), [(False, [1.0, 1.5]), (True, [0.5, 0.5])])
 def test_a_letter_can_stay_where_it_is_while_its_sequence_grows(letters_stay, places):
     allocator = PagedAllocator(2, 4)

@@ -84,3 +84,5 @@ def test_bad_input_is_named():
         fill_by_page_size([Request(0, 40, 50)], [64], num_slots=100)
     with pytest.raises(ValueError, match="page_size must be at least 1, got 0"):
         fill_by_page_size([], [0], num_slots=NUM_SLOTS_13B)
+    with pytest.raises(TypeError, match="page_sizes must be an iterable of whole numbers, got 16"):
+        fill_by_page_size([], 16, num_slots=NUM_SLOTS_13B)

@@ -164,6 +164,17 @@ def test_sentences_that_do_not_part_are_no_story_of_two_samples(sentences):
         tell_two_samples(sentences)
 
 
+def test_a_common_beginning_of_22_words_fits_into_the_small_pool_and_a_longer_one_is_refused():
+    def told(num_common):
+        return tell_two_samples(["so " * num_common + own for own in ("it goes", "they say")])
+
+    for num_common in range(1, 23):
+        assert len(told(num_common)) == 6
+    for num_common in (23, 27, 28, 60):
+        with pytest.raises(ValueError, match=f"sentences must fit into 8 pages of 4, .* {num_common} words"):
+            told(num_common)
+
+
 def test_words_in_a_shared_page_are_shared_and_counted():
     moment = tell_two_samples()[1]
     ax = plots.words_in_pages(

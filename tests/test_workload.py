@@ -135,6 +135,8 @@ def test_requests_need_ids_of_their_own_and_there_must_be_one():
         check_requests([GOOD, GOOD])
     with pytest.raises(ValueError, match="requests must hold at least one request, got none"):
         check_requests([])
+    with pytest.raises(TypeError, match="requests must be an iterable of Request records, got 5"):
+        check_requests(5)
 
 
 def test_a_trace_that_is_no_text_in_utf_8_is_named(tmp_path):

@@ -126,8 +126,12 @@ def fill_by_page_size(
     """
     check_count("num_slots", num_slots)
     longest = max((request.num_prompt_tokens + request.num_output_tokens for request in requests), default=1)
+    try:
+        sizes = list(page_sizes)
+    except TypeError:
+        raise TypeError(f"page_sizes must be an iterable of whole numbers, got {page_sizes!r}") from None
     pools = {}
-    for page_size in page_sizes:
+    for page_size in sizes:
         num_pages = num_slots // check_count("page_size", page_size)
         if num_pages == 0:
             raise ValueError(f"page_size must be at most num_slots ({num_slots}), got {page_size}")

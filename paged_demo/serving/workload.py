@@ -47,7 +47,10 @@ def check_requests(requests: Iterable[Request]) -> list[Request]:
         If there are none, two have the same id, a count is not a whole number from 1, a time is not a
         finite number from 0, or a request arrives before the one above it.
     """
-    checked = list(requests)
+    try:
+        checked = list(requests)
+    except TypeError:
+        raise TypeError(f"requests must be an iterable of Request records, got {requests!r}") from None
     if not checked:
         raise ValueError("requests must hold at least one request, got none")
     for request in checked:

@@ -120,6 +120,8 @@ class Explorer:
         key : sequence of str
             Fates to explain in a part of the sheet of their own.
         """
+        if not settings:
+            raise ValueError("settings must hold at least one setting, got none")
         for setting in settings:
             self._check(setting)
         num_parts = len(settings) + bool(key)

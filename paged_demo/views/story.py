@@ -179,15 +179,13 @@ def tell_two_samples(sentences: Sequence[str] = tuple(SAMPLES.values())) -> list
     Parameters
     ----------
     sentences : sequence of two str
-        What the samples say in the end. The words that both begin with are the prompt; then each has two
-        words or more of its own, and the first of them differs.
+        What the samples say in the end. The words that both begin with are the prompt: up to 22 always
+        fit into the pool. Then each has two words or more of its own, and the first of them differs.
 
     Raises
     ------
     ValueError
-        If the sentences are not like that.
-    CacheFullError
-        If they are too long for the small pool.
+        If the sentences are not like that, or do not fit.
 
     Examples
     --------
@@ -199,6 +197,12 @@ def tell_two_samples(sentences: Sequence[str] = tuple(SAMPLES.values())) -> list
     if len(said) != 2 or not num_common or min(map(len, said)) < num_common + 2:
         raise ValueError(
             f"sentences must be two that begin alike and go on with two words or more each, got {sentences!r}"
+        )
+    num_pages = 2 * -(-(num_common + 2) // SMALL_PAGE_SIZE) - num_common // SMALL_PAGE_SIZE
+    if num_pages > SMALL_POOL_PAGES:
+        raise ValueError(
+            f"sentences must fit into {SMALL_POOL_PAGES} pages of {SMALL_PAGE_SIZE}, but to begin with"
+            f" {num_common} words in common takes {num_pages}, got {sentences!r}"
         )
     teller = Storyteller({"A": sentences[0], "B": sentences[1]})
     teller.prompt("A", num_common)

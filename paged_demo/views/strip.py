@@ -141,7 +141,9 @@ def _write_letters(ax: Axes, runs: Iterable[FateRun], columns: int, *, in_first:
             continue
         letters = "".join(map(letter, run.seq_ids))
         ink = style.FATES["shared"].text_style() if len(run.seq_ids) > 1 else {"color": "black"}
-        for box in _boxes(run.start_slot, run.num_slots, columns):
+        boxes = _boxes(run.start_slot, run.num_slots, columns)
+        # Where a row breaks a run, a piece may be too narrow for its letters, which the axes would cut.
+        for box in [box for box in boxes if box.width >= len(letters)] or boxes:
             center = (box.x + (0.5 if in_first else box.width / 2), box.y + box.height / 2)
             ax.text(*center, letters, ha="center", va="center", clip_on=True, **ink)
 

@@ -104,7 +104,7 @@ class _LoadScene:
             clear_contents(ax)
         plots.in_flight(run.moments, ax=self._in_flight)
         plots.usage_over_time(run.moments, num_slots=NUM_SLOTS_13B, ax=self._usage)
-        set_title(self._in_flight, f"{scheme}: {run.mean_running:.1f} requests in flight on average")
+        set_title(self._in_flight, f"{scheme}: {run.mean_running:.1f} in flight on average")
         set_title(self._usage, f"{percent(run.mean_usage.used / NUM_SLOTS_13B)} of the slots hold a token")
         return run
 

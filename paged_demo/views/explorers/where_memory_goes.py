@@ -27,8 +27,9 @@ from paged_demo.views.explorers.controls import choice, number
 from paged_demo.views.live import Explorer, clear_contents, contents, set_title
 from paged_demo.views.strip import slot_strip
 
-FATES_OF_RESERVATIONS = ("reserved", "internal", "rounding", "external", "free")
-"""For the key: slots that hold a token have the tint and the letter of their request."""
+FATES_OF_RESERVATIONS = ("reserved", "internal", "rounding", "external")
+"""For the key: slots that hold a token have the tint and the letter of their request. In a full pool no hole
+takes the next request, so that no slot is just free."""
 
 NUM_SLOTS = 240
 """Small enough for a letter in each run, and no multiple of the greatest lengths, as in the paper's pool."""

@@ -55,6 +55,9 @@ def translation(
         raise ValueError(
             f"position must be below {num_positions}, the slots of the page table, got {position}"
         )
+    last_page = check_count("num_pages", num_pages) - 1
+    if not all(0 <= page_id <= last_page for page_id in page_table):
+        raise ValueError(f"page_table must name pages from 0 to {last_page}, got {list(page_table)}")
     ax = ax or new_axes(3.4)
     page, offset = divmod(position, page_size)
     slot = page_table[page] * page_size + offset
