@@ -232,7 +232,11 @@ def test_a_pool_that_just_holds_a_request_serves_it():
         (PagedPool(num_pages=4), {"swaps": "x"}, "swaps must be a function or a record .*, got 'x'"),
         (PagedPool(num_pages=4), {"max_running": 2.5}, "max_running must be a whole number, got 2.5"),
         (PagedPool(num_pages=4), {"max_batched_tokens": "x"}, "max_batched_tokens must be a whole number"),
-        (PagedPool(num_pages=4), {"max_runing": 2}, "unexpected keyword argument 'max_runing'"),
+        (
+            PagedPool(num_pages=4),
+            {"max_runing": 2},
+            "rules must be among swaps, .*, max_running, got 'max_runing'",
+        ),
     ],
 )
 def test_a_rule_that_is_unknown_or_of_the_wrong_type_is_named(pool, rules, message):
