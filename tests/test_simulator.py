@@ -257,6 +257,13 @@ def test_a_request_beyond_the_models_maximum_is_named():
             engine([Request(0, 1, 1), Request(7, 60, 5)], pool)
 
 
+def test_times_that_lie_very_far_away_are_served_like_others():
+    requests = [Request(0, 8, 20), Request(1, 8, 20, 1e300)]
+    far = {"window": (0, 1e301), "moments": [0.1, 1e15, 1e299, 1e302], "step_time": ONE_SECOND}
+    compare(requests, PagedPool(num_pages=4), **far)
+    assert simulate(requests, PagedPool(num_pages=4), **far).num_iterations == 42
+
+
 def test_a_run_shows_its_summary_and_not_its_thousand_requests():
     run = simulate([Request(0, 8, 4, arrival_s=2.0)], PagedPool(num_pages=4), step_time=ONE_SECOND)
     assert repr(run) == "Run(1 requests, 1.0 in flight on average, 1.25 s per output token, 0 preemptions)"

@@ -114,7 +114,7 @@ class _Engine:
             self._rules.step_time, self.now_s, len(self._running), self._num_sequences, self._num_tokens
         )
         for event_s in self._next_times(head_has_arrived):
-            limit = min(limit, stretch.iterations_until(event_s))
+            limit = stretch.iterations_until(event_s, limit)
         count = self._slots.grow(self.iteration, limit, self._num_sequences)
         self.now_s += stretch.elapsed_s(count)
         self._num_tokens += count * self._num_sequences
