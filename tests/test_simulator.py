@@ -25,11 +25,11 @@ from paged_demo.serving.pools import PagedPool, TraditionalPool
 from paged_demo.serving.rules import pages_held, swap_always, swap_never, swap_several
 from paged_demo.serving.run import Moment
 from paged_demo.serving.serve import serve
+from paged_demo.serving.side_by_side import ONE_SECOND
 from paged_demo.serving.simulator import simulate
 from paged_demo.serving.step_time import StepTime, SwapTime
 
 MAX_TOKENS = 64
-ONE_SECOND = StepTime(fixed_s=1, weights_s=0, compute_s=0, request_s=0, sequence_s=0, kv_read_s=0)
 
 paged_pools = st.builds(
     PagedPool,
