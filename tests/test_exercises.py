@@ -179,7 +179,27 @@ def test_of_what_an_endless_function_prints_the_beginning_is_shown(capsys):
     assert check("3.1", endless).title == "Still running."
     first, *_, last = capsys.readouterr().out.splitlines()
     assert first == "again"
-    assert re.fullmatch(r"\.\.\. and [\d,]+ more lines", last)
+    assert re.fullmatch(r"\.\.\. and [\d,]+ more characters", last)
+
+
+def test_of_one_endless_line_the_beginning_is_shown(capsys):
+    def endless(page_table, position, page_size):
+        while True:
+            print("x" * 1000, end="")  # noqa: T201
+
+    assert check("3.1", endless).title == "Still running."
+    line, last = capsys.readouterr().out.splitlines()
+    assert line == "x" * 2000
+    assert re.fullmatch(r"\.\.\. and [\d,]+,000 more characters", last)
+
+
+def test_what_is_printed_in_short_is_shown_in_full(capsys):
+    def chatty(page_table, position, page_size):
+        print("x" * 1000, "y" * 998)  # noqa: T201
+        return -1
+
+    assert check("3.1", chatty).mark == "wrong"
+    assert capsys.readouterr().out == "x" * 1000 + " " + "y" * 998 + "\n"
 
 
 def test_a_right_function_shows_none_of_what_it_prints(capsys):

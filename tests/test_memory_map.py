@@ -1,6 +1,8 @@
 import pickle
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from paged_demo import (
     CacheFullError,
@@ -14,6 +16,7 @@ from paged_demo import (
     fates,
     reserve_oracle,
 )
+from paged_demo.allocators.memory_map import holes_between
 
 
 def one_region(*, num_slots=2048, num_reserved=2048, num_tokens=100, seq_ids=("a",), page_size=None, hole=0):
@@ -33,6 +36,18 @@ def test_every_slot_of_a_region_has_one_fate():
 def test_a_future_beyond_the_region_reserves_no_more_than_its_room():
     usage = account(one_region(num_slots=16, num_reserved=16, num_tokens=10), {"a": 100})
     assert (usage.reserved, usage.internal) == (6, 0)
+
+
+@given(st.lists(st.booleans(), max_size=12), st.integers(1, 3))
+def test_regions_and_the_holes_between_them_cover_the_pool_once(taken, size):
+    regions = [
+        Region(page * size, size, size, size, ("a",)) for page, is_taken in enumerate(taken) if is_taken
+    ]
+    holes = holes_between(regions, len(taken) * size)
+    covered = [run.start_slot + offset for run in (*regions, *holes) for offset in range(run.num_slots)]
+    assert sorted(covered) == list(range(len(taken) * size))
+    ends = {hole.start_slot + hole.num_slots for hole in holes}
+    assert not ends & {hole.start_slot for hole in holes}
 
 
 def test_a_hole_shorter_than_the_next_request_is_external():

@@ -41,6 +41,13 @@ def test_what_is_no_list_of_token_ids_is_named(tokens):
         PageKeys(4).of_prefix(tokens)
 
 
+@pytest.mark.parametrize("tokens", [[], [1, 2, 3], [1, 2, 3, 4, 5]])
+def test_a_page_that_is_not_full_has_no_name(tokens):
+    keys = PageKeys(4)
+    with pytest.raises(ValueError, match=rf"tokens must be 4 token ids, got \[{str(tokens)[1:-1]}\]"):
+        keys.chain(keys.root(), tokens)
+
+
 def test_the_longest_page_that_can_be_named_is_allowed_and_no_longer_one():
     assert PageKeys(MAX_PAGE_SIZE).of_prefix([1, 2, 3]) == []
     with pytest.raises(ValueError, match="page_size must be at most 2147483647, got 2147483648"):

@@ -1,9 +1,24 @@
+import inspect
+from typing import get_type_hints
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paged_demo import PagedAllocator, Request
-from paged_demo.serving.rules import fits_budget, pages_held, pages_without_sharing, tokens_to_compute
+from paged_demo.serving.rules import (
+    RuleChoices,
+    Rules,
+    fits_budget,
+    pages_held,
+    pages_without_sharing,
+    tokens_to_compute,
+)
+
+
+def test_every_rule_can_be_chosen_by_its_name_and_with_its_type():
+    assert get_type_hints(RuleChoices) == get_type_hints(Rules)
+    assert list(RuleChoices.__annotations__) == list(inspect.signature(Rules).parameters)
 
 
 @given(

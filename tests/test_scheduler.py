@@ -18,6 +18,7 @@ from paged_demo.serving.pools import PagedPool
 from paged_demo.serving.rules import swap_always
 from paged_demo.serving.scheduler import scheduler_of
 from paged_demo.serving.serve import serve
+from paged_demo.serving.side_by_side import ONE_SECOND
 from paged_demo.serving.step_time import StepTime, SwapTime
 
 
@@ -136,7 +137,6 @@ def test_samples_need_an_allocator_that_can_fork():
         Scheduler(allocator, [Request(0, 1, 1, num_samples=2)])
 
 
-ONE_SECOND = StepTime(fixed_s=1, weights_s=0, compute_s=0, request_s=0, sequence_s=0, kv_read_s=0)
 TEN_A_PAGE_OUT_HUNDRED_IN = SwapTime(slot_in_s=25, page_in_s=0, slot_out_s=0, page_out_s=10)
 
 

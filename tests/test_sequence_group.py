@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paged_demo import CacheFullError, PagedAllocator, Request
+from paged_demo import CacheFullError, PagedAllocator, Request, TraditionalAllocator, reserve_max
 from paged_demo.serving.rules import pages_held
 from paged_demo.serving.sequence_group import SequenceGroup
 
@@ -16,15 +16,21 @@ groups = st.builds(
 )
 
 
-@given(group=groups, page_size=st.integers(1, 9), num_missing=st.integers(0, 99))
-def test_a_group_takes_what_it_holds_or_leaves_all_as_it_was(group, page_size, num_missing):
+@given(
+    group=groups, page_size=st.integers(1, 9), num_missing=st.integers(0, 99), prefix_caching=st.booleans()
+)
+def test_a_group_takes_what_it_holds_or_leaves_all_as_it_was(group, page_size, num_missing, prefix_caching):
     needed = pages_held(group.request, group.num_generated, page_size)
     num_missing = min(num_missing, needed)
-    allocator = PagedAllocator(needed + 1, page_size)
+    allocator = PagedAllocator(needed + 1, page_size, prefix_caching=prefix_caching)
     allocator.allocate("another", range(page_size))
     for page in range(num_missing):
         allocator.allocate(("in the way", page), [0])
-    before = allocator.memory_map()
+    if num_missing < needed:
+        allocator.allocate("gone", range(100, 100 + (needed - num_missing) * page_size))
+        allocator.free("gone")
+    before, cached_before = allocator.memory_map(), allocator.cached_pages
+    assert len(cached_before) == (needed - num_missing if prefix_caching else 0)
     if num_missing:
         with pytest.raises(CacheFullError):
             group.allocate(allocator)
@@ -34,8 +40,20 @@ def test_a_group_takes_what_it_holds_or_leaves_all_as_it_was(group, page_size, n
         assert sum(len(allocator.slots(seq_id)) for seq_id in group.seq_ids) == group.num_tokens
         group.free(allocator)
     assert allocator.num_free_pages == needed - num_missing
-    assert num_missing == 0 or allocator.memory_map() == before
+    if num_missing:
+        assert (allocator.memory_map(), allocator.cached_pages) == (before, cached_before)
     allocator.check()
+
+
+def test_a_group_that_leaves_an_allocator_of_another_kind_gives_back_what_it_took():
+    class WithoutRoomToGrow(TraditionalAllocator):
+        def append(self, seq_id, token_id):
+            raise CacheFullError(needed=1, free=0, unit="slots")
+
+    allocator = WithoutRoomToGrow(8, reserve=reserve_max(8))
+    with pytest.raises(CacheFullError):
+        SequenceGroup(Request(7, 2, 3), num_generated=1).allocate(allocator)
+    assert allocator.memory_map().regions == ()
 
 
 def test_the_samples_of_a_request_are_named_and_a_single_one_has_the_name_of_its_request():

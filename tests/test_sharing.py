@@ -83,12 +83,19 @@ def test_prompts_in_turn_find_nothing_until_all_of_them_fit():
         (lambda: hit_share([], num_pages=4, page_size=4), ValueError, "prompts must hold at least one"),
         (lambda: hit_share([1, 2], num_pages=4, page_size=4), TypeError, r"prompts must be .*got \[1, 2\]"),
         (lambda: plots.eviction_queues({}), ValueError, "queues must hold at least one moment, got none"),
+        (lambda: hit_share(7, num_pages=4, page_size=4), TypeError, "prompts must be .*, got 7"),
         (lambda: hit_share([range(9)], num_pages=2, page_size=4), CacheFullError, "need 3 pages, 2 free"),
     ],
 )
 def test_bad_input_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_an_error_in_a_generator_of_prompts_is_told_as_it_is():
+    prompts = (range("9") for _ in range(3))
+    with pytest.raises(TypeError, match="'str' object cannot be interpreted as an integer"):
+        hit_share(prompts, num_pages=4, page_size=4)
 
 
 def test_the_cached_pages_are_listed_in_the_order_of_their_eviction():

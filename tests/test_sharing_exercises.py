@@ -48,11 +48,11 @@ def test_the_cases_of_the_write_fork_end_copy_and_write_in_place():
 
 def test_the_smallest_trace_that_fails_is_told_and_drawn():
     verdict = check("5.2", write_mistakes.write_in_place)
-    case = "A prompt of 2 tokens in pages of 4; then B is forked from A, then A writes."
-    assert f"{case} Expected: slot 6; copy (0, 1); tables {{'A': [1], 'B': [0]}};" in verdict.words
-    assert "Yours: slot 2; copy None; tables {'A': [0], 'B': [0]};" in verdict.words
+    case = "A prompt of 1 token in pages of 2; then B is forked from A, then A writes."
+    assert f"{case} Expected: slot 3; copy (0, 1); tables {{'A': [1], 'B': [0]}};" in verdict.words
+    assert "Yours: slot 1; copy None; tables {'A': [0], 'B': [0]};" in verdict.words
     picture = verdict.draw()
-    assert picture.words == "A pool of 8 pages of 4. The expected slot is 6, yours 2."
+    assert picture.words == "A pool of 8 pages of 2. The expected slot is 3, yours 1."
     assert picture.png.startswith(b"\x89PNG")
 
 
@@ -78,9 +78,19 @@ def test_the_first_write_that_goes_wrong_is_the_last_one_told():
         return slot, copy
 
     assert check("5.2", forget_the_others).words == (
-        "A prompt of 2 tokens in pages of 4; then B is forked from A, then C is forked from A, then A writes."
+        "A prompt of 1 token in pages of 2; then B is forked from A, then C is forked from A, then A writes."
         " Expected: counts [2, 1, 0, 0, 0, 0, 0, 0]. Yours: counts [1, 1, 0, 0, 0, 0, 0, 0]."
     )
+
+
+@pytest.mark.parametrize("wrong_after", range(1, 7))
+def test_a_write_that_goes_wrong_only_at_one_length_is_found_in_the_first_write(wrong_after):
+    def write(table, num_tokens, counts, free_pages, page_size):
+        slot, copy = write_trials.write(table, num_tokens, counts, free_pages, page_size)
+        return slot + (num_tokens == wrong_after), copy
+
+    case = f"A prompt of {wrong_after} token{'s' * (wrong_after > 1)} in pages of 2; then A writes."
+    assert check("5.2", write).words.startswith(f"{case} Expected: slot ")
 
 
 def test_what_differs_is_told_in_full():

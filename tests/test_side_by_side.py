@@ -61,6 +61,14 @@ def test_a_request_that_gives_way_is_counted_and_has_not_finished():
     assert served.steps[-1]["paged"].finished == ()
 
 
+def test_several_samples_that_give_way_keep_in_step_too():
+    requests = [Request(index, 8, 20, num_samples=2) for index in range(2)]
+    served = serve_side_by_side(requests, {"paged": PagedPool(num_pages=8, page_size=8)}, num_steps=20)
+    sides = [step["paged"] for step in served.steps]
+    assert sides[-1].num_preempted > 0
+    assert [side.snapshot.time_s for side in sides] == list(range(21))
+
+
 def test_requests_that_leave_a_pool_without_work_are_refused():
     with pytest.raises(ValueError, match="requests must keep 'paged' at work for 4 steps, got 3"):
         serve_side_by_side(at_once((2, 2)), {"paged": POOLS["paged"]}, num_steps=4)

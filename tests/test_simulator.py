@@ -25,11 +25,11 @@ from paged_demo.serving.pools import PagedPool, TraditionalPool
 from paged_demo.serving.rules import pages_held, swap_always, swap_never, swap_several
 from paged_demo.serving.run import Moment
 from paged_demo.serving.serve import serve
+from paged_demo.serving.side_by_side import ONE_SECOND
 from paged_demo.serving.simulator import simulate
 from paged_demo.serving.step_time import StepTime, SwapTime
 
 MAX_TOKENS = 64
-ONE_SECOND = StepTime(fixed_s=1, weights_s=0, compute_s=0, request_s=0, sequence_s=0, kv_read_s=0)
 
 paged_pools = st.builds(
     PagedPool,
@@ -226,12 +226,17 @@ def test_a_pool_that_just_holds_a_request_serves_it():
             {},
             "pool must be a PagedPool or a TraditionalPool, got Paged",
         ),
-        (PagedPool(num_pages=4), {"step_time": 3}, "step_time must be a function or a record .*, got 3"),
-        (PagedPool(num_pages=4), {"swap_time": 3}, "swap_time must be a function or a record .*, got 3"),
+        (PagedPool(num_pages=4), {"step_time": 3}, "step_time must be a StepTime, got 3"),
+        (PagedPool(num_pages=4), {"step_time": lambda **batch: 1.0}, "step_time must be a StepTime, got <f"),
+        (PagedPool(num_pages=4), {"swap_time": lambda **pages: 1.0}, "swap_time must be a SwapTime, got <f"),
         (PagedPool(num_pages=4), {"swaps": "x"}, "swaps must be a function or a record .*, got 'x'"),
         (PagedPool(num_pages=4), {"max_running": 2.5}, "max_running must be a whole number, got 2.5"),
         (PagedPool(num_pages=4), {"max_batched_tokens": "x"}, "max_batched_tokens must be a whole number"),
-        (PagedPool(num_pages=4), {"max_runing": 2}, "unexpected keyword argument 'max_runing'"),
+        (
+            PagedPool(num_pages=4),
+            {"max_runing": 2},
+            "rules must be among swaps, .*, max_running, got 'max_runing'",
+        ),
     ],
 )
 def test_a_rule_that_is_unknown_or_of_the_wrong_type_is_named(pool, rules, message):
@@ -250,6 +255,13 @@ def test_a_request_beyond_the_models_maximum_is_named():
     for engine in (serve, simulate):
         with pytest.raises(ValueError, match="request 7 can never be served: final_tokens must be at most"):
             engine([Request(0, 1, 1), Request(7, 60, 5)], pool)
+
+
+def test_times_that_lie_very_far_away_are_served_like_others():
+    requests = [Request(0, 8, 20), Request(1, 8, 20, 1e300)]
+    far = {"window": (0, 1e301), "moments": [0.1, 1e15, 1e299, 1e302], "step_time": ONE_SECOND}
+    compare(requests, PagedPool(num_pages=4), **far)
+    assert simulate(requests, PagedPool(num_pages=4), **far).num_iterations == 42
 
 
 def test_a_run_shows_its_summary_and_not_its_thousand_requests():

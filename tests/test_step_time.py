@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP, StepTime, Stretch
-
-ONE_SECOND = StepTime(fixed_s=1, weights_s=0, compute_s=0, request_s=0, sequence_s=0, kv_read_s=0)
+from paged_demo.serving.side_by_side import ONE_SECOND
+from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP, Stretch
 
 
 @given(
@@ -19,7 +18,7 @@ ONE_SECOND = StepTime(fixed_s=1, weights_s=0, compute_s=0, request_s=0, sequence
 def test_a_stretch_takes_the_time_of_its_iterations(num_requests, num_samples, num_tokens, now_s, wait_s):
     num_sequences = num_requests * num_samples
     stretch = Stretch(OPT_13B_STEP, now_s, num_requests, num_sequences, num_tokens)
-    count = stretch.iterations_until(now_s + wait_s)
+    count = stretch.iterations_until(now_s + wait_s, 10**6)
     ends = [now_s]
     for iteration in range(1, count + 1):
         ends.append(
@@ -38,7 +37,12 @@ def test_a_stretch_takes_the_time_of_its_iterations(num_requests, num_samples, n
 
 def test_a_stretch_of_whole_seconds_ends_on_the_second_that_is_asked_for():
     stretch = Stretch(ONE_SECOND, 2.0, 1, 1, 10)
-    assert [stretch.iterations_until(time_s) for time_s in (2.0, 2.5, 3.0, 3.5, 9.0)] == [1, 1, 1, 2, 7]
+    assert [stretch.iterations_until(time_s, 99) for time_s in (2.0, 2.5, 3.0, 3.5, 9.0)] == [1, 1, 1, 2, 7]
+
+
+@pytest.mark.parametrize("time_s", [8.5, 1e15, 1e300, 1.7e308])
+def test_a_stretch_stops_at_the_most_iterations_however_far_the_time_is(time_s):
+    assert Stretch(OPT_13B_STEP, 2.0, 1, 1, 10).iterations_until(time_s, 6) == 6
 
 
 @pytest.mark.parametrize(

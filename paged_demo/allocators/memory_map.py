@@ -5,7 +5,7 @@ allocator is a frozen picture of which sequence holds which slots; ``account`` s
 such a picture by their fate.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from functools import partial
 from typing import Any, NamedTuple
@@ -74,6 +74,19 @@ class Hole(NamedTuple):
 
     start_slot: int
     num_slots: int
+
+
+def holes_between(regions: Sequence[Region], num_slots: int) -> tuple[Hole, ...]:
+    """Find the longest runs that regions, in the order of their addresses, leave free in a pool.
+
+    Examples
+    --------
+    >>> holes_between([Region(4, 4, 4, 3, ("a",))], num_slots=16)
+    (Hole(start_slot=0, num_slots=4), Hole(start_slot=8, num_slots=8))
+    """
+    starts = [0, *(region.start_slot + region.num_slots for region in regions)]
+    ends = [*(region.start_slot for region in regions), num_slots]
+    return tuple(Hole(start, end - start) for start, end in zip(starts, ends, strict=True) if start < end)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,11 +39,18 @@ class PageKeys:
         return sha256(cache_salt.encode("utf-8", "surrogatepass")).digest()
 
     def chain(self, parent_key: bytes, tokens: list[int]) -> bytes:
-        """Name a full page of these tokens, after the page of ``parent_key``."""
+        """Name a full page of these tokens, after the page of ``parent_key``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If they are too few or too many, or one is no token id.
+        """
         try:
             page = self._pack_page(*tokens)
         except error:
-            raise TypeError(f"tokens must be {self._page_size} token ids, got {tokens!r}") from None
+            kind = TypeError if len(tokens) == self._page_size else ValueError
+            raise kind(f"tokens must be {self._page_size} token ids, got {tokens!r}") from None
         return sha256(parent_key + page).digest()
 
     def of_prefix(self, tokens: list[int], *, cache_salt: str = "") -> list[bytes]:

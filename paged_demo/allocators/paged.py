@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
 
-from paged_demo.allocators.memory_map import CacheFullError, Hole, MemoryMap, Region
+from paged_demo.allocators.memory_map import CacheFullError, MemoryMap, Region, holes_between
 from paged_demo.allocators.page_keys import PageKeys
 from paged_demo.allocators.page_pool import PagePool
 from paged_demo.allocators.sequences import (
@@ -285,9 +285,8 @@ class PagedAllocator:
             Region(page_id * size, size, size, size - unfilled.get(page_id, 0), tuple(holders[page_id]))
             for page_id in sorted(holders)
         )
-        return MemoryMap(
-            num_slots=self.num_slots, regions=regions, holes=self._holes(holders), page_size=size
-        )
+        holes = holes_between(regions, self.num_slots)
+        return MemoryMap(num_slots=self.num_slots, regions=regions, holes=holes, page_size=size)
 
     def check(self) -> None:
         """Assert every invariant of the allocator. Takes time proportional to the pool."""
@@ -335,12 +334,3 @@ class PagedAllocator:
 
     def _num_unfilled(self, sequence: _Sequence) -> int:
         return -len(sequence.tail) % self.page_size
-
-    def _holes(self, held: Iterable[int]) -> tuple[Hole, ...]:
-        holes = []
-        start = 0
-        for page_id in sorted([*held, self.num_pages]):
-            if page_id > start:
-                holes.append(Hole(start * self.page_size, (page_id - start) * self.page_size))
-            start = page_id + 1
-        return tuple(holes)

@@ -164,12 +164,12 @@ def hit_share(prompts: Iterable[Iterable[int]], *, num_pages: int, page_size: in
     0.53
     """
     allocator = PagedAllocator(num_pages, page_size, prefix_caching=True)
-    try:
-        asked = [list(prompt) for prompt in prompts]
-    except TypeError:
-        raise TypeError(f"prompts must be an iterable of lists of token ids, got {prompts!r}") from None
+    # To catch the TypeError of a loop over them would hide one from inside the caller's own generator.
+    asked = list(prompts) if isinstance(prompts, Iterable) else [prompts]
+    if not all(isinstance(prompt, Iterable) for prompt in asked):
+        raise TypeError(f"prompts must be an iterable of lists of token ids, got {prompts!r}")
     num_found = num_asked = 0
-    for tokens in asked:
+    for tokens in map(list, asked):
         num_found += allocator.allocate(0, tokens)
         num_asked += len(tokens)
         allocator.free(0)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 MOST_LINES_PRINTED = 20
+MOST_CHARACTERS_PRINTED = 2_000
 
 
 class Unreadable(NamedTuple):
@@ -61,6 +62,26 @@ def pass_on(function: Callable[..., Any], case: Any) -> Any:
     return function(*deepcopy(tuple(case)))
 
 
+class Printed(StringIO):
+    """The beginning of what an answer prints, and its whole length: an endless loop may print very much."""
+
+    num_characters = 0
+
+    def write(self, text: str) -> int:
+        """Keep the text as far as there is room."""
+        super().write(text[: max(0, MOST_CHARACTERS_PRINTED - self.num_characters)])
+        self.num_characters += len(text)
+        return len(text)
+
+    def print_again(self) -> None:
+        """Print the first lines, and how much more there was."""
+        kept = "".join(self.getvalue().splitlines(keepends=True)[:MOST_LINES_PRINTED])
+        sys.stdout.write(kept)
+        if self.num_characters > len(kept):
+            begin = "" if kept.endswith("\n") else "\n"
+            sys.stdout.write(f"{begin}... and {self.num_characters - len(kept):,} more characters\n")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionExercise(Exercise):
     """A question for a function, which is tried on cases beside a reference.
@@ -101,20 +122,20 @@ class FunctionExercise(Exercise):
             return self.wrong("Not a function.", words)
         cases = list(self.cases())
         outcomes: list[Outcome | Unreadable] = []
-        printed: list[str] = []
+        printed: list[Printed] = []
         for case in cases:
-            with redirect_stdout(StringIO()) as output:
+            with redirect_stdout(Printed()) as output:
                 outcome = self._try(answer, case)
-            printed.append(output.getvalue())
+            printed.append(output)
             if isinstance(outcome, Returned) and outcome.value is ...:
-                _print_again(printed[-1])
+                output.print_again()
                 return self.open()
             if isinstance(outcome, Endless):
                 words = (
                     f"For {self.tell(case)}, it had not returned after {outcome.num_steps:,} steps, and was"
                     " stopped. What ends its loop?"
                 )
-                _print_again(printed[-1])
+                output.print_again()
                 return self.wrong("Still running.", words)
             outcomes.append(outcome)
         expected = [self._try(self.reference, case) for case in cases]
@@ -122,7 +143,7 @@ class FunctionExercise(Exercise):
         if not failing:
             return self.right()
         first = failing[0]
-        _print_again(printed[first])
+        printed[first].print_again()
         return self._explain(cases[first], expected[first], outcomes[first], self._recognise(cases, outcomes))
 
     def _try(self, function: Callable[..., Any], case: Any) -> Outcome | Unreadable:
@@ -167,11 +188,3 @@ class FunctionExercise(Exercise):
             value = came.value if isinstance(came, Returned) else None
             draw = partial(self.draw, case, expected.value, value)
         return self.wrong(title, words, draw)
-
-
-def _print_again(text: str) -> None:
-    """Print what an answer printed; an endless loop may have printed very much."""
-    lines = text.splitlines(keepends=True)
-    sys.stdout.writelines(lines[:MOST_LINES_PRINTED])
-    if len(lines) > MOST_LINES_PRINTED:
-        sys.stdout.write(f"... and {len(lines) - MOST_LINES_PRINTED:,} more lines\n")

@@ -3,9 +3,8 @@
 Steps are counted by a trace function, which Python calls for every instruction that runs in this thread.
 Unlike a signal, that works on every system and in every thread; unlike a clock, it gives the same verdict on
 a slow machine; and unlike a process or a thread of its own, it lets the function see what the reader's
-notebook defines. What it cannot count is one call into C that never
-returns, such as ``sum(count())``, or a loop that catches every exception, ours too: those have to be
-interrupted by hand.
+notebook defines. What it cannot count is one call into C that never returns, such as ``sum(count())``, or a
+loop that catches every exception, ours too: those have to be interrupted by hand.
 """
 
 import sys

@@ -124,7 +124,7 @@ def write_cases() -> Iterator[WriteCase]:
     """
     steps = [Step("write", "A"), Step("write", "B"), Step("free", "A")]
     steps += [Step("fork", "A", "B"), Step("fork", "A", "C")]
-    for length, num_prompt, page_size in product(range(1, LONGEST_OF_ALL + 1), (2, 3, 4), PAGE_SIZES):
+    for length, num_prompt, page_size in product(range(1, LONGEST_OF_ALL + 1), range(1, 7), PAGE_SIZES):
         for trace in product(steps, repeat=length):
             if trace[-1].name == "write" and _is_possible(trace):
                 yield WriteCase(num_prompt, page_size, trace)

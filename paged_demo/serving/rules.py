@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypedDict
 
 from paged_demo.checks import check_count, check_functions
 from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP, StepTime, SwapTime
@@ -55,9 +56,32 @@ class Rules:
     max_running: int = 2048
 
     def __post_init__(self) -> None:
-        check_functions(swaps=self.swaps, step_time=self.step_time, swap_time=self.swap_time)
+        check_functions(swaps=self.swaps)
+        # A function would not do for ``step_time``: `simulate` sums it over many iterations in closed form.
+        for name, kind in {"step_time": StepTime, "swap_time": SwapTime}.items():
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
         check_count("max_batched_tokens", self.max_batched_tokens)
         check_count("max_running", self.max_running)
+
+
+class RuleChoices(TypedDict, total=False):
+    """Some of the `Rules`, as keyword arguments; the others are left as they are."""
+
+    swaps: SwapPolicy
+    step_time: StepTime
+    swap_time: SwapTime
+    max_batched_tokens: int
+    max_running: int
+
+
+def choose_rules(choices: RuleChoices) -> Rules:
+    """Make rules from keyword arguments, or raise a TypeError that names one which is no rule."""
+    for name in choices:
+        if name not in RuleChoices.__annotations__:
+            known = ", ".join(RuleChoices.__annotations__)
+            raise TypeError(f"rules must be among {known}, got {name!r}")
+    return Rules(**choices)
 
 
 def fits_budget(num_tokens: int, num_decoding: int, num_admitted: int, budget: int) -> bool:

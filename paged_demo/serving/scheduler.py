@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Hashable, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple, Unpack
 
 from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
 from paged_demo.allocators.paged import PagedAllocator
@@ -15,7 +15,7 @@ from paged_demo.serving.admission import (
     keep_pages_free,
 )
 from paged_demo.serving.pools import PagedPool, Pool, check_pool, require_pages
-from paged_demo.serving.rules import Rules, check_samples, fits_budget, tokens_to_compute
+from paged_demo.serving.rules import RuleChoices, check_samples, choose_rules, fits_budget, tokens_to_compute
 from paged_demo.serving.run import Stay
 from paged_demo.serving.sequence_group import SequenceGroup
 from paged_demo.serving.workload import Request, check_requests
@@ -83,7 +83,7 @@ class Scheduler:
     may_admit : AdmissionPolicy
         A further condition for starting a request.
     **rules
-        Those of `Rules`: ``swaps``, ``step_time``, ``swap_time``, ``max_batched_tokens``, ``max_running``.
+        Those of `Rules`.
 
     References
     ----------
@@ -97,7 +97,7 @@ class Scheduler:
         requests: Iterable[Request],
         *,
         may_admit: AdmissionPolicy = admit_always,
-        **rules: Any,
+        **rules: Unpack[RuleChoices],
     ) -> None:
         check_functions(may_admit=may_admit)
         self.requests = check_requests(requests)
@@ -106,7 +106,7 @@ class Scheduler:
         self.stays: list[Stay] = []
         self._allocator = allocator
         self._may_admit = may_admit
-        self._rules = Rules(**rules)
+        self._rules = choose_rules(rules)
         can_fork = isinstance(allocator, ForkingAllocator)
         check_samples(self.requests, can_fork=can_fork, max_running=self._rules.max_running)
         if isinstance(allocator, PagedAllocator):
@@ -246,7 +246,7 @@ class Scheduler:
         return self._rules.swap_time(num_pages_out=num_out, num_pages_in=num_in, page_size=page_size)
 
 
-def scheduler_of(requests: Iterable[Request], pool: Pool, **rules: Any) -> Scheduler:
+def scheduler_of(requests: Iterable[Request], pool: Pool, **rules: Unpack[RuleChoices]) -> Scheduler:
     """Make a scheduler that serves requests from a pool, and keeps the pool's watermark.
 
     Parameters
@@ -256,7 +256,7 @@ def scheduler_of(requests: Iterable[Request], pool: Pool, **rules: Any) -> Sched
     pool : PagedPool or TraditionalPool
         How slots are handed out.
     **rules
-        Further arguments of `Scheduler`.
+        Those of `Rules`.
 
     Raises
     ------

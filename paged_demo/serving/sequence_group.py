@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 
 from paged_demo.allocators.memory_map import CacheFullError
+from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.serving.admission import ForkingAllocator, KVAllocator
 from paged_demo.serving.rules import pages_held
 from paged_demo.serving.workload import Request
@@ -53,6 +54,11 @@ class SequenceGroup:
 
     def allocate(self, allocator: KVAllocator) -> None:
         """Take the slots of all tokens that there are, or raise a CacheFullError and leave all as it was."""
+        if isinstance(allocator, PagedAllocator):
+            # Pages that were taken and given back would have forgotten what they remembered.
+            needed = pages_held(self.request, self.num_generated, allocator.page_size)
+            if needed > allocator.num_free_pages:
+                raise CacheFullError(needed=needed, free=allocator.num_free_pages, unit="pages")
         first, *others = self.seq_ids
         # The first token sets a prompt apart from all others.
         prompt = chain((self.request.request_id,), repeat(0, self.request.num_prompt_tokens - 1))

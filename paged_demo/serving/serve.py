@@ -5,10 +5,11 @@ from collections import deque
 from collections.abc import Iterable
 from math import inf
 from statistics import fmean
-from typing import Any
+from typing import Unpack
 
 from paged_demo.allocators.memory_map import MemoryUsage, account
 from paged_demo.serving.pools import Pool
+from paged_demo.serving.rules import RuleChoices
 from paged_demo.serving.run import MeanUsage, Moment, Progress, Run, Window, check_moments, check_window
 from paged_demo.serving.scheduler import Scheduler, scheduler_of
 from paged_demo.serving.workload import Request
@@ -21,7 +22,7 @@ def serve(
     window: Window = (0.0, inf),
     moments: Iterable[float] = (),
     progress: Progress = iter,
-    **rules: Any,
+    **rules: Unpack[RuleChoices],
 ) -> Run:
     """Serve requests from a pool one iteration at a time, accounting for every slot in each.
 

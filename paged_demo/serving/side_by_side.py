@@ -7,6 +7,7 @@ from typing import NamedTuple
 from paged_demo.allocators.memory_map import MemoryUsage, account
 from paged_demo.checks import check_count
 from paged_demo.serving.pools import Pool
+from paged_demo.serving.rules import swap_never
 from paged_demo.serving.scheduler import Scheduler, Snapshot, scheduler_of
 from paged_demo.serving.step_time import StepTime
 from paged_demo.serving.workload import Request, check_requests
@@ -72,6 +73,8 @@ def serve_side_by_side(
 ) -> SideBySide:
     """Serve the same requests from several pools. Each step is one iteration, and takes one second.
 
+    Whoever is preempted is computed again and never swapped: a swap would take time of its own.
+
     Parameters
     ----------
     requests : iterable of Request
@@ -99,7 +102,10 @@ def serve_side_by_side(
     checked = check_requests(requests)
     if not pools:
         raise ValueError("pools must hold at least one pool, got none")
-    schedulers = {name: scheduler_of(checked, pool, step_time=ONE_SECOND) for name, pool in pools.items()}
+    schedulers = {
+        name: scheduler_of(checked, pool, step_time=ONE_SECOND, swaps=swap_never)
+        for name, pool in pools.items()
+    }
     steps = [{name: _side(scheduler) for name, scheduler in schedulers.items()}]
     for step in range(num_steps):
         for name, scheduler in schedulers.items():

@@ -13,11 +13,18 @@ from collections import deque
 from collections.abc import Iterable
 from heapq import heappop, heappush
 from math import inf
-from typing import Any
+from typing import Unpack
 
 from paged_demo.serving.flights import NEVER, Flight, PageCounts, RunPlaces
 from paged_demo.serving.pools import PagedPool, Pool, check_pool
-from paged_demo.serving.rules import Rules, check_samples, fits_budget, tokens_to_compute
+from paged_demo.serving.rules import (
+    RuleChoices,
+    Rules,
+    check_samples,
+    choose_rules,
+    fits_budget,
+    tokens_to_compute,
+)
 from paged_demo.serving.run import MeanUsage, Moment, Run, Stay, Window, check_moments, check_window
 from paged_demo.serving.sequence_group import SequenceGroup
 from paged_demo.serving.step_time import Stretch
@@ -107,7 +114,7 @@ class _Engine:
             self._rules.step_time, self.now_s, len(self._running), self._num_sequences, self._num_tokens
         )
         for event_s in self._next_times(head_has_arrived):
-            limit = min(limit, stretch.iterations_until(event_s))
+            limit = stretch.iterations_until(event_s, limit)
         count = self._slots.grow(self.iteration, limit, self._num_sequences)
         self.now_s += stretch.elapsed_s(count)
         self._num_tokens += count * self._num_sequences
@@ -235,7 +242,7 @@ def simulate(
     *,
     window: Window = (0.0, inf),
     moments: Iterable[float] = (),
-    **rules: Any,
+    **rules: Unpack[RuleChoices],
 ) -> Run:
     """Serve requests from a pool, and return the record of the run.
 
@@ -267,7 +274,7 @@ def simulate(
     """
     checked = check_requests(requests)
     check_pool(pool)
-    checked_rules = Rules(**rules)
+    checked_rules = choose_rules(rules)
     check_samples(checked, can_fork=isinstance(pool, PagedPool), max_running=checked_rules.max_running)
     pool.require_room(checked)
     check_window(window)
