@@ -1,10 +1,10 @@
 """Call a function that a reader wrote: it may raise, or never return.
 
-Steps are counted by a trace function, which Python calls for every instruction that runs in this thread.
-Unlike a signal, that works on every system and in every thread; unlike a clock, it gives the same verdict on
-a slow machine; and unlike a process or a thread of its own, it lets the function see what the reader's
-notebook defines. What it cannot count is one call into C that never returns, such as ``sum(count())``, or a
-loop that catches every exception, ours too: those have to be interrupted by hand.
+Steps are counted by a trace function, which Python calls for the lines and instructions that run in this
+thread. Unlike a signal, that works on every system and in every thread; unlike a clock, it gives the same
+verdict on a slow machine; and unlike a process or a thread of its own, it lets the function see what the
+reader's notebook defines. What it cannot count is one call into C that never returns, such as
+``sum(count())``, or a loop that catches every exception, ours too: those have to be interrupted by hand.
 """
 
 import sys
@@ -16,7 +16,7 @@ UNCOUNTED = sys.stdlib_module_names | {"numpy"}
 """Their own steps do not count: the first use of a function may import a module, which takes many."""
 
 MOST_STEPS = 300_000
-"""Instructions that a call may run: our own solutions need a few hundred."""
+"""Steps that a call may take: our own solutions need some hundreds."""
 
 
 class Returned(NamedTuple):
@@ -62,7 +62,7 @@ def attempt(function: Callable[..., Any], *arguments: Any, most_steps: int = MOS
     *arguments
         What to pass.
     most_steps : int
-        Instructions that may run before the call is stopped.
+        Steps that it may take before it is stopped.
 
     Examples
     --------
@@ -77,9 +77,8 @@ def attempt(function: Callable[..., Any], *arguments: Any, most_steps: int = MOS
         nonlocal num_steps
         if frame.f_globals.get("__name__", "").partition(".")[0] in UNCOUNTED:
             return None
-        # Lines would not do: ``while True: pass`` begins no new line.
+        # Python 3.11 begins no new line in ``while True: pass``; newer ones show some frames' lines only.
         frame.f_trace_opcodes = True
-        frame.f_trace_lines = False
         num_steps += 1
         if num_steps > most_steps:
             raise _OutOfStepsError
