@@ -27,7 +27,7 @@ from paged_demo.views.generation import (
     pool_of_pages,
     texts_so_far,
 )
-from paged_demo.views.live import Explorer, clear_contents, contents, set_title
+from paged_demo.views.live import DRAWING, Explorer, clear_contents, contents, set_title
 
 if TYPE_CHECKING:  # It loads a package that a reader may not have.
     from paged_demo.llm.tokenizer import Tokenizer
@@ -246,14 +246,15 @@ class PromptBox(Explorer):
         """Show the last of these frames, and let the slider go over all of them; keep the old if none."""
         if not frames:
             return
-        self._frames[:] = frames
-        steps = self.controls["step"]
-        is_there = steps.value == len(frames)
-        # In one message: a slider whose maximum falls first corrects its value, and sends that back.
-        with steps.hold_sync(), steps.hold_trait_notifications():
-            steps.max = steps.value = len(frames)
-        if is_there:
-            self._follow()
+        with DRAWING:  # A slider moved meanwhile finds the frames and their number as one.
+            self._frames[:] = frames
+            steps = self.controls["step"]
+            is_there = steps.value == len(frames)
+            # In one message: a slider whose maximum falls first corrects its value, and sends that back.
+            with steps.hold_sync(), steps.hold_trait_notifications():
+                steps.max = steps.value = len(frames)
+            if is_there:
+                self._follow()
 
 
 def _stopped(frames: Sequence[Frame]) -> str:
