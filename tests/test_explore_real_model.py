@@ -365,15 +365,25 @@ def test_an_error_is_named_in_the_status_and_the_box_goes_on_working(model, is_i
     assert box.words == whole
 
 
-def test_the_end_and_the_value_of_the_slider_are_sent_together(model):
+def test_a_browser_is_never_told_a_value_beyond_the_end_of_its_slider(model):
     box = PromptBox(model, make_tokenizer(), "hello", num_tokens=9)
-    sent = []
     steps = box.controls["step"]
-    steps._send = lambda message, **_: sent.append(message)
-    box.button.click()
-    states = [message["state"] for message in sent if message["method"] in ("update", "echo_update")]
-    assert states
-    assert all(state.keys() >= {"max", "value"} for state in states)
+    shown, sent = {"max": steps.max, "value": steps.value}, []
+
+    def follow(message, **_):
+        if message["method"] == "update":
+            sent.append(list(message["state"]))
+            for name, value in message["state"].items():
+                shown[name] = value
+                assert shown["value"] <= shown["max"]
+
+    steps._send = follow
+    for num_tokens in (9, 5, 12):
+        box.num_tokens.value = num_tokens
+        box.button.click()
+        assert (shown["max"], shown["value"]) == (num_tokens, num_tokens)
+    assert ["max"] in sent
+    assert all(len(names) == 1 for names in sent), "the order within one message is not ours"
 
 
 def test_an_interrupt_while_the_box_is_made_is_passed_on(model):

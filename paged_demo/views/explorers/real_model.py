@@ -250,9 +250,10 @@ class PromptBox(Explorer):
             self._frames[:] = frames
             steps = self.controls["step"]
             is_there = steps.value == len(frames)
-            # In one message: a slider whose maximum falls first corrects its value, and sends that back.
-            with steps.hold_sync(), steps.hold_trait_notifications():
-                steps.max = steps.value = len(frames)
+            # A browser that is told a value beyond its slider's end corrects it, and sends that back. Within
+            # one message it is the order of a set which of them comes first.
+            for name in ("max", "value") if len(frames) > steps.max else ("value", "max"):
+                setattr(steps, name, len(frames))
             if is_there:
                 self._follow()
 
