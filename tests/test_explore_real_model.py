@@ -3,6 +3,7 @@
 import asyncio
 import io
 import re
+import threading
 
 import nbformat
 import numpy as np
@@ -283,7 +284,7 @@ def test_in_a_kernel_an_answer_leaves_room_for_messages_and_stops_when_it_is_tol
         if seen:
             assert set(seen) == {(True, False)}
             box.stop_button.click()
-        assert box.button.disabled != bool(seen)
+        assert box.button.disabled
         await box._task
 
     for num_turns in (1, 2, 7):
@@ -297,15 +298,92 @@ def test_in_a_kernel_an_answer_leaves_room_for_messages_and_stops_when_it_is_tol
     assert (box.button.disabled, box.stop_button.disabled) == (False, True)
 
 
-def test_the_end_and_the_value_of_the_slider_are_sent_together(model):
+class Calling:
+    """A model that calls a function in its steps, with the number of each."""
+
+    def __init__(self, model, function):
+        self.spec, self.weights = model.spec, model.weights
+        self._model, self._function, self._num_calls = model, function, 0
+
+    def forward(self, *args, **kwargs):
+        self._num_calls += 1
+        self._function(self._num_calls)
+        return self._model.forward(*args, **kwargs)
+
+
+def in_a_thread(function):
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
+
+
+def test_stop_may_be_pressed_in_another_thread_while_a_step_is_computed(model):
     box = PromptBox(model, make_tokenizer(), "hello", num_tokens=9)
-    sent = []
-    steps = box.controls["step"]
-    steps._send = lambda message, **_: sent.append(message)
+    box._model = Calling(model, lambda step: step == 4 and in_a_thread(box.stop_button.click))
     box.button.click()
-    states = [message["state"] for message in sent if message["method"] in ("update", "echo_update")]
-    assert states
-    assert all(state.keys() >= {"max", "value"} for state in states)
+    assert box.status.value == "Stopped after 4 tokens."
+    assert len(box._frames) == 4
+    assert (box.button.disabled, box.stop_button.disabled) == (False, True)
+    box.button.click()
+    assert "9 of answer" in box.status.value, "what was told to one answer does not stop the next"
+
+
+def test_while_an_answer_grows_no_other_begins(model):
+    box = PromptBox(model, make_tokenizer(), "hello", num_tokens=9)
+    whole, steps = box.words, []
+
+    def again(step):
+        steps.append(step)
+        in_a_thread(box.generate)
+        box.generate()
+
+    box._model = Calling(model, again)
+    box.generate()
+    assert steps == list(range(1, 10))
+    assert box.words == whole
+
+
+@pytest.mark.parametrize("is_in_kernel", [True, False])
+def test_an_error_is_named_in_the_status_and_the_box_goes_on_working(model, is_in_kernel):
+    box = PromptBox(model, make_tokenizer(), "hello", num_tokens=9)
+    whole = box.words
+
+    def fail(step):
+        if step == 3:
+            raise RuntimeError("no more memory")
+
+    async def press():
+        box.button.click()
+        await box._task
+
+    box._model = Calling(model, fail)
+    with pytest.raises(RuntimeError, match="no more memory"):
+        asyncio.run(press()) if is_in_kernel else box.generate()
+    assert box.status.value == "Stopped after 2 tokens. RuntimeError: no more memory"
+    assert len(box._frames) == 2
+    box.button.click()
+    assert box.words == whole
+
+
+def test_a_browser_is_never_told_a_value_beyond_the_end_of_its_slider(model):
+    box = PromptBox(model, make_tokenizer(), "hello", num_tokens=9)
+    steps = box.controls["step"]
+    shown, sent = {"max": steps.max, "value": steps.value}, []
+
+    def follow(message, **_):
+        if message["method"] == "update":
+            sent.append(list(message["state"]))
+            for name, value in message["state"].items():
+                shown[name] = value
+                assert shown["value"] <= shown["max"]
+
+    steps._send = follow
+    for num_tokens in (9, 5, 12):
+        box.num_tokens.value = num_tokens
+        box.button.click()
+        assert (shown["max"], shown["value"]) == (num_tokens, num_tokens)
+    assert ["max"] in sent
+    assert all(len(names) == 1 for names in sent), "the order within one message is not ours"
 
 
 def test_an_interrupt_while_the_box_is_made_is_passed_on(model):

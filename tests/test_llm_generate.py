@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from tiny_llama import Fuse, Recorder, in_float64, make_tiny, write_gguf
 
 from paged_demo import CacheFullError
+from paged_demo.llm import beam
+from paged_demo.llm import generate as generation
 from paged_demo.llm.beam import beam_search
 from paged_demo.llm.cache import PagedCache
 from paged_demo.llm.contiguous import ContiguousCache
@@ -334,6 +336,96 @@ def test_wherever_a_run_is_interrupted_the_pool_is_free_and_the_run_can_go_on(mo
         assert [text.output for text in samples] == twins
         assert_nothing_is_held(cache)
     assert not is_paged or any(text.num_preemptions for text in samples), "the pool was to be too small"
+
+
+class InterruptAtLine:
+    """Raises what Ctrl-C raises when the n-th line of a module is about to be run, within a ``with``."""
+
+    def __init__(self, module, num_lines):
+        self.is_blown = False
+        self._path, self._num_left = module.__file__, num_lines
+
+    def __enter__(self):
+        self._before = sys.gettrace()
+        sys.settrace(self._trace)
+
+    def __exit__(self, *_):
+        sys.settrace(self._before)
+
+    def _trace(self, frame, event, _):
+        if self.is_blown or frame.f_code.co_filename != self._path:
+            return None
+        if event == "line":
+            self._num_left -= 1
+            if self._num_left < 0:
+                self.is_blown = True
+                raise KeyboardInterrupt
+        return self._trace
+
+
+def lines_to_interrupt(module):
+    """Give what interrupts at the first line, at the second, and so on, until one is left over."""
+    for num_lines in range(5000):
+        interrupt = InterruptAtLine(module, num_lines)
+        yield interrupt
+        if not interrupt.is_blown:
+            assert num_lines > 100, "a run without lines shows nothing"
+            return
+    pytest.fail("a run without end")
+
+
+def test_whichever_line_of_a_run_is_interrupted_the_pool_is_free_and_the_run_can_go_on(model):
+    prompts = prompts_of([7, 5])
+    expected = alone(model, prompts, 3)
+    num_preemptions = 0
+    for interrupt in lines_to_interrupt(generation):
+        engine = Engine(model, cache := paged(model, num_pages=4))
+        texts = engine.submit(prompts[0], max_new_tokens=3)
+        texts += engine.submit(prompts[1], max_new_tokens=3, num_samples=2)
+        try:
+            with interrupt:
+                engine.run()
+        except KeyboardInterrupt:
+            assert_nothing_is_held(cache)
+            assert engine.running == []
+            waiting = [text for group in engine.waiting for text in group]
+            assert sorted(text.seq_id for text in waiting) == [
+                text.seq_id for text in texts if not text.is_finished
+            ]
+            engine.run()
+        assert [text.output for text in texts] == [*expected, expected[1]]
+        assert all(text.is_finished for text in texts)
+        assert_nothing_is_held(cache)
+        num_preemptions += sum(text.num_preemptions for text in texts)
+    assert num_preemptions, "the pool was to be too small"
+
+
+def test_whichever_line_of_a_beam_search_is_interrupted_the_pool_is_free(model):
+    prompt = prompts_of([5])[0]
+    for interrupt in lines_to_interrupt(beam):
+        cache = paged(model)
+        try:
+            with interrupt:
+                beam_search(model, cache, prompt, num_beams=3, max_new_tokens=3)
+        except KeyboardInterrupt:
+            assert_nothing_is_held(cache)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda model, cache: generate(model, cache, [[4, 5]], max_new_tokens=2),
+        lambda model, cache: beam_search(model, cache, [4, 5], num_beams=2, max_new_tokens=2),
+    ],
+    ids=["run", "beams"],
+)
+def test_a_stranger_in_the_cache_keeps_its_place_when_its_name_is_asked_for(model, ask):
+    cache = paged(model)
+    cache.start(0, [1, 2, 3])
+    before = cache.memory_map()
+    with pytest.raises(ValueError, match="seq_id"):
+        ask(model, cache)
+    assert cache.memory_map() == before
 
 
 def assert_nothing_is_held(cache):

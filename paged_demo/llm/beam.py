@@ -1,11 +1,13 @@
 """Beam search: keep the few likeliest texts at every step. They share pages like branches of a tree."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from paged_demo.allocators.memory_map import CacheFullError
 from paged_demo.attention.shapes import Floats
 from paged_demo.checks import check_count
 from paged_demo.llm.cache import KVCache
@@ -64,8 +66,9 @@ def beam_search(
     ----------
     model : Llama
     cache : KVCache
-        Holds the sequences 0 to ``num_beams - 1`` during the search, and none of them after it, whatever is
-        raised. Tokens of the prompt that it has already are not computed.
+        Holds the sequences 0 to ``num_beams - 1`` during the search, and none of them after it, even if it
+        fails or is interrupted (but within the cache's own bookkeeping). Tokens of the prompt that it has
+        already are not computed.
     prompt : sequence of int
         Token ids.
     num_beams : int
@@ -95,9 +98,10 @@ def beam_search(
     ends = check_stop_ids(model, stop_ids)
     beams = [Beam(seq_id=0)]
     ended: list[Beam] = []
-    num_found = cache.start(0, tokens)
-    held = {0}
+    held: set[int] = set()
     try:
+        with _noted(held, 0):
+            num_found = cache.start(0, tokens)
         attend = cache.attend_to({0: len(tokens) - num_found})
         logits = model.forward(tokens[num_found:], range(num_found, len(tokens)), attend, rows=[-1])
         for step in range(max_new_tokens):
@@ -115,10 +119,28 @@ def beam_search(
             attend = cache.attend_to({beam.seq_id: 1 for beam in beams})
             positions = [len(tokens) + step] * len(beams)
             logits = model.forward([beam.output[-1] for beam in beams], positions, attend)
-    finally:
-        for seq_id in held:
-            cache.free(seq_id)
+        _let_go(cache, held)
+    except BaseException:
+        _let_go(cache, held)
+        raise
     return sorted([*ended, *beams], key=lambda beam: -beam.mean_log_probability)[:num_beams]
+
+
+def _let_go(cache: KVCache, held: set[int]) -> None:
+    for seq_id in held:
+        with suppress(KeyError):  # Not yet started when it was interrupted, or just freed.
+            cache.free(seq_id)
+
+
+@contextmanager
+def _noted(held: set[int], seq_id: int) -> Iterator[None]:
+    """Note a name before the cache has it: if that is interrupted, it may be there."""
+    held.add(seq_id)
+    try:
+        yield
+    except (CacheFullError, ValueError):  # Nothing was taken; the name may be that of a stranger.
+        held.remove(seq_id)
+        raise
 
 
 def _best(
@@ -158,8 +180,8 @@ def _branch(cache: KVCache, kept: list[_Candidate], held: set[int]) -> list[Beam
         seq_id = candidate.parent.seq_id
         if seq_id in taken:
             seq_id = min(set(range(len(kept))) - held)
-            cache.fork(candidate.parent.seq_id, seq_id)
-            held.add(seq_id)
+            with _noted(held, seq_id):
+                cache.fork(candidate.parent.seq_id, seq_id)
         taken.add(seq_id)
         children.append(candidate.grown(seq_id))
     return children

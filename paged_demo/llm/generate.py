@@ -4,11 +4,15 @@ Each step computes one token of every running sequence in one pass through the w
 join where there is room (continuous batching). If a running one finds no room to grow, the newest gives way:
 it loses its place in the cache, waits, and is later computed again from all its tokens. If anything fails,
 all running ones give way like that: a step that was interrupted leaves nothing half done in the cache.
+So a text is always noted as one that waits, or as one that may be in the cache, or as both.
 """
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from itertools import count
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,6 +23,8 @@ from paged_demo.llm.cache import KVCache
 from paged_demo.llm.model import Llama
 from paged_demo.llm.sampling import check_sampling, choose
 from paged_demo.llm.text import Text, check_stop_ids, check_text, outgrown
+
+T = TypeVar("T")
 
 
 class Engine:
@@ -36,9 +42,9 @@ class Engine:
 
     Attributes
     ----------
-    running, waiting
-        The texts in the batch, oldest first, and groups of texts that wait for their turn. The texts of a
-        group have all their tokens in common: several samples of one prompt that were not yet drawn.
+    waiting : deque of list of Text
+        Groups of texts that wait for their turn. The texts of a group have all their tokens in common:
+        several samples of one prompt that were not yet drawn.
     num_computed, num_found : int
         Tokens that went through the model so far, and tokens that the cache had already.
     """
@@ -48,13 +54,18 @@ class Engine:
     ) -> None:
         self.model = model
         self.cache = cache
-        self.running: list[Text] = []
         self.waiting: deque[list[Text]] = deque()
         self.num_computed = 0
         self.num_found = 0
         self._stop_ids = check_stop_ids(model, stop_ids)
         self._max_batch = None if max_batch is None else check_count("max_batch", max_batch)
         self._ids = count()
+        self._held: dict[int, Text] = {}
+
+    @property
+    def running(self) -> list[Text]:
+        """The texts in the batch, oldest first."""
+        return list(self._held.values())
 
     def submit(
         self,
@@ -108,7 +119,7 @@ class Engine:
         What `step` says of errors holds for those of ``watch`` too.
         """
         try:
-            while self.running or self.waiting:
+            while self._held or self.waiting:
                 self.step()
                 if watch is not None:
                     watch(self)
@@ -119,8 +130,9 @@ class Engine:
     def step(self) -> None:
         """Compute one more token of every running text, then let waiting ones join.
 
-        Whatever is raised, the cache then holds no text of this engine. Those that are not finished wait with
-        all their tokens, so that a later step can go on.
+        If the model or the cache raises an error, or Ctrl-C comes, the cache then holds no text of this
+        engine. Those that are not finished wait with all their tokens, so that a later step can go on. A
+        Ctrl-C within the cache's own bookkeeping is excepted.
 
         Raises
         ------
@@ -135,84 +147,98 @@ class Engine:
 
     def _step(self) -> None:
         had_to_preempt = self._grow()
-        if self.running:
-            logits = self._compute(self.running, [1] * len(self.running))
-            for text, row in zip(self.running, logits, strict=True):
+        running = self.running
+        if running:
+            logits = self._compute(running, [1] * len(running))
+            for text, row in zip(running, logits, strict=True):
                 self._add_token(text, row)
-        self.running = [text for text in self.running if not text.is_finished]
         # Who was just sent away would only come back to be sent away again.
         while self.waiting and not had_to_preempt and self._admit():
             pass
 
     def _let_go(self) -> None:
-        for text in reversed(self.running):
-            if not text.is_finished:
-                self.cache.free(text.seq_id)
+        """Free all places in the cache, and queue each text that is not finished once."""
+        while self.waiting and not self.waiting[0]:
+            self.waiting.popleft()
+        waiting = {text.seq_id for group in self.waiting for text in group}
+        for seq_id, text in reversed(self._held.items()):
+            with suppress(KeyError):  # Not yet started when it was interrupted, or just freed.
+                self.cache.free(seq_id)
+            text.is_finished = self._is_complete(text)
+            if not text.is_finished and seq_id not in waiting:
                 self.waiting.appendleft([text])
-        self.running.clear()
+        self._held.clear()
 
     def _grow(self) -> bool:
         """Give every running text a slot for its last token, and say whether that took another's place."""
         had_to_preempt = False
+        running = self.running
         index = 0
-        while index < len(self.running):
-            text = self.running[index]
+        while index < len(running):
+            text = running[index]
             try:
                 self.cache.append(text.seq_id, text.output[-1])
             except CacheFullError as error:
-                if len(self.running) == 1:
+                if len(running) == 1:
                     raise outgrown(text, self.cache.num_slots, error) from error
                 # The newest has had no slot in this step yet, so all that it holds was computed.
-                self._preempt(self.running.pop())
+                self._preempt(running.pop())
                 had_to_preempt = True
             else:
                 index += 1
         return had_to_preempt
 
     def _preempt(self, text: Text) -> None:
-        self.cache.free(text.seq_id)
-        text.num_preemptions += 1
         self.waiting.appendleft([text])
+        text.num_preemptions += 1
+        self._free(text)
+
+    def _free(self, text: Text) -> None:
+        self.cache.free(text.seq_id)
+        del self._held[text.seq_id]
+
+    def _hold(self, text: Text, take: Callable[[], T]) -> T:
+        """Take room in the cache for a text. It is noted first: if that is interrupted, it may be there."""
+        self._held[text.seq_id] = text
+        try:
+            return take()
+        except (CacheFullError, ValueError):  # Nothing was taken; its name may be that of a stranger.
+            del self._held[text.seq_id]
+            raise
 
     def _admit(self) -> bool:
         """Start the texts at the head of the queue that find room, and draw the next token of each."""
         group = self.waiting[0]
-        num_places = len(group) if self._max_batch is None else self._max_batch - len(self.running)
+        num_places = len(group) if self._max_batch is None else self._max_batch - len(self._held)
         if num_places == 0:
             return False
         first = group[0]
         try:
-            num_found = self.cache.start(first.seq_id, first.tokens)
+            num_found = self._hold(first, partial(self.cache.start, first.seq_id, first.tokens))
         except CacheFullError as error:
-            if not self.running:
+            if not self._held:
                 raise outgrown(first, self.cache.num_slots, error) from error
             return False
-        joining = [first]
-        try:
-            logits = self._compute(joining, [len(first.tokens) - num_found])[0]
-            self._fork(joining, group[1:num_places])
-        except BaseException:
-            for text in joining:
-                self.cache.free(text.seq_id)
-            raise
+        logits = self._compute([first], [len(first.tokens) - num_found])[0]
+        joining = [first, *self._fork(first, group[1:num_places])]
         self.num_found += num_found
-        self.running += joining
         del group[: len(joining)]
         if not group:
             self.waiting.popleft()
         for text in joining:
             self._add_token(text, logits)
-        self.running = [text for text in self.running if not text.is_finished]
         return True
 
-    def _fork(self, joining: list[Text], others: Sequence[Text]) -> None:
+    def _fork(self, first: Text, others: Sequence[Text]) -> list[Text]:
         """Let others join where the first is now, as long as there is room: sharing pages needs none."""
+        joining: list[Text] = []
         for text in others:
             try:
-                self.cache.fork(joining[0].seq_id, text.seq_id)
+                self._hold(text, partial(self.cache.fork, first.seq_id, text.seq_id))
             except CacheFullError:
-                return
+                break
             joining.append(text)
+        return joining
 
     def _compute(self, texts: Sequence[Text], num_new: Sequence[int]) -> Floats:
         """Compute the last so many tokens of each text, and return the logits of what follows."""
@@ -230,9 +256,13 @@ class Engine:
 
     def _add_token(self, text: Text, logits: Floats) -> None:
         text.output.append(choose(logits, temperature=text.temperature, rng=text.rng))
-        if text.output[-1] in self._stop_ids or len(text.output) == text.max_new_tokens:
+        if self._is_complete(text):
             text.is_finished = True
-            self.cache.free(text.seq_id)
+            self._free(text)
+
+    def _is_complete(self, text: Text) -> bool:
+        ends = bool(text.output) and text.output[-1] in self._stop_ids
+        return ends or len(text.output) >= text.max_new_tokens
 
 
 def generate(
@@ -248,7 +278,7 @@ def generate(
 ) -> list[list[int]]:
     """Generate one text for each prompt, all in one batch, and return the token ids of the outputs.
 
-    Whatever is raised, nothing of them stays in the cache.
+    If it fails or is interrupted, nothing of them stays in the cache, as `Engine.step` says.
 
     Parameters
     ----------

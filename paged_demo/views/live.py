@@ -6,6 +6,7 @@ not move is drawn once and kept as a background, and only the rest is drawn anew
 
 import base64
 import html
+import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from math import ceil
 from typing import Any, Protocol
@@ -19,6 +20,10 @@ from matplotlib.figure import Figure, SubFigure
 from paged_demo.views import plots, style
 from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.picture import WIDTH_INCHES, WIDTH_PX, Picture, draw, encode_png, new_figure
+
+DRAWING = threading.RLock()
+"""Held by whoever draws. JupyterLab may see to a slider in a second thread, and Matplotlib's settings, which
+a style changes while it is applied, are those of all threads."""
 
 
 class Scene(Protocol):
@@ -76,8 +81,8 @@ class Explorer:
         self.words = ""
         self._make_sheet_scene = make_sheet_scene or make_scene
         self._height_px = round(height * WIDTH_PX / WIDTH_INCHES)
-        self._figure = new_figure(height)
-        with style.applied():
+        with DRAWING, style.applied():
+            self._figure = new_figure(height)
             self._scene = make_scene(self._figure)
         self._backgrounds: dict[Hashable, Any] = {}
         self._image = widgets.HTML()
@@ -97,7 +102,8 @@ class Explorer:
 
     def picture(self) -> Picture:
         """Return the picture as it is now."""
-        return Picture(encode_png(self._figure), self.words)
+        with DRAWING:
+            return Picture(encode_png(self._figure), self.words)
 
     def contact_sheet(
         self,
@@ -126,15 +132,15 @@ class Explorer:
             self._check(setting)
         num_parts = len(settings) + bool(key)
         num_rows = ceil(num_parts / num_columns)
-        figure = new_figure(height * num_rows)
         words = []
-        with style.applied():
+        with DRAWING, style.applied():
+            figure = new_figure(height * num_rows)
             parts = list(figure.subfigures(num_rows, num_columns, squeeze=False).flat)
             for part, setting in zip(parts, settings, strict=False):
                 words.append(self._make_sheet_scene(part).update(**self.values | dict(setting)))
             if key:
                 plots.fate_legend(parts[len(settings)].add_axes((0, 0, 1, 1)), key, num_columns=1)
-        draw(figure)
+            draw(figure)
         return Picture(encode_png(figure), "\n".join(words))
 
     def _check(self, setting: Mapping[str, Any]) -> None:
@@ -147,19 +153,19 @@ class Explorer:
                 raise ValueError(f"{name} must be one that its control offers, {allowed}, got {value!r}")
 
     def _follow(self, change: Any = None) -> None:
-        with style.applied():
+        with DRAWING, style.applied():
             self.words = self._scene.update(**self.values)
             self._redraw()
-        data = base64.b64encode(encode_png(self._figure, moving=True)).decode()
-        words = html.escape(self.words, quote=True)
-        self._image.value = (
-            f'<img alt="{words}" src="data:image/png;base64,{data}" width="{WIDTH_PX}"'
-            f' height="{self._height_px}" style="display:block;max-width:100%;height:auto">'
-        )
-        self._caption.value = (
-            '<p role="status" aria-live="polite"'
-            f' style="max-width:{WIDTH_PX}px;margin:0.5em 0;line-height:1.4">In words: {words}</p>'
-        )
+            data = base64.b64encode(encode_png(self._figure, moving=True)).decode()
+            words = html.escape(self.words, quote=True)
+            self._image.value = (
+                f'<img alt="{words}" src="data:image/png;base64,{data}" width="{WIDTH_PX}"'
+                f' height="{self._height_px}" style="display:block;max-width:100%;height:auto">'
+            )
+            self._caption.value = (
+                '<p role="status" aria-live="polite"'
+                f' style="max-width:{WIDTH_PX}px;margin:0.5em 0;line-height:1.4">In words: {words}</p>'
+            )
 
     def _redraw(self) -> None:
         canvas = self._figure.canvas

@@ -185,7 +185,25 @@ class Explorer:
 
     @property
     def buttons(self):
-        return self.box.locator(".jupyter-button").all()
+        """The buttons that do something now."""
+        return self.box.locator(".jupyter-button:enabled").all()
+
+    def button(self, name):
+        return self.box.get_by_role("button", name=name, exact=True)
+
+    @property
+    def has_form(self):
+        """Whether there is a prompt to fill in, with a button to generate an answer and one to stop it."""
+        return self._num_sliders_of_form > 0
+
+    @property
+    def status(self):
+        """What is said beside the buttons of a form."""
+        return self.button("Stop").locator("xpath=..").locator(".widget-label").inner_text()
+
+    def wait_until_answered(self):
+        """Wait until no answer grows: the kernel is idle between two tokens too."""
+        self.button("Generate").and_(self.box.locator(":enabled")).wait_for()
 
     @property
     def _num_sliders_of_form(self):
@@ -196,10 +214,9 @@ class Explorer:
         )
 
     def fill_in(self, prompt, *, most_tokens):
-        """Type a prompt into the box for it, if there is one, and ask for a short answer."""
-        if self._num_sliders_of_form:
-            self.box.locator("input[type=text]").fill(prompt)
-            Slider(self, self.box.locator(".noUi-handle").first).go_back_to(most_tokens)
+        """Type a prompt into the box for it, and say how long its answer may be."""
+        self.box.locator("input[type=text]").fill(prompt)
+        Slider(self, self.box.locator(".noUi-handle").first).go_back_to(most_tokens)
 
     def evaluate(self, function, argument=None):
         return self.box.evaluate(function, argument)

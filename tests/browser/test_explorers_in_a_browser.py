@@ -1,5 +1,7 @@
 """Each notebook in JupyterLab: run whole, and every slider and button of it used, by keyboard."""
 
+import re
+
 import pytest
 
 from browser.in_lab import INTERACT, ROOT, is_named
@@ -57,14 +59,38 @@ def test_pictures_and_words_follow_every_slider_to_both_ends_and_back(opened, la
 def test_every_button_does_something(opened):
     opened.look(width=WIDE_PX, theme=LIGHT)
     for explorer in opened.explorers():
-        explorer.fill_in("Say hi.", most_tokens=3)
+        if explorer.has_form:
+            explorer.fill_in("Say hi.", most_tokens=3)
         for button in explorer.buttons:
             looks = explorer.looks
             button.focus()
             button.press("Enter")
             explorer.wait_for_other_looks(looks)
+            if explorer.has_form:
+                explorer.wait_until_answered()
             opened.wait_until_idle()
             check_words(explorer)
+    assert opened.errors == []
+
+
+@pytest.mark.parametrize("opened", ["07_real_model"], indirect=True)
+def test_an_answer_stops_when_it_is_told_to(opened):
+    opened.look(width=WIDE_PX, theme=LIGHT)
+    explorer = next(explorer for explorer in opened.explorers() if explorer.has_form)
+    most_tokens = 200
+    explorer.fill_in("Tell me the numbers from one to one hundred.", most_tokens=most_tokens)
+    for _ in range(3):
+        looks = explorer.looks
+        explorer.button("Generate").press("Enter")
+        explorer.wait_for_other_looks(looks)
+        explorer.button("Stop").press("Enter")
+        explorer.wait_until_answered()
+        opened.wait_until_idle()
+        check_words(explorer)
+        stopped = re.fullmatch(r"Stopped after (\d+) tokens?\.", explorer.status)
+        assert stopped, explorer.status
+        [slider] = explorer.sliders
+        assert 1 <= int(stopped[1]) == slider.value == slider.ends[1] < most_tokens
     assert opened.errors == []
 
 

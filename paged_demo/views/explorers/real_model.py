@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import threading
 import time
 from collections.abc import Generator, Sequence
 from contextlib import suppress
@@ -26,7 +27,7 @@ from paged_demo.views.generation import (
     pool_of_pages,
     texts_so_far,
 )
-from paged_demo.views.live import Explorer, clear_contents, contents, set_title
+from paged_demo.views.live import DRAWING, Explorer, clear_contents, contents, set_title
 
 if TYPE_CHECKING:  # It loads a package that a reader may not have.
     from paged_demo.llm.tokenizer import Tokenizer
@@ -134,6 +135,9 @@ class PromptBox(Explorer):
         self._model = model
         self._tokenizer = tokenizer
         self._frames = [frame_of(self._new_cache(), {0: ""})]
+        # JupyterLab may see to a click in another thread than the one in which the answer grows.
+        self._growing = threading.Lock()
+        self._must_stop = threading.Event()
         steps = widgets.IntSlider(1, 1, 1, description="step", **LOOKS)
         super().__init__(
             lambda figure: _RunScene(figure, self._frames, ROWS_OF_ONE_TEXT),
@@ -148,16 +152,18 @@ class PromptBox(Explorer):
         self.button = widgets.Button(description="Generate", button_style="primary")
         self.button.on_click(self._begin)
         self.stop_button = widgets.Button(description="Stop", disabled=True)
-        self.stop_button.on_click(lambda _: self._running.close())
+        self.stop_button.on_click(lambda _: self._must_stop.set())
         self.status = widgets.Label()
         row = widgets.HBox([self.button, self.stop_button, self.status])
         self._widget.children = (self.question, self.num_tokens, row, *self._widget.children)
         self.generate()
 
     def generate(self) -> None:
-        """Answer the question that stands in the box, and say how quick it was, or what is wrong."""
-        self._running = self._answer()
-        for _ in self._running:
+        """Answer the question that stands in the box, and say how quick it was, or what is wrong.
+
+        While an answer grows, this does nothing.
+        """
+        for _ in self._answer():
             pass
 
     def _begin(self, _: Any) -> None:
@@ -174,27 +180,33 @@ class PromptBox(Explorer):
 
     async def _answer_in_turns(self) -> None:
         """Generate, and let the kernel see to its messages after each token: one may say Stop."""
-        self._running = self._answer()
         with suppress(KeyboardInterrupt):
-            for _ in self._running:
+            for _ in self._answer():
                 await asyncio.sleep(0)
 
     def _answer(self) -> Generator[None, None, None]:
         """Generate, and pause after each token. Whatever ends it leaves a box that works."""
-        self.button.disabled, self.stop_button.disabled = True, False
-        self.status.value = "..."
         frames: list[Frame] = []
+        if not self._growing.acquire(blocking=False):
+            return
         try:
+            self._must_stop.clear()
+            self.button.disabled, self.stop_button.disabled = True, False
+            self.status.value = "..."
             try:
                 yield from self._generate(frames)
             finally:
                 self._show(frames)
         except ValueError as error:
             self.status.value = str(error)
+        except Exception as error:
+            self.status.value = f"{_stopped(frames)} {type(error).__name__}: {error}"
+            raise
         except BaseException:
-            self.status.value = f"Stopped after {count_of(len(frames), 'token')}."
+            self.status.value = _stopped(frames)
             raise
         finally:
+            self._growing.release()
             self.button.disabled, self.stop_button.disabled = False, True
 
     def _new_cache(self) -> PagedCache:
@@ -226,16 +238,25 @@ class PromptBox(Explorer):
                 last_picture = start
                 self._show(frames)
             yield
+            if self._must_stop.is_set() and not text.is_finished:
+                self.status.value = _stopped(frames)
+                return
 
     def _show(self, frames: list[Frame]) -> None:
         """Show the last of these frames, and let the slider go over all of them; keep the old if none."""
         if not frames:
             return
-        self._frames[:] = frames
-        steps = self.controls["step"]
-        is_there = steps.value == len(frames)
-        # In one message: a slider whose maximum falls first corrects its value, and sends that back.
-        with steps.hold_sync(), steps.hold_trait_notifications():
-            steps.max = steps.value = len(frames)
-        if is_there:
-            self._follow()
+        with DRAWING:  # A slider moved meanwhile finds the frames and their number as one.
+            self._frames[:] = frames
+            steps = self.controls["step"]
+            is_there = steps.value == len(frames)
+            # A browser that is told a value beyond its slider's end corrects it, and sends that back. Within
+            # one message it is the order of a set which of them comes first.
+            for name in ("max", "value") if len(frames) > steps.max else ("value", "max"):
+                setattr(steps, name, len(frames))
+            if is_there:
+                self._follow()
+
+
+def _stopped(frames: Sequence[Frame]) -> str:
+    return f"Stopped after {count_of(len(frames), 'token')}."
