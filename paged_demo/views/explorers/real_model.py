@@ -18,7 +18,7 @@ from paged_demo.llm.generate import Engine
 from paged_demo.llm.model import Llama
 from paged_demo.llm.weights import what_is_missing
 from paged_demo.views.amounts import count_of
-from paged_demo.views.explorers.controls import LOOKS
+from paged_demo.views.explorers.controls import LOOKS, number
 from paged_demo.views.generation import (
     MOST_ROWS,
     Frame,
@@ -110,7 +110,7 @@ def explore_run(frames: Sequence[Frame], *, step: int | None = None) -> Explorer
         raise ValueError(f"step must be from 1 to {len(frames)}, got {step}")
     return Explorer(
         lambda figure: _RunScene(figure, frames),
-        {"step": widgets.IntSlider(step or len(frames), 1, len(frames), description="step", **LOOKS)},
+        {"step": number("step", step or len(frames), lowest=1, highest=len(frames))},
         height=_height(MOST_ROWS),
     )
 
@@ -138,7 +138,7 @@ class PromptBox(Explorer):
         # JupyterLab may see to a click in another thread than the one in which the answer grows.
         self._growing = threading.Lock()
         self._must_stop = threading.Event()
-        steps = widgets.IntSlider(1, 1, 1, description="step", **LOOKS)
+        steps = number("step", 1, lowest=1, highest=1)
         super().__init__(
             lambda figure: _RunScene(figure, self._frames, ROWS_OF_ONE_TEXT),
             {"step": steps},
@@ -148,7 +148,7 @@ class PromptBox(Explorer):
         wide = {"layout": {"width": "min(100%, 60em)"}, "style": LOOKS["style"]}
         self.question = widgets.Text(question, description="prompt", **wide)
         # The step that ends an answer gives its pages back: one step alone would show no page.
-        self.num_tokens = widgets.IntSlider(num_tokens, 2, 200, description="tokens at most", **LOOKS)
+        self.num_tokens = number("tokens at most", num_tokens, lowest=2, highest=200)
         self.button = widgets.Button(description="Generate", button_style="primary")
         self.button.on_click(self._begin)
         self.stop_button = widgets.Button(description="Stop", disabled=True)
