@@ -5,7 +5,11 @@ again, it shows as an error, in the place of the picture that was kept with it. 
 are a widget too, so they are kept as text.
 """
 
+import textwrap
 from typing import Any
+
+LONGEST_LINE = 110
+"""Characters of text that a page such as GitHub's shows without a scroll bar."""
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 METADATA = {
@@ -30,8 +34,23 @@ def _without_widget(output: dict[str, Any]) -> list[dict[str, Any]]:
     if "image/png" not in data:
         return []
     # A page shows only the richest of an output's forms, so the words need an output of their own.
-    words = f"In words: {''.join(data['text/plain'])}"
+    words = words_below("".join(data["text/plain"]))
     return [output, {"output_type": "display_data", "metadata": {}, "data": {"text/plain": words}}]
+
+
+def words_below(words: str) -> str:
+    """Return what a picture shows as the text below it, in lines that need no scroll bar.
+
+    Examples
+    --------
+    >>> words_below("three bars")
+    'In words: three bars'
+    """
+    lines = f"In words: {words}".split("\n")
+    return "\n".join(
+        textwrap.fill(line, LONGEST_LINE, break_on_hyphens=False) if len(line) > LONGEST_LINE else line
+        for line in lines
+    )
 
 
 def freeze(notebook: dict[str, Any]) -> None:
