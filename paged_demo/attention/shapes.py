@@ -155,11 +155,11 @@ def needed_pages(name: str, table: Ints, length: int, value_pages: Floats) -> In
     """
     num_pages, _, page_size, _ = value_pages.shape
     needed = table[: -(-length // page_size)]
-    if not 0 <= needed.min() <= needed.max() < num_pages:
-        raise ValueError(
-            f"{name} must name pages from 0 to {num_pages - 1}, got {needed.min()} to {needed.max()}"
-        )
     in_order = np.sort(needed)
+    if not 0 <= in_order[0] <= in_order[-1] < num_pages:
+        raise ValueError(
+            f"{name} must name pages from 0 to {num_pages - 1}, got {in_order[0]} to {in_order[-1]}"
+        )
     is_repeated = in_order[1:] == in_order[:-1]
     if is_repeated.any():
         raise ValueError(f"{name} must name each page once, got {in_order[1:][is_repeated][0]} again")
