@@ -1,16 +1,14 @@
 """Beam search: keep the few likeliest texts at every step. They share pages like branches of a tree."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from paged_demo.allocators.memory_map import CacheFullError
 from paged_demo.attention.shapes import Floats
 from paged_demo.checks import check_count
-from paged_demo.llm.cache import KVCache
+from paged_demo.llm.cache import KVCache, free_noted, noted
 from paged_demo.llm.model import Llama
 from paged_demo.llm.sampling import log_probabilities
 from paged_demo.llm.text import check_stop_ids, check_text
@@ -98,9 +96,9 @@ def beam_search(
     ends = check_stop_ids(model, stop_ids)
     beams = [Beam(seq_id=0)]
     ended: list[Beam] = []
-    held: set[int] = set()
+    held: dict[int, None] = {}
     try:
-        with _noted(held, 0):
+        with noted(held, 0, None):
             num_found = cache.start(0, tokens)
         attend = cache.attend_to({0: len(tokens) - num_found})
         logits = model.forward(tokens[num_found:], range(num_found, len(tokens)), attend, rows=[-1])
@@ -119,28 +117,11 @@ def beam_search(
             attend = cache.attend_to({beam.seq_id: 1 for beam in beams})
             positions = [len(tokens) + step] * len(beams)
             logits = model.forward([beam.output[-1] for beam in beams], positions, attend)
-        _let_go(cache, held)
+        free_noted(cache, held)
     except BaseException:
-        _let_go(cache, held)
+        free_noted(cache, held)
         raise
     return sorted([*ended, *beams], key=lambda beam: -beam.mean_log_probability)[:num_beams]
-
-
-def _let_go(cache: KVCache, held: set[int]) -> None:
-    for seq_id in held:
-        with suppress(KeyError):  # Not yet started when it was interrupted, or just freed.
-            cache.free(seq_id)
-
-
-@contextmanager
-def _noted(held: set[int], seq_id: int) -> Iterator[None]:
-    """Note a name before the cache has it: if that is interrupted, it may be there."""
-    held.add(seq_id)
-    try:
-        yield
-    except (CacheFullError, ValueError):  # Nothing was taken; the name may be that of a stranger.
-        held.remove(seq_id)
-        raise
 
 
 def _best(
@@ -166,21 +147,21 @@ def _best(
     return kept, ended
 
 
-def _branch(cache: KVCache, kept: list[_Candidate], held: set[int]) -> list[Beam]:
+def _branch(cache: KVCache, kept: list[_Candidate], held: dict[int, None]) -> list[Beam]:
     """Free the beams without children, and fork those with several; one child takes its parent's place.
 
     ``held`` are the names of the beams in the cache, before and after.
     """
-    for seq_id in held - {candidate.parent.seq_id for candidate in kept}:
+    for seq_id in held.keys() - {candidate.parent.seq_id for candidate in kept}:
         cache.free(seq_id)
-        held.remove(seq_id)
+        del held[seq_id]
     children = []
     taken: set[int] = set()
     for candidate in kept:
         seq_id = candidate.parent.seq_id
         if seq_id in taken:
-            seq_id = min(set(range(len(kept))) - held)
-            with _noted(held, seq_id):
+            seq_id = min(set(range(len(kept))) - held.keys())
+            with noted(held, seq_id, None):
                 cache.fork(candidate.parent.seq_id, seq_id)
         taken.add(seq_id)
         children.append(candidate.grown(seq_id))

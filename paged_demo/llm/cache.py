@@ -4,13 +4,14 @@ Every cache starts, grows, forks and frees sequences, and `attend_to` gives the 
 calls in each layer. What the model computes does not depend on which cache it is.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from paged_demo.allocators.memory_map import MemoryMap
+from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
 from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.attention.quick_kernel import paged_attention, paged_attention_prefill
 from paged_demo.attention.shapes import Floats
@@ -18,6 +19,7 @@ from paged_demo.attention.store import KVStore
 from paged_demo.llm.model import Attend, LlamaSpec
 
 SeqId = TypeVar("SeqId", bound=Hashable)
+T = TypeVar("T")
 
 
 class KVCache(Protocol):
@@ -175,6 +177,24 @@ class PagedCache:
     def memory_map(self) -> MemoryMap:
         """Take a snapshot of the pool."""
         return self.allocator.memory_map()
+
+
+@contextmanager
+def noted(held: dict[int, T], seq_id: int, what: T) -> Iterator[None]:
+    """Note a sequence while the cache takes room for it: if that is interrupted, it may be there."""
+    held[seq_id] = what
+    try:
+        yield
+    except (CacheFullError, ValueError):  # Nothing was taken; the name may be that of a stranger.
+        del held[seq_id]
+        raise
+
+
+def free_noted(cache: KVCache, held: Mapping[int, object]) -> None:
+    """Free all sequences that were noted, the newest first."""
+    for seq_id in reversed(list(held)):
+        with suppress(KeyError):  # Not yet started when it was interrupted, or just freed.
+            cache.free(seq_id)
 
 
 def check_spec(spec: object) -> None:

@@ -9,22 +9,17 @@ So a text is always noted as one that waits, or as one that may be in the cache,
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from functools import partial
 from itertools import count
-from typing import TypeVar
 
 import numpy as np
 
 from paged_demo.allocators.memory_map import CacheFullError
 from paged_demo.attention.shapes import Floats
 from paged_demo.checks import check_count
-from paged_demo.llm.cache import KVCache
+from paged_demo.llm.cache import KVCache, free_noted, noted
 from paged_demo.llm.model import Llama
 from paged_demo.llm.sampling import check_sampling, choose
 from paged_demo.llm.text import Text, check_stop_ids, check_text, outgrown
-
-T = TypeVar("T")
 
 
 class Engine:
@@ -161,9 +156,8 @@ class Engine:
         while self.waiting and not self.waiting[0]:
             self.waiting.popleft()
         waiting = {text.seq_id for group in self.waiting for text in group}
+        free_noted(self.cache, self._held)
         for seq_id, text in reversed(self._held.items()):
-            with suppress(KeyError):  # Not yet started when it was interrupted, or just freed.
-                self.cache.free(seq_id)
             text.is_finished = self._is_complete(text)
             if not text.is_finished and seq_id not in waiting:
                 self.waiting.appendleft([text])
@@ -197,15 +191,6 @@ class Engine:
         self.cache.free(text.seq_id)
         del self._held[text.seq_id]
 
-    def _hold(self, text: Text, take: Callable[[], T]) -> T:
-        """Take room in the cache for a text. It is noted first: if that is interrupted, it may be there."""
-        self._held[text.seq_id] = text
-        try:
-            return take()
-        except (CacheFullError, ValueError):  # Nothing was taken; its name may be that of a stranger.
-            del self._held[text.seq_id]
-            raise
-
     def _admit(self) -> bool:
         """Start the texts at the head of the queue that find room, and draw the next token of each."""
         group = self.waiting[0]
@@ -214,7 +199,8 @@ class Engine:
             return False
         first = group[0]
         try:
-            num_found = self._hold(first, partial(self.cache.start, first.seq_id, first.tokens))
+            with noted(self._held, first.seq_id, first):
+                num_found = self.cache.start(first.seq_id, first.tokens)
         except CacheFullError as error:
             if not self._held:
                 raise outgrown(first, self.cache.num_slots, error) from error
@@ -234,7 +220,8 @@ class Engine:
         joining: list[Text] = []
         for text in others:
             try:
-                self._hold(text, partial(self.cache.fork, first.seq_id, text.seq_id))
+                with noted(self._held, text.seq_id, text):
+                    self.cache.fork(first.seq_id, text.seq_id)
             except CacheFullError:
                 break
             joining.append(text)
