@@ -12,15 +12,15 @@ import pytest
 from nbclient import NotebookClient
 
 from paged_demo import PagedPool, sharegpt, simulate
-from paged_demo.exercises import check, hint
-from paged_demo.exercises import page_trials as trials
-from paged_demo.exercises.course import EXERCISES
-from paged_demo.exercises.functions import FunctionExercise
-from paged_demo.exercises.kinds import ChoiceExercise, NumberExercise
-from paged_demo.exercises.trial import Endless, Raised, Returned, attempt
-from paged_demo.exercises.verdict import Verdict
-from paged_demo.serving.experiments.servers import draw_trace
-from paged_demo.serving.paper import NUM_PAGES_13B
+from paged_demo.course import check, hint
+from paged_demo.course import nb03_trials as trials
+from paged_demo.course.exercises.functions import FunctionExercise
+from paged_demo.course.exercises.kinds import ChoiceExercise, NumberExercise
+from paged_demo.course.exercises.registry import EXERCISES
+from paged_demo.course.exercises.trial import Endless, Raised, Returned, attempt
+from paged_demo.course.exercises.verdict import Verdict
+from paged_demo.paper.numbers import NUM_PAGES_13B
+from paged_demo.paper.servers import draw_trace
 from paged_demo.views import style
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from paged_demo import Request, alpaca, sharegpt, simulate
-from paged_demo.serving import paper
-from paged_demo.serving.experiments import fig_2, fig_12, fig_13, fig_15, fig_16, fig_18b, table_1
-from paged_demo.serving.experiments.latency import FIG_18B_WORKLOADS, latency_at, sustained_rate
-from paged_demo.serving.experiments.record import Comparison, Experiment, over_seeds
-from paged_demo.serving.experiments.servers import SERVERS, draw_trace
-from paged_demo.serving.experiments.sharing import TRANSLATIONS, saved_by_beams
+from paged_demo.paper import fig_2, fig_12, fig_13, fig_15, fig_16, fig_18b, table_1
+from paged_demo.paper import numbers as paper
+from paged_demo.paper.latency_figures import FIG_18B_WORKLOADS, latency_at, sustained_rate
+from paged_demo.paper.record import Comparison, Experiment, over_seeds
+from paged_demo.paper.servers import SERVERS, draw_trace
+from paged_demo.paper.sharing_figures import TRANSLATIONS, saved_by_beams
 
 
 def standard_error(cell):
@@ -261,7 +261,7 @@ def test_of_a_shared_prefix_vllm_keeps_the_full_pages_once_and_computes_the_rest
         asked.append((pool, num_prompt_extra, num_shared))
         return 1.0
 
-    monkeypatch.setattr("paged_demo.serving.experiments.sharing._sustained", note)
+    monkeypatch.setattr("paged_demo.paper.sharing_figures._sustained", note)
     fig_16(seeds=[0])
     for num_prefix, (rival, vllm) in zip(
         paper.FIG_16_SPEEDUPS, zip(asked[::2], asked[1::2], strict=True), strict=True

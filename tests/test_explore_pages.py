@@ -8,10 +8,10 @@ from matplotlib.collections import PolyCollection
 from test_explorers import alt, ends_and_middle, pixels
 
 from paged_demo import PagedAllocator, TraditionalAllocator, alpaca, reserve_max, sharegpt
+from paged_demo.course.nb03 import FATES_OF_A_STORY, explore_page_choice, play_two_requests
 from paged_demo.views import plots
-from paged_demo.views.explorers import FATES_OF_A_STORY, explore_page_choice, play_two_requests
-from paged_demo.views.explorers.player import Player
 from paged_demo.views.picture import new_figure
+from paged_demo.views.player import Player
 from paged_demo.views.story import SENTENCES, tell_two_requests
 
 

@@ -15,14 +15,9 @@ from test_llm_tokenizer import make_tokenizer, vocabulary
 from tiny_llama import Fuse, make_tiny, write_gguf
 
 from paged_demo.allocators.memory_map import fates
-from paged_demo.llm import weights
-from paged_demo.llm.beam import beam_search
-from paged_demo.llm.cache import PagedCache
-from paged_demo.llm.generate import Engine
-from paged_demo.llm.load import load_model
-from paged_demo.views.explorers import PromptBox, explore_run, model_is_here, real_model
-from paged_demo.views.frozen import WIDGET_VIEW
-from paged_demo.views.generation import (
+from paged_demo.course import nb07 as real_model
+from paged_demo.course.nb07 import PromptBox, explore_run, model_is_here
+from paged_demo.course.nb07_texts import (
     KEY,
     drawable,
     frame_of,
@@ -32,6 +27,12 @@ from paged_demo.views.generation import (
     text_in_pages,
     texts_so_far,
 )
+from paged_demo.llm import weights
+from paged_demo.llm.beam import beam_search
+from paged_demo.llm.cache import PagedCache
+from paged_demo.llm.generate import Engine
+from paged_demo.llm.load import load_model
+from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.picture import DPI, Picture, show
 
 

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 from test_explorers import alt, ends_and_middle, pixels
 
-from paged_demo.serving.paper import FIG_2, FIG_13, NUM_SLOTS_13B
+from paged_demo.course import nb04 as same_attention
+from paged_demo.course.nb04 import explore_page_order, explore_roofline
+from paged_demo.paper.numbers import FIG_2, FIG_13, NUM_SLOTS_13B
 from paged_demo.serving.step_time import OPT_13B_STEP
-from paged_demo.views.explorers import explore_page_order, explore_roofline, same_attention
 from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.picture import DPI
 

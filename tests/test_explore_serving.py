@@ -5,9 +5,8 @@ import re
 import pytest
 
 from paged_demo import PagedPool, Request, TraditionalPool, reserve_max
+from paged_demo.course.nb06 import _knee, _serve, explore_film, explore_serving
 from paged_demo.serving.scheduler import scheduler_of
-from paged_demo.views.explorers import explore_film, explore_serving
-from paged_demo.views.explorers.serving import _knee, _serve
 
 
 def film(pool):

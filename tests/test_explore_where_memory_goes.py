@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from test_explorers import alt, ends_and_middle, pixels
 
-from paged_demo.views.explorers import FATES_OF_RESERVATIONS, explore_reservations
-from paged_demo.views.explorers.where_memory_goes import (
+from paged_demo.course.nb02 import (
+    FATES_OF_RESERVATIONS,
     MAX_TOKENS,
     NUM_MOMENTS,
     NUM_SLOTS,
     PLACEMENTS,
     RESERVATIONS,
     SPREADS,
+    explore_reservations,
     film,
 )
 

@@ -11,17 +11,10 @@ import pytest
 from PIL import Image
 
 from paged_demo import PRESETS, PagedPool, Request, fill_by_page_size
+from paged_demo.course.nb00 import FATES_OF_A_PAGED_POOL, explore_one_sequence, explore_page_size
+from paged_demo.course.nb05 import explore_prefixes, explore_samples, play_two_samples
+from paged_demo.course.nb06 import explore_film, explore_serving
 from paged_demo.serving.scheduler import scheduler_of
-from paged_demo.views.explorers import (
-    FATES_OF_A_PAGED_POOL,
-    explore_film,
-    explore_one_sequence,
-    explore_page_size,
-    explore_prefixes,
-    explore_samples,
-    explore_serving,
-    play_two_samples,
-)
 from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.picture import DPI
 

@@ -11,7 +11,7 @@ from paged_demo import dense_attention
 from paged_demo.llm.cache import PagedCache
 from paged_demo.llm.contiguous import ContiguousCache
 from paged_demo.llm.load import load, load_model
-from paged_demo.llm.model import _silu
+from paged_demo.llm.transformer import _silu
 from paged_demo.llm.weights import BadWeightsError
 
 SHAPES = {

@@ -18,11 +18,12 @@ ALLOWED = {
     "allocators": ["allocators"],
     "attention": ["attention"],
     "serving": ["serving", "allocators"],
-    "exercises": ["exercises", "views", "serving", "attention", "allocators", "model"],
+    "paper": ["paper", "serving", "allocators"],
     "llm": ["llm", "attention", "allocators"],
-    "views": ["views", "llm", "serving", "attention", "allocators", "model"],
+    "views": ["views", "paper", "serving", "attention", "allocators", "model"],
+    "course": ["course", "views", "paper", "llm", "serving", "attention", "allocators", "model"],
 }
-CORE = ["allocators", "attention", "serving", "model", "checks"]
+CORE = ["allocators", "attention", "serving", "paper", "model", "checks"]
 HEAVY = ["matplotlib", "ipywidgets", "IPython", "PIL", "jupyterlab", "gguf", "tokenizers"]
 
 
@@ -91,7 +92,7 @@ def test_using_the_whole_core_loads_neither_matplotlib_nor_ipywidgets():
 
 
 def test_an_exercise_is_checked_without_matplotlib():
-    loaded = loaded_after("from paged_demo.exercises import check; str(check('3.1', lambda *given: 0))")
+    loaded = loaded_after("from paged_demo.course import check; str(check('3.1', lambda *given: 0))")
     assert "numpy" in loaded
     assert not loaded & set(HEAVY)
 

@@ -21,8 +21,8 @@ from paged_demo import (
     keep_one_sequence,
     reserve_pow2,
 )
-from paged_demo.serving.experiments import fig_2
-from paged_demo.serving.paper import NUM_SLOTS_13B
+from paged_demo.paper import fig_2
+from paged_demo.paper.numbers import NUM_SLOTS_13B
 from paged_demo.views import picture as picture_module
 from paged_demo.views import plots, style
 from paged_demo.views.picture import Picture, new_figure, show

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from paged_demo import PagedPool, Request, simulate
-from paged_demo.serving.experiments.latency import LatencyCurves
-from paged_demo.serving.experiments.record import Comparison, Experiment
+from paged_demo.course import nb06_plots
+from paged_demo.paper.latency_figures import LatencyCurves
+from paged_demo.paper.record import Comparison, Experiment
 from paged_demo.serving.run import Moment
 from paged_demo.views import plots, style
 from paged_demo.views.picture import new_figure
@@ -31,7 +32,7 @@ def experiment(rows):
 
 
 def test_waiting_requests_are_stacked_on_the_running_ones():
-    ax = plots.in_flight(MOMENTS, ax=new_axes())
+    ax = nb06_plots.in_flight(MOMENTS, ax=new_axes())
     running, waiting = ax.collections
     assert span_at(running, 1.5) == (0, 2)
     assert span_at(waiting, 1.5) == (2, 5)
@@ -39,14 +40,14 @@ def test_waiting_requests_are_stacked_on_the_running_ones():
 
 
 def test_the_key_of_requests_in_flight_stands_above_the_areas():
-    ax = plots.in_flight(MOMENTS, ax=new_axes())
+    ax = nb06_plots.in_flight(MOMENTS, ax=new_axes())
     ax.figure.canvas.draw()
     lowest = ax.get_legend().get_window_extent().y0
     assert lowest > ax.transData.transform((0, 5))[1]
 
 
 def test_the_areas_of_the_slots_fill_the_pool():
-    ax = plots.usage_over_time(MOMENTS, num_slots=50, ax=new_axes())
+    ax = nb06_plots.usage_over_time(MOMENTS, num_slots=50, ax=new_axes())
     used, reserved, internal, rounding, free = ax.collections
     assert span_at(rounding, 0.5) == (30, 40)
     assert [span_at(area, 1.5) for area in (used, reserved, internal, free)] == [
@@ -56,7 +57,7 @@ def test_the_areas_of_the_slots_fill_the_pool():
 
 
 def test_a_fate_that_no_slot_has_is_not_drawn():
-    ax = plots.usage_over_time([MOMENTS[2], MOMENTS[2]], num_slots=50, ax=new_axes())
+    ax = nb06_plots.usage_over_time([MOMENTS[2], MOMENTS[2]], num_slots=50, ax=new_axes())
     assert len(ax.collections) == 1
 
 
@@ -67,7 +68,7 @@ def crowded():
 
 
 def test_the_timeline_has_a_bar_for_each_stay_and_a_cross_for_each_preemption(crowded):
-    ax = plots.request_timeline(crowded, ax=new_axes())
+    ax = nb06_plots.request_timeline(crowded, ax=new_axes())
     assert crowded.num_preempted > 0
     bars = sorted((bar.get_x(), bar.get_width(), bar.get_y() + 0.36) for bar in ax.patches)
     stays = sorted((stay.start_s, stay.end_s - stay.start_s, stay.request_id) for stay in crowded.stays)
@@ -77,7 +78,7 @@ def test_the_timeline_has_a_bar_for_each_stay_and_a_cross_for_each_preemption(cr
 
 
 def test_the_timeline_has_a_line_from_arrival_to_end(crowded):
-    ax = plots.request_timeline(crowded, first=2, count=5, ax=new_axes())
+    ax = nb06_plots.request_timeline(crowded, first=2, count=5, ax=new_axes())
     lines = [line for line in ax.lines if line.get_marker() != "x"]
     spans = [tuple(line.get_xdata()) for line in lines]
     assert spans == [
@@ -89,7 +90,7 @@ def test_the_timeline_has_a_line_from_arrival_to_end(crowded):
 
 def test_a_timeline_of_no_requests_is_an_error(crowded):
     with pytest.raises(ValueError, match=r"first must be below the number of requests \(12\), got 12"):
-        plots.request_timeline(crowded, first=12)
+        nb06_plots.request_timeline(crowded, first=12)
 
 
 def test_latency_lines_cross_where_the_rate_is_read():

@@ -7,7 +7,7 @@ import nbformat
 import pytest
 
 from paged_demo.model import KIB, MIB, OPT_13B
-from paged_demo.serving import paper
+from paged_demo.paper import numbers as paper
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -12,7 +12,7 @@ from paged_demo import (
     reserve_max,
     sharegpt,
 )
-from paged_demo.serving.paper import NUM_SLOTS_13B
+from paged_demo.paper.numbers import NUM_SLOTS_13B
 
 
 @pytest.fixture(scope="module")

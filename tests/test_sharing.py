@@ -12,6 +12,7 @@ from matplotlib.colors import to_hex
 
 from paged_demo import CacheFullError, PagedAllocator, Request
 from paged_demo.allocators.sharing import ask_with_prefix, hit_share, sample_in_parallel
+from paged_demo.course import nb05_plots
 from paged_demo.serving.rules import pages_held, pages_without_sharing
 from paged_demo.views import plots, style
 from paged_demo.views.picture import new_figure
@@ -82,7 +83,11 @@ def test_prompts_in_turn_find_nothing_until_all_of_them_fit():
         (lambda: ask_with_prefix(4, 2, page_size=4, num_own=0), ValueError, "num_own must be at least 1"),
         (lambda: hit_share([], num_pages=4, page_size=4), ValueError, "prompts must hold at least one"),
         (lambda: hit_share([1, 2], num_pages=4, page_size=4), TypeError, r"prompts must be .*got \[1, 2\]"),
-        (lambda: plots.eviction_queues({}), ValueError, "queues must hold at least one moment, got none"),
+        (
+            lambda: nb05_plots.eviction_queues({}),
+            ValueError,
+            "queues must hold at least one moment, got none",
+        ),
         (lambda: hit_share(7, num_pages=4, page_size=4), TypeError, "prompts must be .*, got 7"),
         (lambda: hit_share([range(9)], num_pages=2, page_size=4), CacheFullError, "need 3 pages, 2 free"),
     ],
@@ -203,21 +208,21 @@ def test_the_copy_has_an_arrow():
 
 def test_reference_counts_stand_below_their_pages():
     tables = {"A": [7, 3], "B": [7, 1], "C": [7]}
-    ax = plots.reference_counts(tables, num_pages=8, copies=[(1, 3)], ax=new_axes())
+    ax = nb05_plots.reference_counts(tables, num_pages=8, copies=[(1, 3)], ax=new_axes())
     counts = {text.get_position(): text.get_text() for text in ax.texts if text.get_position()[1] == -0.75}
     assert [count for _, count in sorted(counts.items())] == ["0", "1", "0", "1", "0", "0", "0", "3"]
     assert texts(ax).count("copy") == 1
 
 
 def test_the_counts_of_shared_pages_stand_out():
-    ax = plots.reference_counts({"A": [0, 1], "B": [0, 2]}, num_pages=4, ax=new_axes())
+    ax = nb05_plots.reference_counts({"A": [0, 1], "B": [0, 2]}, num_pages=4, ax=new_axes())
     weights = {text.get_text(): text.get_weight() for text in ax.texts if text.get_position()[1] == -0.75}
     assert weights == {"0": "normal", "1": "normal", "2": "bold"}
 
 
 @pytest.mark.parametrize("copy", [(1, 3), (3, 1)])
 def test_the_arrow_of_a_copy_passes_below_the_counts(copy):
-    ax = plots.reference_counts({"A": [0, 3], "B": [0, 1]}, num_pages=4, copies=[copy], ax=new_axes())
+    ax = nb05_plots.reference_counts({"A": [0, 3], "B": [0, 1]}, num_pages=4, copies=[copy], ax=new_axes())
     ax.figure.canvas.draw()
     arrow = next(text.arrow_patch for text in ax.texts if getattr(text, "arrow_patch", None))
     heights = ax.transData.inverted().transform(arrow.get_path().vertices)[:, 1]
@@ -239,7 +244,7 @@ def drawn_slots(ax, colour):
 @pytest.mark.parametrize(("num_prompt", "page_size"), [(23, 16), (32, 16), (5, 16), (7, 1)])
 def test_the_rows_show_every_slot_of_each_sequence_once(num_prompt, page_size, num_samples):
     pool = sample_in_parallel(num_prompt, num_samples, page_size=page_size)
-    ax = plots.rows_of_shared_pages(pool, ax=new_axes())
+    ax = nb05_plots.rows_of_shared_pages(pool, ax=new_axes())
     num_shared = num_prompt // page_size * page_size
     held = -(-(num_prompt + 1) // page_size) * page_size
     assert drawn_slots(ax, style.FATES["shared"].colour) == num_samples * num_shared
@@ -253,19 +258,19 @@ def test_the_rows_show_every_slot_of_each_sequence_once(num_prompt, page_size, n
 
 @pytest.mark.parametrize("page_size", [1, 4, 16])
 def test_the_curve_of_what_is_saved_is_what_the_allocator_saves(page_size):
-    ax = plots.saved_against_prompt(num_samples=3, page_size=page_size, longest=40, ax=new_axes())
+    ax = nb05_plots.saved_against_prompt(num_samples=3, page_size=page_size, longest=40, ax=new_axes())
     for num_prompt, saved in zip(*ax.lines[0].get_data(), strict=True):
         pool = sample_in_parallel(int(num_prompt), 3, page_size=page_size)
         assert saved == pytest.approx(100 * pool.saved_share)
 
 
 def test_what_is_copied_is_a_saw_tooth_below_one_page():
-    ax = plots.copied_against_prompt(page_size=4, longest=8, ax=new_axes())
+    ax = nb05_plots.copied_against_prompt(page_size=4, longest=8, ax=new_axes())
     assert ax.lines[0].get_ydata().tolist() == [25, 50, 75, 0] * 2
 
 
 def test_what_is_found_is_a_staircase_of_whole_pages():
-    ax = plots.found_against_prefix(page_size=4, longest=9, ax=new_axes())
+    ax = nb05_plots.found_against_prefix(page_size=4, longest=9, ax=new_axes())
     assert ax.lines[1].get_ydata().tolist() == [0, 0, 0, 0, 4, 4, 4, 4, 8, 8]
     # Each step begins at the length that fills the page, not at the one before it.
     assert ax.lines[1].get_drawstyle() == "steps-post"
@@ -274,13 +279,13 @@ def test_what_is_found_is_a_staircase_of_whole_pages():
 @pytest.mark.parametrize(("page_size", "num_edges"), [(16, 3 * 3), (1, 0)])
 def test_the_edges_of_pages_are_drawn_where_they_can_be_told_apart(page_size, num_edges):
     pool = sample_in_parallel(60, 3, page_size=page_size)
-    ax = plots.rows_of_shared_pages(pool, axis_slots=128, ax=new_axes())
+    ax = nb05_plots.rows_of_shared_pages(pool, axis_slots=128, ax=new_axes())
     edges = [item for item in ax.collections if isinstance(item, LineCollection)]
     assert sum(len(item.get_segments()) for item in edges) == num_edges
 
 
 def test_the_queue_of_eviction_is_drawn_from_the_left():
-    ax = plots.eviction_queues({"A ends": {1: "A1", 0: "A0"}, "A again": {}}, ax=new_axes())
+    ax = nb05_plots.eviction_queues({"A ends": {1: "A1", 0: "A0"}, "A again": {}}, ax=new_axes())
     places = {text.get_text(): text.get_position() for text in ax.texts}
     assert places["A1\npage 1"][0] < places["A0\npage 0"][0]
     assert places["none"][1] == 1
@@ -289,7 +294,7 @@ def test_the_queue_of_eviction_is_drawn_from_the_left():
 
 
 def test_hits_are_drawn_in_percent_by_pages():
-    ax = plots.hits_against_pages({"in turn": {4: 0.0, 8: 0.5}}, asked_pages=8, ax=new_axes())
+    ax = nb05_plots.hits_against_pages({"in turn": {4: 0.0, 8: 0.5}}, asked_pages=8, ax=new_axes())
     assert ax.lines[0].get_xydata().tolist() == [[4, 0], [8, 50]]
     assert re.search("all prompts fit", " ".join(texts(ax)))
     assert list(ax.lines[1].get_xdata()) == [8, 8]
@@ -315,7 +320,7 @@ def test_the_letters_of_many_holders_fit_into_their_page():
     few, many = ({name: list(range(num_pages)) for name in "ABCD"} for num_pages in (2, 5))
     sizes = []
     for tables in (few, many):
-        ax = plots.reference_counts(tables, num_pages=8, ax=new_axes())
+        ax = nb05_plots.reference_counts(tables, num_pages=8, ax=new_axes())
         sizes += {text.get_fontsize() for text in ax.texts if text.get_text() == "ABCD"}
     assert sizes == [11, 7]
 

@@ -7,8 +7,11 @@ import pytest
 
 from paged_demo import PagedAllocator
 from paged_demo.allocators.sharing import ask_with_prefix, sample_in_parallel
-from paged_demo.exercises import check, sharing_trials, write_mistakes, write_trials
-from paged_demo.exercises.course import EXERCISES
+from paged_demo.course import check
+from paged_demo.course import nb05_trials as sharing_trials
+from paged_demo.course import nb05_write_mistakes as write_mistakes
+from paged_demo.course import nb05_writes as write_trials
+from paged_demo.course.exercises.registry import EXERCISES
 
 
 def play(case):

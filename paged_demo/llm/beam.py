@@ -9,9 +9,9 @@ import numpy as np
 from paged_demo.attention.shapes import Floats
 from paged_demo.checks import check_count
 from paged_demo.llm.cache import KVCache, free_noted, noted
-from paged_demo.llm.model import Llama
 from paged_demo.llm.sampling import log_probabilities
 from paged_demo.llm.text import check_stop_ids, check_text
+from paged_demo.llm.transformer import Llama
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.attention.quick_kernel import paged_attention, paged_attention_prefill
 from paged_demo.attention.shapes import Floats
 from paged_demo.attention.store import KVStore
-from paged_demo.llm.model import Attend, LlamaSpec
+from paged_demo.llm.transformer import Attend, LlamaSpec
 
 SeqId = TypeVar("SeqId", bound=Hashable)
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from paged_demo.attention.quick_kernel import paged_attention_prefill
 from paged_demo.attention.shapes import Floats, check_float_type
 from paged_demo.checks import check_count
 from paged_demo.llm.cache import SeqId, check_spec, rows_of_each
-from paged_demo.llm.model import Attend, LlamaSpec
+from paged_demo.llm.transformer import Attend, LlamaSpec
 
 
 class ContiguousCache:

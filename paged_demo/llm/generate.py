@@ -17,9 +17,9 @@ from paged_demo.allocators.memory_map import CacheFullError
 from paged_demo.attention.shapes import Floats
 from paged_demo.checks import check_count
 from paged_demo.llm.cache import KVCache, free_noted, noted
-from paged_demo.llm.model import Llama
 from paged_demo.llm.sampling import check_sampling, choose
 from paged_demo.llm.text import Text, check_stop_ids, check_text, outgrown
+from paged_demo.llm.transformer import Llama
 
 
 class Engine:

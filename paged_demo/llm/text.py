@@ -9,7 +9,7 @@ from paged_demo.allocators.memory_map import CacheFullError
 from paged_demo.allocators.sequences import check_prompt
 from paged_demo.attention.shapes import check_ints
 from paged_demo.checks import check_count
-from paged_demo.llm.model import Llama
+from paged_demo.llm.transformer import Llama
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -20,9 +20,9 @@ import numpy as np
 from ipywidgets import SelectionSlider, interact
 
 from paged_demo import fill_by_page_size, sharegpt
-from paged_demo.serving.paper import NUM_SLOTS_13B
+from paged_demo.paper.numbers import NUM_SLOTS_13B
 from paged_demo.views import style
-from paged_demo.views.explorers.one_slider import _DialScene
+from paged_demo.course.nb00 import _DialScene
 from paged_demo.views.picture import DPI
 
 requests = sharegpt.sample(1000, rng=np.random.default_rng(0))

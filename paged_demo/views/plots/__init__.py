@@ -1,34 +1,16 @@
 """Plots: each draws one record on one pair of axes, and returns the axes."""
 
-from paged_demo.views.plots.attention import cost_by_page_size as cost_by_page_size
-from paged_demo.views.plots.attention import output_bars as output_bars
-from paged_demo.views.plots.attention import rate_against_batch as rate_against_batch
-from paged_demo.views.plots.attention import reading_bars as reading_bars
-from paged_demo.views.plots.attention import scores_by_page as scores_by_page
 from paged_demo.views.plots.beside_paper import bars_beside_paper as bars_beside_paper
 from paged_demo.views.plots.beside_paper import latency_against_rate as latency_against_rate
 from paged_demo.views.plots.beside_paper import swap_or_recompute as swap_or_recompute
 from paged_demo.views.plots.beside_paper import usage_beside_paper as usage_beside_paper
-from paged_demo.views.plots.kv_cache import bytes_per_token as bytes_per_token
-from paged_demo.views.plots.kv_cache import memory_bar as memory_bar
-from paged_demo.views.plots.kv_cache import recomputation as recomputation
-from paged_demo.views.plots.memory import fate_legend as fate_legend
-from paged_demo.views.plots.memory import memory_against_length as memory_against_length
-from paged_demo.views.plots.memory import usage_bars as usage_bars
+from paged_demo.views.plots.fates import fate_legend as fate_legend
+from paged_demo.views.plots.fates import memory_against_length as memory_against_length
+from paged_demo.views.plots.fates import usage_bars as usage_bars
 from paged_demo.views.plots.pages import batch_against_page_size as batch_against_page_size
 from paged_demo.views.plots.pages import effect_against_page_size as effect_against_page_size
 from paged_demo.views.plots.pages import page_tables as page_tables
 from paged_demo.views.plots.pages import rows_of_pages as rows_of_pages
 from paged_demo.views.plots.pages import waste_against_length as waste_against_length
-from paged_demo.views.plots.serving import in_flight as in_flight
-from paged_demo.views.plots.serving import request_timeline as request_timeline
-from paged_demo.views.plots.serving import usage_over_time as usage_over_time
-from paged_demo.views.plots.sharing import copied_against_prompt as copied_against_prompt
-from paged_demo.views.plots.sharing import eviction_queues as eviction_queues
-from paged_demo.views.plots.sharing import found_against_prefix as found_against_prefix
-from paged_demo.views.plots.sharing import hits_against_pages as hits_against_pages
-from paged_demo.views.plots.sharing import reference_counts as reference_counts
-from paged_demo.views.plots.sharing import rows_of_shared_pages as rows_of_shared_pages
-from paged_demo.views.plots.sharing import saved_against_prompt as saved_against_prompt
 from paged_demo.views.plots.translation import translation as translation
 from paged_demo.views.plots.translation import words_in_pages as words_in_pages

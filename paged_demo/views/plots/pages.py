@@ -8,7 +8,7 @@ from matplotlib.patches import Rectangle
 
 from paged_demo.allocators.page_size import PageSizeEffect
 from paged_demo.checks import check_count
-from paged_demo.serving.paper import FIG_13, MAX_TOKENS, NUM_SLOTS_13B, PAGE_SIZE
+from paged_demo.paper.numbers import FIG_13, MAX_TOKENS, NUM_SLOTS_13B, PAGE_SIZE
 from paged_demo.serving.saturation import FullPool
 from paged_demo.views import style
 from paged_demo.views.picture import new_axes

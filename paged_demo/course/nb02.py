@@ -1,0 +1,197 @@
+"""Notebook 02: a small pool under reservations, with every slot to be seen."""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import astuple
+from functools import lru_cache, partial
+from statistics import fmean
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure, SubFigure
+
+from paged_demo.allocators.memory_map import MemoryMap, MemoryUsage, account
+from paged_demo.allocators.placement import PlacementPolicy, best_fit, buddy, first_fit
+from paged_demo.allocators.traditional import (
+    ReservationPolicy,
+    TraditionalAllocator,
+    reserve_max,
+    reserve_oracle,
+    reserve_pow2,
+)
+from paged_demo.serving.scheduler import Scheduler
+from paged_demo.serving.workload import Request
+from paged_demo.views import plots, style
+from paged_demo.views.amounts import percent
+from paged_demo.views.controls import choice, number
+from paged_demo.views.live import Explorer, clear_contents, contents, set_title
+from paged_demo.views.strip import slot_strip
+
+FATES_OF_RESERVATIONS = ("reserved", "internal", "rounding", "external")
+"""For the key: slots that hold a token have the tint and the letter of their request. In a full pool no hole
+takes the next request, so that no slot is just free."""
+
+NUM_SLOTS = 240
+"""Small enough for a letter in each run, and no multiple of the greatest lengths, as in the paper's pool."""
+
+UNIT_SLOTS = 4
+MEAN_TOKENS = 20
+NUM_REQUESTS = 400
+WARM_UP = 60
+NUM_MOMENTS = 200
+
+RESERVATIONS = ("max", "pow2", "oracle")
+PLACEMENTS = ("first fit", "best fit", "buddy")
+MAX_TOKENS = (32, 64, 128)
+SPREADS = (0.0, 0.5, 1.0, 1.5)
+
+
+class Moment(NamedTuple):
+    """The small pool in one iteration.
+
+    Attributes
+    ----------
+    memory_map, future_tokens
+        As for `paged_demo.account`.
+    request_slots : int
+        What the next request asks for.
+    usage : MemoryUsage
+        The slots by their fate.
+    """
+
+    memory_map: MemoryMap
+    future_tokens: Mapping[Hashable, int]
+    request_slots: int
+    usage: MemoryUsage
+
+
+class Film(NamedTuple):
+    """The small pool over many iterations.
+
+    Attributes
+    ----------
+    moments : tuple of Moment
+        One for each iteration.
+    mean_running, mean_used_share : float
+        Requests in flight, and the share of the slots that hold a token: means over the moments.
+    """
+
+    moments: tuple[Moment, ...]
+    mean_running: float
+    mean_used_share: float
+
+
+@lru_cache(maxsize=128)
+def film(reservation: str, placement: str, max_tokens: int, spread: float) -> Film:
+    """Keep the small pool full, and return what it looks like once the first requests have gone.
+
+    Parameters
+    ----------
+    reservation, placement : str
+        Of `RESERVATIONS` and `PLACEMENTS`.
+    max_tokens : int
+        The longest sequence.
+    spread : float
+        Of the lengths: the standard deviation of their logarithm.
+    """
+    reserve: ReservationPolicy = {
+        "max": reserve_max(max_tokens),
+        "pow2": reserve_pow2(max_tokens),
+        "oracle": reserve_oracle,
+    }[reservation]
+    placements: dict[str, PlacementPolicy] = {
+        "first fit": first_fit,
+        "best fit": best_fit,
+        "buddy": partial(buddy, unit_slots=UNIT_SLOTS, max_tokens=max_tokens),
+    }
+    requests = _requests(max_tokens, spread)
+    allocator = TraditionalAllocator(NUM_SLOTS, reserve=reserve, placement=placements[placement])
+    scheduler = Scheduler(allocator, requests)
+    moments = []
+    for iteration in range(WARM_UP + NUM_MOMENTS):
+        scheduler.step()
+        if iteration >= WARM_UP:
+            snapshot = scheduler.snapshot()
+            following = requests[snapshot.waiting[0]]
+            final = following.num_prompt_tokens + following.num_output_tokens
+            wanted = reserve(following.num_prompt_tokens, final)
+            usage = account(snapshot.memory_map, snapshot.future_tokens, request_slots=wanted)
+            moments.append(Moment(snapshot.memory_map, snapshot.future_tokens, wanted, usage))
+    return Film(
+        moments=tuple(moments),
+        mean_running=fmean(len(moment.future_tokens) for moment in moments),
+        mean_used_share=fmean(moment.usage.used for moment in moments) / NUM_SLOTS,
+    )
+
+
+def _requests(max_tokens: int, spread: float) -> list[Request]:
+    """Draw requests of one mean length, whatever the spread: a quarter of each is its prompt."""
+    rng = np.random.default_rng(0)
+    lengths = MEAN_TOKENS * np.exp(spread * rng.standard_normal(NUM_REQUESTS) - spread**2 / 2)
+    finals = np.clip(np.rint(lengths).astype(int), 2, max_tokens).tolist()
+    return [
+        Request(index, max(1, final // 4), final - max(1, final // 4)) for index, final in enumerate(finals)
+    ]
+
+
+class _StripScene:
+    """The pool of one moment, slot by slot."""
+
+    frame = None
+
+    def __init__(self, figure: Figure | SubFigure) -> None:
+        self._ax = figure.add_axes((0.07, 0.06, 0.92, 0.74))
+
+    def update(self, *, reservation: str, placement: str, max_tokens: int, spread: float, moment: int) -> str:
+        shown = film(reservation, placement, max_tokens, spread)
+        now = shown.moments[moment - 1]
+        clear_contents(self._ax)
+        slot_strip(now.memory_map, now.future_tokens, request_slots=now.request_slots, ax=self._ax)
+        used = percent(shown.mean_used_share)
+        setting = f"{reservation}, {placement}, spread {spread}"
+        set_title(self._ax, f"{setting}: {used} of the slots hold a token on average")
+        parts = zip(style.FATES, astuple(now.usage), strict=False)
+        told = ", ".join(f"{slots} {name}" for name, slots in parts if slots)
+        return (
+            f"Reservation {reservation}, placement {placement}, at most {max_tokens} tokens, spread {spread}:"
+            f" on average {shown.mean_running:.1f} requests in flight, and {used} of {NUM_SLOTS} slots hold a"
+            f" token. Moment {moment}: {told}; the next request asks for {now.request_slots}."
+        )
+
+    def moving(self) -> list[Artist]:
+        return contents(self._ax)
+
+
+class _ReservationScene:
+    """The strip, and the key to its looks."""
+
+    frame = None
+
+    def __init__(self, figure: Figure | SubFigure) -> None:
+        top, bottom = figure.subfigures(2, 1, height_ratios=[3, 1], squeeze=False).flat
+        self._strip = _StripScene(top)
+        plots.fate_legend(bottom.add_axes((0, 0, 1, 1)), FATES_OF_RESERVATIONS, num_columns=3)
+
+    def update(self, *, reservation: str, placement: str, max_tokens: int, spread: float, moment: int) -> str:
+        return self._strip.update(
+            reservation=reservation, placement=placement, max_tokens=max_tokens, spread=spread, moment=moment
+        )
+
+    def moving(self) -> list[Artist]:
+        return self._strip.moving()
+
+
+def explore_reservations() -> Explorer:
+    """Explore what reservations waste, by what is reserved and where, and by the lengths of the requests."""
+    return Explorer(
+        _ReservationScene,
+        {
+            "reservation": choice("reservation", RESERVATIONS),
+            "placement": choice("placement", PLACEMENTS),
+            "max_tokens": choice("at most (tokens)", MAX_TOKENS, 64),
+            "spread": choice("spread of lengths", SPREADS, 0.5),
+            "moment": number("moment", 1, lowest=1, highest=NUM_MOMENTS),
+        },
+        height=2.9,
+        make_sheet_scene=_StripScene,
+    )

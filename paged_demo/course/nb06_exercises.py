@@ -1,0 +1,218 @@
+"""Exercises of notebook 06: whom to preempt, what a watermark does, swap or compute, which page size."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from paged_demo.course.exercises.functions import FunctionExercise
+from paged_demo.course.exercises.kinds import ChoiceExercise, Misconception, NumberExercise, Remark
+from paged_demo.course.exercises.verdict import describe
+from paged_demo.paper.numbers import FIG_19A_MS, NUM_SLOTS_13B, SUSTAINED_LATENCY_S
+from paged_demo.paper.servers import SERVERS, draw_trace
+from paged_demo.serving.lengths import alpaca
+from paged_demo.serving.pools import PagedPool
+from paged_demo.serving.simulator import simulate
+
+CAPSTONE_RATE_RPS = 27.0
+CAPSTONE_PAGE_SIZES = (16, 32, 64, 128, 256, 512)
+
+
+class Running(NamedTuple):
+    """A request in flight.
+
+    Attributes
+    ----------
+    name : str
+        Who it is.
+    num_tokens : int
+        Tokens it holds.
+    start_s : float
+        When it was admitted, in seconds.
+    """
+
+    name: str
+    num_tokens: int
+    start_s: float
+
+
+def victim(running: list[Running]) -> str:
+    """Choose the request that was admitted last."""
+    return max(running, key=lambda request: request.start_s).name
+
+
+def victim_cases() -> Iterable[tuple[list[Running]]]:
+    """Make lists of running requests, the shortest first, in which no two rules choose alike throughout."""
+    rng = np.random.default_rng(6)
+    yield ([Running("A", 30, 0.0), Running("B", 20, 1.0)],)
+    yield ([Running("B", 10, 1.0), Running("A", 30, 0.0)],)
+    yield ([Running("A", 30, 0.0), Running("C", 40, 2.5), Running("B", 10, 1.0)],)
+    for num_running in (3, 4, 6):
+        start_times = rng.permutation(num_running).tolist()
+        yield (
+            [
+                Running("ABCDEF"[index], int(rng.integers(1, 100)), float(start_s))
+                for index, start_s in enumerate(start_times)
+            ],
+        )
+
+
+def tell_victim_case(case: tuple[list[Running]]) -> str:
+    """Write who runs, in words."""
+    told = [f"{name} ({num_tokens} tokens, since {start_s:g} s)" for name, num_tokens, start_s in case[0]]
+    return f"the running requests {', '.join(told)}"
+
+
+def read_name(value: Any) -> str:
+    """Read a request's name, or raise a TypeError that says what came."""
+    if not isinstance(value, str):
+        raise TypeError(f"a name was expected, and it returned {describe(value)}")
+    return value
+
+
+def first_page_size_at_which_swapping_wins(*ways: str) -> int:
+    """Find the smallest page size of Fig. 19a at which these copies take less time than to compute again."""
+    return next(
+        page_size
+        for page_size, recompute_ms in FIG_19A_MS["recompute"].items()
+        if sum(FIG_19A_MS[way][page_size] for way in ways) < recompute_ms
+    )
+
+
+@lru_cache
+def largest_page_size_that_sustains() -> int:
+    """Serve five minutes of Alpaca from pages of each size; return the largest that keeps the latency."""
+    rng = np.random.default_rng(0)
+    trace = draw_trace(alpaca, rate_rps=CAPSTONE_RATE_RPS, duration_s=300, rng=rng)
+    step_time = SERVERS["OPT-13B"].step_time
+    return max(
+        size
+        for size in CAPSTONE_PAGE_SIZES
+        if simulate(
+            trace, PagedPool(num_pages=NUM_SLOTS_13B // size, page_size=size), step_time=step_time
+        ).normalised_latency_s
+        <= SUSTAINED_LATENCY_S
+    )
+
+
+EXERCISES = (
+    FunctionExercise(
+        exercise_id="6.1",
+        reference=victim,
+        cases=victim_cases,
+        tell=tell_victim_case,
+        read=read_name,
+        insight=(
+            "First come, first served holds even when somebody has to go: whoever came first is never"
+            " overtaken, so every request ends."
+        ),
+        hints=(
+            "Who would overtake somebody if they stayed?",
+            "`max(running, key=...)` by the time of admission, and then its name.",
+        ),
+        mistakes=(
+            Misconception(
+                lambda running: min(running, key=lambda request: request.start_s).name,
+                "The oldest goes",
+                "The oldest has the most work behind it, and it could be sent back again and again.",
+            ),
+            Misconception(
+                lambda running: max(running, key=lambda request: request.num_tokens).name,
+                "The longest goes",
+                "That frees the most pages and throws away the most work. A long request may never end.",
+            ),
+            Misconception(
+                lambda running: min(running, key=lambda request: request.num_tokens).name,
+                "The shortest goes",
+                "That throws away little, and frees little. A request that came first may be the shortest.",
+            ),
+            Misconception(
+                lambda running: running[-1].name,
+                "The last of the list",
+                "The list is in no order. Look at the time of admission.",
+            ),
+            Misconception(
+                lambda running: running[0].name,
+                "The first of the list",
+                "The list is in no order. Look at the time of admission.",
+            ),
+        ),
+    ),
+    ChoiceExercise(
+        exercise_id="6.2",
+        right_letters="ac",
+        num_statements=4,
+        insight=(
+            "A few pages kept free spare many restarts. Kept in excess they are lost to everybody: the"
+            " watermark trades the batch for calm. (5 % would serve this trace better; 1 % is a default.)"
+        ),
+        hints=(
+            "Serve the trace again with `watermark_share=0.0`, `0.01` and `0.2`, and compare the records.",
+            "Two of the four are true.",
+        ),
+        remarks={
+            "a": Remark("Fewer restarts", "The pages kept free serve growth, and growth is what preempts."),
+            "b": Remark("Not a larger batch", "Keeping pages free admits somewhat fewer at a time."),
+            "c": Remark(
+                "Less work twice", "What is preempted is computed again. Fewer restarts are less work."
+            ),
+            "d": Remark(
+                "Too much of it", "A fifth of the pool that nobody may start in makes the pool smaller."
+            ),
+        },
+    ),
+    NumberExercise(
+        exercise_id="6.3",
+        compute=lambda: first_page_size_at_which_swapping_wins("swap in", "swap out"),
+        insight=(
+            "From pages of {expected:.0f} on. Small pages are many copies, and each has a cost of its own;"
+            " computing does not care about pages."
+        ),
+        hints=(
+            "A page that is swapped out has to come back: add the two.",
+            '`FIG_19A_MS["swap in"][size] + FIG_19A_MS["swap out"][size]` against `"recompute"`.',
+        ),
+        mistakes=(
+            Misconception(
+                lambda: first_page_size_at_which_swapping_wins("swap in"),
+                "Out is forgotten",
+                "This is where coming back alone takes less. The pages had to leave first.",
+            ),
+            Misconception(
+                lambda: first_page_size_at_which_swapping_wins("swap out"),
+                "In is forgotten",
+                "This is where leaving alone takes less. The pages have to come back.",
+            ),
+        ),
+    ),
+    NumberExercise(
+        exercise_id="6.4",
+        compute=largest_page_size_that_sustains,
+        insight=(
+            "{expected:.0f}: short texts leave most of a larger page empty. Which size up to it is best is"
+            " for the kernel to say, which likes large pages, and for sharing, which likes small ones."
+        ),
+        hints=(
+            "`simulate(trace, PagedPool(num_pages=NUM_SLOTS_13B // size, page_size=size))` for each size.",
+            "Compare `normalised_latency_s` with 0.5 s per token; the largest size below it is asked for.",
+        ),
+        mistakes=(
+            Misconception(
+                16,
+                "The default",
+                "16 sustains the rate, and larger pages do too. The largest one is asked for.",
+            ),
+            Misconception(
+                lambda: 2 * largest_page_size_that_sustains(),
+                "One step too far",
+                "At this size so few requests fit that the queue grows without end.",
+            ),
+            Misconception(
+                lambda: largest_page_size_that_sustains() / 2,
+                "One step too few",
+                "It sustains the rate with room to spare: try the next size.",
+            ),
+        ),
+    ),
+)

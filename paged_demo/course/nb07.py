@@ -1,0 +1,262 @@
+"""Notebook 07: a run of the real model step by step, and a box to type a prompt into."""
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure, SubFigure
+
+from paged_demo.course.nb07_texts import (
+    MOST_ROWS,
+    Frame,
+    frame_of,
+    key_of_pool,
+    pool_of_pages,
+    texts_so_far,
+)
+from paged_demo.llm.cache import PagedCache
+from paged_demo.llm.generate import Engine
+from paged_demo.llm.transformer import Llama
+from paged_demo.llm.weights import what_is_missing
+from paged_demo.views.amounts import count_of
+from paged_demo.views.controls import LOOKS, number
+from paged_demo.views.live import DRAWING, Explorer, clear_contents, contents, set_title
+
+if TYPE_CHECKING:  # It loads a package that a reader may not have.
+    from paged_demo.llm.tokenizer import Tokenizer
+
+NUM_PAGES = 16
+PAGE_SIZE = 16
+SECONDS_BETWEEN_PICTURES = 0.2
+ROWS_OF_ONE_TEXT = 5
+ROWS_ON_PAPER = 3
+
+TITLE_INCHES, KEY_INCHES, ROW_INCHES, MARGIN_INCHES = 0.32, 0.3, 0.188, 0.06
+POOL_INCHES = 1.25
+
+
+def model_is_here() -> bool:
+    """Say whether the real model can be loaded; if not, print what is missing and how to get it."""
+    missing = what_is_missing()
+    if missing:
+        sys.stdout.write(f"{missing}\n")
+    return not missing
+
+
+class _RunScene:
+    """The pool, its key, and the texts at one step of a run."""
+
+    frame = None
+
+    def __init__(
+        self, figure: Figure | SubFigure, frames: Sequence[Frame], num_rows: int = MOST_ROWS
+    ) -> None:
+        self._frames = frames
+        self._num_rows = num_rows
+        whole = _height(num_rows)
+        texts_top = (MARGIN_INCHES + num_rows * ROW_INCHES) / whole
+        key_height = KEY_INCHES / whole
+        self._strip = figure.add_axes((0.08, texts_top + key_height, 0.9, POOL_INCHES / whole))
+        key_of_pool(ax=figure.add_axes((0.08, texts_top, 0.9, key_height)))
+        margin = MARGIN_INCHES / whole
+        self._texts = figure.add_axes((0.08, margin, 0.9, texts_top - margin))
+
+    def update(self, *, step: int) -> str:
+        self.show(self._frames[step - 1], f"step {step} of {len(self._frames)}")
+        return f"Step {step} of {len(self._frames)}: {self._frames[step - 1].words()}"
+
+    def show(self, frame: Frame, title: str) -> None:
+        """Draw any frame of this pool."""
+        clear_contents(self._strip)
+        pool_of_pages(frame, ax=self._strip)
+        set_title(self._strip, title)
+        clear_contents(self._texts)
+        texts_so_far(frame, num_rows=self._num_rows, ax=self._texts)
+
+    def moving(self) -> list[Artist]:
+        return [*contents(self._strip), *contents(self._texts)]
+
+
+def _height(num_rows: int) -> float:
+    """Return the height of a picture with so many lines of text, in inches."""
+    return TITLE_INCHES + POOL_INCHES + KEY_INCHES + num_rows * ROW_INCHES + MARGIN_INCHES
+
+
+def explore_run(frames: Sequence[Frame], *, step: int | None = None) -> Explorer:
+    """Explore a run of the model step by step: the pool, and what each text says.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+        As `record` returns them.
+    step : int, optional
+        The step to begin with; the last one if left out.
+
+    Raises
+    ------
+    ValueError
+        If there is no frame, or no such step.
+    """
+    if not frames:
+        raise ValueError("frames must hold at least one frame, got none")
+    if step is not None and not 1 <= step <= len(frames):
+        raise ValueError(f"step must be from 1 to {len(frames)}, got {step}")
+    return Explorer(
+        lambda figure: _RunScene(figure, frames),
+        {"step": number("step", step or len(frames), lowest=1, highest=len(frames))},
+        height=_height(MOST_ROWS),
+    )
+
+
+class PromptBox(Explorer):
+    """A box to type a prompt into, and the answer as it grows: its text, and the pages that fill.
+
+    The first answer is there when the box is made. The slider then goes back over the steps. An answer that
+    is stopped, by its button or by an error, keeps its words and pages so far.
+
+    Parameters
+    ----------
+    model : Llama
+    tokenizer : Tokenizer
+    question : str
+        What to ask first.
+    num_tokens : int
+        Tokens to generate at most, to begin with.
+    """
+
+    def __init__(self, model: Llama, tokenizer: "Tokenizer", question: str, *, num_tokens: int = 40) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._frames = [frame_of(self._new_cache(), {0: ""})]
+        # JupyterLab may see to a click in another thread than the one in which the answer grows.
+        self._growing = threading.Lock()
+        self._must_stop = threading.Event()
+        steps = number("step", 1, lowest=1, highest=1)
+        super().__init__(
+            lambda figure: _RunScene(figure, self._frames, ROWS_OF_ONE_TEXT),
+            {"step": steps},
+            height=_height(ROWS_OF_ONE_TEXT),
+            make_sheet_scene=lambda figure: _RunScene(figure, self._frames, ROWS_ON_PAPER),
+        )
+        wide = {"layout": {"width": "min(100%, 60em)"}, "style": LOOKS["style"]}
+        self.question = widgets.Text(question, description="prompt", **wide)
+        # The step that ends an answer gives its pages back: one step alone would show no page.
+        self.num_tokens = number("tokens at most", num_tokens, lowest=2, highest=200)
+        self.button = widgets.Button(description="Generate", button_style="primary")
+        self.button.on_click(self._begin)
+        self.stop_button = widgets.Button(description="Stop", disabled=True)
+        self.stop_button.on_click(lambda _: self._must_stop.set())
+        self.status = widgets.Label()
+        row = widgets.HBox([self.button, self.stop_button, self.status])
+        self._widget.children = (self.question, self.num_tokens, row, *self._widget.children)
+        self.generate()
+
+    def generate(self) -> None:
+        """Answer the question that stands in the box, and say how quick it was, or what is wrong.
+
+        While an answer grows, this does nothing.
+        """
+        for _ in self._answer():
+            pass
+
+    def _begin(self, _: Any) -> None:
+        if self.button.disabled:
+            return  # The second click of two, on its way before the button could be disabled.
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # No kernel, and so nobody to wait for.
+            with suppress(KeyboardInterrupt):
+                self.generate()
+        else:
+            self.button.disabled = True
+            self._task = loop.create_task(self._answer_in_turns())
+
+    async def _answer_in_turns(self) -> None:
+        """Generate, and let the kernel see to its messages after each token: one may say Stop."""
+        with suppress(KeyboardInterrupt):
+            for _ in self._answer():
+                await asyncio.sleep(0)
+
+    def _answer(self) -> Generator[None, None, None]:
+        """Generate, and pause after each token. Whatever ends it leaves a box that works."""
+        frames: list[Frame] = []
+        if not self._growing.acquire(blocking=False):
+            return
+        try:
+            self._must_stop.clear()
+            self.button.disabled, self.stop_button.disabled = True, False
+            self.status.value = "..."
+            try:
+                yield from self._generate(frames)
+            finally:
+                self._show(frames)
+        except ValueError as error:
+            self.status.value = str(error)
+        except Exception as error:
+            self.status.value = f"{_stopped(frames)} {type(error).__name__}: {error}"
+            raise
+        except BaseException:
+            self.status.value = _stopped(frames)
+            raise
+        finally:
+            self._growing.release()
+            self.button.disabled, self.stop_button.disabled = False, True
+
+    def _new_cache(self) -> PagedCache:
+        return PagedCache(self._model.spec, num_pages=NUM_PAGES, page_size=PAGE_SIZE)
+
+    def _generate(self, frames: list[Frame]) -> Generator[None, None, None]:
+        cache = self._new_cache()
+        engine = Engine(self._model, cache, stop_ids=self._tokenizer.stop_ids)
+        prompt = self._tokenizer.chat(self.question.value)
+        num_places = cache.num_slots - len(prompt)
+        if num_places < 1:
+            raise ValueError(
+                f"the prompt must leave room in {cache.num_slots} slots, got {len(prompt)} tokens"
+            )
+        [text] = engine.submit(prompt, max_new_tokens=min(self.num_tokens.value, num_places))
+        computing_s, last_picture = 0.0, -SECONDS_BETWEEN_PICTURES
+        while not text.is_finished:
+            start = time.perf_counter()
+            engine.step()
+            computing_s += time.perf_counter() - start
+            frame = frame_of(cache, {0: self._tokenizer.decode(text.output)})
+            if text.is_finished and frames:
+                # The pages were given back with the last token; they are shown as they were.
+                frame = replace(frames[-1], outputs=frame.outputs)
+            frames.append(frame)
+            rate = f"{len(text.output) / computing_s:.0f} tokens per second"
+            self.status.value = f"{len(prompt)} tokens of prompt, {len(text.output)} of answer, {rate}"
+            if start - last_picture >= SECONDS_BETWEEN_PICTURES:
+                last_picture = start
+                self._show(frames)
+            yield
+            if self._must_stop.is_set() and not text.is_finished:
+                self.status.value = _stopped(frames)
+                return
+
+    def _show(self, frames: list[Frame]) -> None:
+        """Show the last of these frames, and let the slider go over all of them; keep the old if none."""
+        if not frames:
+            return
+        with DRAWING:  # A slider moved meanwhile finds the frames and their number as one.
+            self._frames[:] = frames
+            steps = self.controls["step"]
+            is_there = steps.value == len(frames)
+            # A browser that is told a value beyond its slider's end corrects it, and sends that back. Within
+            # one message it is the order of a set which of them comes first.
+            for name in ("max", "value") if len(frames) > steps.max else ("value", "max"):
+                setattr(steps, name, len(frames))
+            if is_there:
+                self._follow()
+
+
+def _stopped(frames: Sequence[Frame]) -> str:
+    return f"Stopped after {count_of(len(frames), 'token')}."

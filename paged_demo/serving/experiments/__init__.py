@@ -1,9 +1,0 @@
-"""The paper's experiments, made again from its rules: each returns its numbers and ours side by side."""
-
-from paged_demo.serving.experiments.latency import fig_12 as fig_12
-from paged_demo.serving.experiments.latency import fig_18b as fig_18b
-from paged_demo.serving.experiments.memory import fig_2 as fig_2
-from paged_demo.serving.experiments.memory import fig_13 as fig_13
-from paged_demo.serving.experiments.memory import table_1 as table_1
-from paged_demo.serving.experiments.sharing import fig_15 as fig_15
-from paged_demo.serving.experiments.sharing import fig_16 as fig_16
