@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paged_demo import PagedAllocator
-from paged_demo.allocators.sharing import ask_with_prefix, sample_in_parallel
+from paged_demo.allocators.studies import ask_with_prefix, sample_in_parallel
 from paged_demo.course import check
 from paged_demo.course import nb05_trials as sharing_trials
 from paged_demo.course import nb05_write_mistakes as write_mistakes

@@ -1,11 +1,132 @@
-"""Small programs that share pages: samples of one prompt, prompts with one beginning, prompts that return."""
+"""Small studies on real allocators: one sequence both ways, sizes of pages, and programs that share pages."""
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from paged_demo.allocators.memory_map import MemoryMap
+import numpy as np
+from numpy.typing import NDArray
+
+from paged_demo.allocators.memory_map import MemoryMap, MemoryUsage, account
 from paged_demo.allocators.paged import PagedAllocator
-from paged_demo.checks import check_count
+from paged_demo.allocators.traditional import TraditionalAllocator, reserve_max
+from paged_demo.checks import check_count, check_counts
+
+Ints = NDArray[np.int64]
+
+
+def keep_one_sequence(
+    num_tokens: int, *, page_size: int = 16, max_tokens: int = 2048
+) -> dict[str, MemoryUsage]:
+    """Keep a finished sequence both ways, and account for the slots of both pools.
+
+    Each pool has room for one sequence of the greatest length.
+
+    Parameters
+    ----------
+    num_tokens : int
+        Length of the sequence, at most ``max_tokens``.
+    page_size : int
+        Slots in a page.
+    max_tokens : int
+        The greatest length, which the traditional way reserves.
+
+    Returns
+    -------
+    dict
+        The usage by way: ``"traditional"`` and ``"paged"``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a count is not a whole number from 1, or ``num_tokens`` is beyond ``max_tokens``.
+
+    Examples
+    --------
+    >>> usages = keep_one_sequence(100)
+    >>> usages["traditional"].allocated, usages["paged"].allocated
+    (2048, 112)
+    """
+    check_counts(num_tokens=num_tokens, page_size=page_size, max_tokens=max_tokens)
+    if num_tokens > max_tokens:
+        raise ValueError(f"num_tokens must be at most max_tokens ({max_tokens}), got {num_tokens}")
+    ways: dict[str, TraditionalAllocator | PagedAllocator] = {
+        "traditional": TraditionalAllocator(max_tokens, reserve=reserve_max(max_tokens)),
+        "paged": PagedAllocator(-(-max_tokens // page_size), page_size),
+    }
+    usages = {}
+    for name, allocator in ways.items():
+        allocator.allocate("A", range(num_tokens), final_tokens=num_tokens)
+        usages[name] = account(allocator.memory_map(), {"A": 0})
+    return usages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageSizeEffect:
+    """What pages of one size mean for many sequences.
+
+    Attributes
+    ----------
+    mean_wasted : float
+        Slots of a sequence's last page that hold no token in the end, on average.
+    wasted_share : float
+        All of them, as a share of the slots that the sequences hold.
+    mean_pages : float
+        Pages of a sequence in the end, on average: the entries of its page table.
+    shareable_share : float
+        Share of the prompts that fill a page before their last token, so that another prompt with the
+        same beginning could share it.
+    """
+
+    mean_wasted: float
+    wasted_share: float
+    mean_pages: float
+    shareable_share: float
+
+
+def measure_page_size(
+    prompt_tokens: Sequence[int], final_tokens: Sequence[int], *, page_size: int
+) -> PageSizeEffect:
+    """Measure what pages of one size mean for sequences of these lengths.
+
+    Parameters
+    ----------
+    prompt_tokens, final_tokens : sequence of int
+        The lengths of each sequence's prompt, and of the sequence in the end, in tokens.
+    page_size : int
+        Slots in a page.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a length or the page size is not a whole number from 1, or there are no sequences, or not as
+        many prompts as sequences.
+
+    Examples
+    --------
+    >>> measure_page_size([20, 5], [30, 9], page_size=16)
+    PageSizeEffect(mean_wasted=4.5, wasted_share=0.1875, mean_pages=1.5, shareable_share=0.5)
+    """
+    prompts, finals = _lengths("prompt_tokens", prompt_tokens), _lengths("final_tokens", final_tokens)
+    if len(prompts) != len(finals):
+        raise ValueError(
+            f"final_tokens must have {len(prompts)} lengths like prompt_tokens, got {len(finals)}"
+        )
+    size = check_count("page_size", page_size)
+    pages = -(-finals // size)
+    wasted = pages * size - finals
+    return PageSizeEffect(
+        mean_wasted=float(wasted.mean()),
+        wasted_share=float(wasted.sum() / (pages.sum() * size)),
+        mean_pages=float(pages.mean()),
+        # A prompt's last token is computed even when all of it is known, so its page is not shared.
+        shareable_share=float((prompts > size).mean()),
+    )
+
+
+def _lengths(name: str, lengths: Sequence[int]) -> Ints:
+    if not len(lengths):
+        raise ValueError(f"{name} must hold at least one length, got none")
+    return np.array([check_count(f"each of {name}", length) for length in lengths], dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,14 +202,13 @@ def sample_in_parallel(
     ----------
     Kwon et al. (2023), section 4.4 and Fig. 8.
     """
-    num_prompt_tokens = check_count("num_prompt_tokens", num_prompt_tokens)
-    prompt = range(num_prompt_tokens)
-    num_samples = check_count("num_samples", num_samples)
+    num_prompt_tokens, num_samples, page_size = check_counts(
+        num_prompt_tokens=num_prompt_tokens, num_samples=num_samples, page_size=page_size
+    )
     num_generated = check_count("num_generated", num_generated, minimum=0)
-    page_size = check_count("page_size", page_size)
     num_tokens = num_prompt_tokens + num_generated
     allocator = PagedAllocator(num_samples * -(-num_tokens // page_size), page_size)
-    allocator.allocate(0, prompt)
+    allocator.allocate(0, range(num_prompt_tokens))
     for sample in range(1, num_samples):
         allocator.fork(0, sample)
     copies = [
@@ -125,10 +245,10 @@ def ask_with_prefix(num_common: int, num_requests: int, *, page_size: int, num_o
     Kwon et al. (2023), section 4.4, "Shared prefix".
     """
     num_common = check_count("num_common", num_common, minimum=0)
+    num_requests, page_size, num_own = check_counts(
+        num_requests=num_requests, page_size=page_size, num_own=num_own
+    )
     common = list(range(num_common))
-    num_requests = check_count("num_requests", num_requests)
-    num_own = check_count("num_own", num_own)
-    page_size = check_count("page_size", page_size)
     num_tokens = num_common + num_own
     allocator = PagedAllocator(num_requests * -(-num_tokens // page_size), page_size, prefix_caching=True)
     num_found = sum(
