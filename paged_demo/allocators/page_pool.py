@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from hashlib import sha256
+from itertools import takewhile
 from struct import Struct, error
 
 from paged_demo.allocators.memory_map import CacheFullError
@@ -132,12 +133,7 @@ class PagePool:
 
         Taking a reference is the caller's next step: a found page may be free.
         """
-        page_ids = []
-        for key in keys:
-            if key not in self._page_by_key:
-                break
-            page_ids.append(self._page_by_key[key])
-        return page_ids
+        return [self._page_by_key[key] for key in takewhile(self._page_by_key.__contains__, keys)]
 
     def forget_free_pages(self) -> None:
         """Forget what the free pages held. They stay free, in their order."""

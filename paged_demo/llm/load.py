@@ -11,8 +11,8 @@ from gguf import GGUFReader, GGUFValueType
 from gguf.quants import dequantize
 
 from paged_demo.attention.shapes import Floats, check_heads
+from paged_demo.llm.llama import LayerWeights, Llama, LlamaSpec, LlamaWeights
 from paged_demo.llm.tokenizer import Tokenizer
-from paged_demo.llm.transformer import LayerWeights, Llama, LlamaSpec, LlamaWeights
 from paged_demo.llm.weights import BadWeightsError, find_weights
 
 # What reading bytes that mean something else can lead to, in gguf and in NumPy.
