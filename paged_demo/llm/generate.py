@@ -162,8 +162,6 @@ class Engine:
 
     def _let_go(self) -> None:
         """Free all places in the cache, and queue each text that is not finished once."""
-        while self.waiting and not self.waiting[0]:
-            self.waiting.popleft()
         waiting = {text.seq_id for group in self.waiting for text in group}
         free_noted(self.cache, self._held)
         for seq_id, text in reversed(self._held.items()):
@@ -219,9 +217,10 @@ class Engine:
                     self.cache.fork(first.seq_id, text.seq_id)
                 joining.append(text)
         self.num_found += num_found
-        del group[: len(joining)]
-        if not group:
+        if len(joining) == len(group):
             self.waiting.popleft()
+        else:
+            del group[: len(joining)]
         for text in joining:
             self._add_token(text, logits)
         return True
