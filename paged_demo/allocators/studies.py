@@ -217,8 +217,13 @@ def sample_in_parallel(
         for sample in range(num_samples)
         if (copy := allocator.append(sample, 0).copy)
     ]
-    lengths: dict[Hashable, int] = dict.fromkeys(range(num_samples), num_tokens)
-    return _snapshot(allocator, lengths, num_common=num_prompt_tokens, copies=tuple(copies))
+    return SharedPool(
+        memory_map=allocator.memory_map(),
+        page_tables=_page_tables(allocator, num_samples),
+        num_tokens=dict.fromkeys(range(num_samples), num_tokens),
+        num_common=num_prompt_tokens,
+        copies=tuple(copies),
+    )
 
 
 def ask_with_prefix(num_common: int, num_requests: int, *, page_size: int, num_own: int = 20) -> SharedPool:
@@ -255,8 +260,13 @@ def ask_with_prefix(num_common: int, num_requests: int, *, page_size: int, num_o
         allocator.allocate(request, common + [num_common + request] * num_own)
         for request in range(num_requests)
     )
-    lengths: dict[Hashable, int] = dict.fromkeys(range(num_requests), num_tokens)
-    return _snapshot(allocator, lengths, num_common=num_common, num_found=num_found)
+    return SharedPool(
+        memory_map=allocator.memory_map(),
+        page_tables=_page_tables(allocator, num_requests),
+        num_tokens=dict.fromkeys(range(num_requests), num_tokens),
+        num_common=num_common,
+        num_found=num_found,
+    )
 
 
 def hit_share(prompts: Iterable[Iterable[int]], *, num_pages: int, page_size: int) -> float:
@@ -298,19 +308,5 @@ def hit_share(prompts: Iterable[Iterable[int]], *, num_pages: int, page_size: in
     return num_found / num_asked
 
 
-def _snapshot(
-    allocator: PagedAllocator,
-    num_tokens: dict[Hashable, int],
-    *,
-    num_common: int,
-    copies: tuple[tuple[int, int], ...] = (),
-    num_found: int = 0,
-) -> SharedPool:
-    return SharedPool(
-        memory_map=allocator.memory_map(),
-        page_tables={seq_id: tuple(allocator.page_table(seq_id)) for seq_id in num_tokens},
-        num_tokens=num_tokens,
-        num_common=num_common,
-        copies=copies,
-        num_found=num_found,
-    )
+def _page_tables(allocator: PagedAllocator, num_sequences: int) -> dict[Hashable, tuple[int, ...]]:
+    return {seq_id: tuple(allocator.page_table(seq_id)) for seq_id in range(num_sequences)}
