@@ -100,13 +100,12 @@ def say(text: str) -> None:
 def check_python(version: tuple[int, int]) -> None:
     """Raise SetUpError if this Python is too old."""
     if version < OLDEST_PYTHON:
-        oldest = "{}.{}".format(*OLDEST_PYTHON)
-        example = f"py -{oldest} -m paged_demo" if os.name == "nt" else f"python{oldest} -m paged_demo"
+        oldest, found = (".".join(map(str, each)) for each in (OLDEST_PYTHON, version))
+        by_name = f"py -{oldest}" if os.name == "nt" else f"python{oldest}"
         raise SetUpError(
-            "paged_demo needs Python {} or newer; this is Python {}.{} ({}). Install a newer one, from your "
-            "system's packages or https://www.python.org/downloads/, and use it by name: {}".format(
-                oldest, *version, sys.executable, example
-            )
+            f"paged_demo needs Python {oldest} or newer; this is Python {found} ({sys.executable}). Install "
+            "a newer one, from your system's packages or https://www.python.org/downloads/, and use it by "
+            f"name: {by_name} -m paged_demo"
         )
 
 
@@ -135,31 +134,29 @@ def find_python(*extras: str) -> str:
 
 
 def requirements(*extras: str) -> list[str]:
-    """Return what pyproject.toml asks for, such as ``numpy>=1.26,<3``, other extras written out."""
+    """Return what pyproject.toml asks for, such as ``numpy>=1.26,<3``.
+
+    Where an extra names another one of ours, that stands for what the other asks for.
+    """
     import tomllib  # noqa: PLC0415  (new in Python 3.11, which has not been checked for when this file loads)
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked: list[str] = project["dependencies"]
-    return asked + [line for extra in extras for line in lines_of(extra, project["optional-dependencies"])]
+    ours = {f"paged_demo[{name}]": lines for name, lines in project["optional-dependencies"].items()}
 
+    def written_out(lines: list[str]) -> list[str]:
+        return [each for line in lines for each in (written_out(ours[line]) if line in ours else [line])]
 
-def lines_of(extra: str, extras: dict[str, list[str]]) -> list[str]:
-    """Return what an extra asks for; where it names another one of ours, what that one does."""
-    others = {f"paged_demo[{name}]": name for name in extras}
-    return [
-        each
-        for line in extras[extra]
-        for each in (lines_of(others[line], extras) if line in others else [line])
-    ]
+    return written_out(project["dependencies"] + [f"paged_demo[{name}]" for name in extras])
 
 
 def is_installed(needed: list[str], search_path: list[str]) -> bool:
     """Say whether this clone, as an editable install, and all that it needs are on the search path."""
+
+    def installed(name: str) -> list[metadata.Distribution]:
+        return list(metadata.distributions(name=name, path=search_path))
+
     names = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in needed]
-    found = [next(iter(metadata.distributions(name=name, path=search_path)), None) for name in names]
-    return None not in found and any(
-        is_this_clone(package) for package in metadata.distributions(name="paged_demo", path=search_path)
-    )
+    return all(map(installed, names)) and any(map(is_this_clone, installed("paged_demo")))
 
 
 def is_this_clone(package: metadata.Distribution) -> bool:

@@ -6,7 +6,7 @@ import re
 import pytest
 from test_explorers import ends_and_middle
 
-from paged_demo.allocators.sharing import ask_with_prefix, sample_in_parallel
+from paged_demo.allocators.studies import ask_with_prefix, sample_in_parallel
 from paged_demo.course.nb05 import FATES_OF_SAMPLES, explore_prefixes, explore_samples, play_two_samples
 from paged_demo.views.picture import new_figure
 

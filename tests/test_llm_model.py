@@ -8,10 +8,9 @@ from gguf import RopeScalingType
 from tiny_llama import make_tiny, reference_logits, write_gguf
 
 from paged_demo import dense_attention
-from paged_demo.llm.cache import PagedCache
-from paged_demo.llm.contiguous import ContiguousCache
+from paged_demo.llm.cache import ContiguousCache, PagedCache
+from paged_demo.llm.llama import _silu
 from paged_demo.llm.load import load, load_model
-from paged_demo.llm.transformer import _silu
 from paged_demo.llm.weights import BadWeightsError
 
 SHAPES = {

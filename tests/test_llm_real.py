@@ -5,8 +5,7 @@ import pytest
 from tiny_llama import Recorder, load_real, needs_weights
 
 from paged_demo.llm.beam import beam_search
-from paged_demo.llm.cache import PagedCache
-from paged_demo.llm.contiguous import ContiguousCache
+from paged_demo.llm.cache import ContiguousCache, PagedCache
 from paged_demo.llm.generate import Engine, generate
 
 pytestmark = needs_weights

@@ -99,6 +99,8 @@ def test_what_an_old_python_reads_before_it_is_told_so_runs_on_python_3_8(name):
     text = (REPOSITORY / "paged_demo" / name).read_text(encoding="utf-8")
     ast.parse(text, feature_version=(3, 8))
     assert "from __future__ import annotations\n" in text, "list[str] in a signature fails on Python 3.8"
+    stub = (REPOSITORY / "paged_demo" / "__init__.pyi").read_text(encoding="utf-8")
+    ast.parse(stub, feature_version=(3, 8))
 
 
 def test_the_commands_load_the_standard_library_alone():

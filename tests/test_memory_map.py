@@ -103,13 +103,6 @@ def test_bad_counts_are_named(future_tokens, request_slots, error, message):
         account(one_region(), future_tokens, request_slots=request_slots)
 
 
-def test_an_allocator_in_the_place_of_its_map_is_told_so():
-    with pytest.raises(
-        TypeError, match=r"memory_map must be what memory_map\(\) of an allocator returns, got"
-    ):
-        account(PagedAllocator(4, 4), {})
-
-
 def test_a_remnant_below_the_buddys_unit_is_external_for_any_request():
     allocator = TraditionalAllocator(30, reserve=reserve_oracle, placement=buddy)
     allocator.allocate("a", range(16), final_tokens=16)

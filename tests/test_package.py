@@ -108,10 +108,8 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = paged_demo.page_pol
 
 
-def test_type_checkers_see_the_same_public_names():
-    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
-    block = next(node for node in tree.body if isinstance(node, ast.If))
-    seen = {
-        alias.name: node.module.removeprefix("paged_demo.") for node in block.body for alias in node.names
-    }
-    assert seen == paged_demo._MODULE_OF
+def test_type_checkers_see_the_same_public_names_as_meant_to_be_imported():
+    stub = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    aliases = [alias for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert [alias.name for alias in aliases] == paged_demo.__all__
+    assert all(alias.asname == alias.name for alias in aliases)

@@ -507,3 +507,28 @@ def test_a_cache_is_not_reset_while_a_sequence_is_held():
         allocator.reset_cache()
     allocator.free("a")
     assert allocator.allocate("b", range(9)) == 8
+
+
+def test_the_cached_pages_are_listed_in_the_order_of_their_eviction():
+    allocator = PagedAllocator(4, 4, prefix_caching=True)
+    allocator.allocate("A", range(8))
+    allocator.allocate("B", range(20, 28))
+    allocator.free("A")
+    allocator.free("B")
+    assert allocator.cached_pages == [1, 0, 3, 2]
+    allocator.allocate("A", range(8))
+    assert allocator.page_table("A") == [0, 1]
+    assert allocator.cached_pages == [3, 2]
+    allocator.free("A")
+    assert allocator.cached_pages == [3, 2, 1, 0]
+    for page_id in [3, 2, 1, 0]:
+        assert allocator.cached_pages[0] == page_id
+        allocator.allocate(page_id, [page_id])
+    assert allocator.cached_pages == []
+
+
+def test_a_page_that_never_was_full_is_free_and_not_cached():
+    allocator = PagedAllocator(4, 4, prefix_caching=True)
+    allocator.allocate("A", range(7))
+    allocator.free("A")
+    assert allocator.cached_pages == [0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paged_demo import PagedAllocator
-from paged_demo.allocators.sharing import ask_with_prefix, sample_in_parallel
+from paged_demo.allocators.studies import ask_with_prefix, sample_in_parallel
 from paged_demo.course import check
 from paged_demo.course import nb05_exercises as sharing
 from paged_demo.course import nb05_writes as writes

@@ -13,8 +13,8 @@ import gguf
 import numpy as np
 import pytest
 
+from paged_demo.llm.llama import Llama
 from paged_demo.llm.load import load
-from paged_demo.llm.transformer import Llama
 from paged_demo.llm.weights import what_is_missing
 
 needs_weights = pytest.mark.skipif(

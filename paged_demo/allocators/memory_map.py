@@ -206,10 +206,8 @@ def fates(
     ValueError
         If a sequence of the map has no entry in ``future_tokens``, or a count is negative.
     TypeError
-        If ``memory_map`` is none, or a count is not a whole number.
+        If a count is not a whole number.
     """
-    if not isinstance(memory_map, MemoryMap):
-        raise TypeError(f"memory_map must be what memory_map() of an allocator returns, got {memory_map!r}")
     request_slots = check_count("request_slots", request_slots)
     runs = []
     for region in memory_map.regions:

@@ -1,10 +1,15 @@
-"""The pool of pages: free, taken, shared, and free but remembered."""
+"""The pool of pages, free, taken, shared, and free but remembered; and the names of full pages."""
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
+from hashlib import sha256
+from itertools import takewhile
+from struct import Struct, error
 
 from paged_demo.allocators.memory_map import CacheFullError
 from paged_demo.checks import check_count
+
+MAX_PAGE_SIZE = 2**31 - 1
 
 
 class PagePool:
@@ -128,12 +133,7 @@ class PagePool:
 
         Taking a reference is the caller's next step: a found page may be free.
         """
-        page_ids = []
-        for key in keys:
-            if key not in self._page_by_key:
-                break
-            page_ids.append(self._page_by_key[key])
-        return page_ids
+        return [self._page_by_key[key] for key in takewhile(self._page_by_key.__contains__, keys)]
 
     def forget_free_pages(self) -> None:
         """Forget what the free pages held. They stay free, in their order."""
@@ -180,3 +180,60 @@ class PagePool:
         if number >= self.num_pages:
             raise ValueError(f"page_id must be below num_pages ({self.num_pages}), got {page_id!r}")
         return number
+
+
+class PageKeys:
+    """Names full pages, each by a hash of the page before it and of its own tokens.
+
+    Keys and values depend on all tokens before them, so the same tokens after another prefix are another
+    page. The hash is SHA-256: nobody can make two prefixes with one name.
+
+    Parameters
+    ----------
+    page_size : int
+        Tokens in a full page.
+
+    Examples
+    --------
+    >>> keys = PageKeys(2)
+    >>> keys.of_prefix([1, 2, 3, 4, 5])[0] == keys.of_prefix([1, 2, 9, 9])[0]
+    True
+    >>> keys.of_prefix([1, 2, 3, 4])[1] == keys.of_prefix([7, 7, 3, 4])[1]
+    False
+    """
+
+    def __init__(self, page_size: int) -> None:
+        if page_size > MAX_PAGE_SIZE:
+            raise ValueError(f"page_size must be at most {MAX_PAGE_SIZE}, got {page_size!r}")
+        self._page_size = page_size
+        self._pack_page = Struct(f"<{page_size}q").pack
+
+    def root(self, cache_salt: str = "") -> bytes:
+        """Return what stands in for the parent of a first page. Another salt makes other names."""
+        if not isinstance(cache_salt, str):
+            raise TypeError(f"cache_salt must be a string, got {cache_salt!r}")
+        return sha256(cache_salt.encode("utf-8", "surrogatepass")).digest()
+
+    def chain(self, parent_key: bytes, tokens: list[int]) -> bytes:
+        """Name a full page of these tokens, after the page of ``parent_key``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If they are too few or too many, or one is no token id.
+        """
+        try:
+            page = self._pack_page(*tokens)
+        except error:
+            kind = TypeError if len(tokens) == self._page_size else ValueError
+            raise kind(f"tokens must be {self._page_size} token ids, got {tokens!r}") from None
+        return sha256(parent_key + page).digest()
+
+    def of_prefix(self, tokens: list[int], *, cache_salt: str = "") -> list[bytes]:
+        """Name the full pages of a prompt, in order."""
+        names = []
+        key = self.root(cache_salt)
+        for start in range(0, len(tokens) - self._page_size + 1, self._page_size):
+            key = self.chain(key, tokens[start : start + self._page_size])
+            names.append(key)
+        return names

@@ -4,8 +4,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
 
 from paged_demo.allocators.memory_map import CacheFullError, MemoryMap, Region, holes_between
-from paged_demo.allocators.page_keys import PageKeys
-from paged_demo.allocators.page_pool import PagePool
+from paged_demo.allocators.page_pool import PageKeys, PagePool
 from paged_demo.allocators.sequences import (
     MAX_TOKEN_ID,
     Append,
@@ -15,7 +14,7 @@ from paged_demo.allocators.sequences import (
     check_token,
     new_append,
 )
-from paged_demo.checks import check_count
+from paged_demo.checks import check_counts
 
 
 @dataclass(slots=True)
@@ -34,7 +33,8 @@ class PagedAllocator:
     """Keep sequences in pages of a pool, with sharing, copy-on-write and prefix caching.
 
     An allocator only decides where tokens go. It holds no keys and values: the caller writes them
-    to the slots it is given, and copies the pages it is told to copy.
+    to the slots it is given, and copies the pages it is told to copy. A method that is asked for a sequence
+    it does not hold raises a KeyError that names it.
 
     Parameters
     ----------
@@ -78,8 +78,7 @@ class PagedAllocator:
     def __init__(
         self, num_pages: int, page_size: int, *, prefix_caching: bool = False, seal_late: bool = False
     ) -> None:
-        self.num_pages = check_count("num_pages", num_pages)
-        self.page_size = check_count("page_size", page_size)
+        self.num_pages, self.page_size = check_counts(num_pages=num_pages, page_size=page_size)
         self._keys = PageKeys(self.page_size)
         for name, choice in {"prefix_caching": prefix_caching, "seal_late": seal_late}.items():
             if not isinstance(choice, bool):
@@ -164,7 +163,7 @@ class PagedAllocator:
         taken = [self._pool.take() for _ in range(num_new)]
         page_table = found + taken
         tail = tokens[len(tokens) // self.page_size * self.page_size :]
-        self._sequences[seq_id] = sequence = _Sequence(
+        self._sequences[seq_id] = _Sequence(
             page_table=page_table,
             tail=tail,
             key=keys[-1] if keys else root_key,
@@ -172,7 +171,7 @@ class PagedAllocator:
             unsealed=list(zip(taken, keys[len(found) :], strict=False)),
         )
         if not self._seal_late:
-            self._seal(sequence)
+            self.seal(seq_id)
         return len(found) * self.page_size
 
     def append(self, seq_id: Hashable, token_id: int) -> Append:
@@ -180,8 +179,6 @@ class PagedAllocator:
 
         Raises
         ------
-        KeyError
-            If there is no such sequence.
         CacheFullError
             If a page is needed and none is free. Nothing has changed then.
         ValueError, TypeError
@@ -210,8 +207,6 @@ class PagedAllocator:
 
         Raises
         ------
-        KeyError
-            If there is no sequence ``parent_id``.
         ValueError
             If ``child_id`` is held already.
         """
@@ -228,22 +223,14 @@ class PagedAllocator:
         """Let the full pages of a sequence be found from now on: their keys and values are written.
 
         Without ``seal_late`` and without prefix caching there is nothing left to do.
-
-        Raises
-        ------
-        KeyError
-            If there is no such sequence.
         """
-        self._seal(self._sequences[seq_id])
+        unsealed = self._sequences[seq_id].unsealed
+        for page_id, key in unsealed:
+            self._pool.seal(page_id, key)
+        unsealed.clear()
 
     def free(self, seq_id: Hashable) -> None:
-        """Let go of a sequence. Its last page is the first to be taken again.
-
-        Raises
-        ------
-        KeyError
-            If there is no such sequence.
-        """
+        """Let go of a sequence. Its last page is the first to be taken again."""
         # A prefix is of use without its tail, and a tail is of none without its prefix.
         for page_id in reversed(self._sequences.remove(seq_id).page_table):
             self._pool.release(page_id)
@@ -313,11 +300,6 @@ class PagedAllocator:
             else:
                 self._pool.seal(sequence.page_table[-1], sequence.key)
         sequence.tail.clear()
-
-    def _seal(self, sequence: _Sequence) -> None:
-        for page_id, key in sequence.unsealed:
-            self._pool.seal(page_id, key)
-        sequence.unsealed.clear()
 
     def _unshare_last_page(self, sequence: _Sequence) -> tuple[int, int] | None:
         """Copy the last page on write, unless all other owners have left it."""

@@ -12,7 +12,7 @@ from paged_demo.allocators.sequences import (
     check_prompt,
     check_token,
 )
-from paged_demo.checks import check_count, check_functions
+from paged_demo.checks import check_count
 
 ReservationPolicy = Callable[[int, int], int]
 """Slots to reserve for a sequence, from its prompt's length and its final length."""
@@ -92,6 +92,8 @@ class _Sequence:
 class TraditionalAllocator:
     """Keep each sequence in one run of slots, reserved when it starts.
 
+    A method that is asked for a sequence it does not hold raises a KeyError that names it.
+
     Parameters
     ----------
     num_slots : int
@@ -120,7 +122,6 @@ class TraditionalAllocator:
         self, num_slots: int, *, reserve: ReservationPolicy, placement: PlacementPolicy = first_fit
     ) -> None:
         self.num_slots = check_count("num_slots", num_slots)
-        check_functions(reserve=reserve, placement=placement)
         self._reserve = reserve
         self._placement = placement(self.num_slots)
         self._sequences: SequenceTable[_Sequence] = SequenceTable()
@@ -166,8 +167,6 @@ class TraditionalAllocator:
 
         Raises
         ------
-        KeyError
-            If there is no such sequence.
         CacheFullError
             If the sequence has outgrown what was reserved for it. Nothing has changed then.
         ValueError, TypeError
@@ -183,13 +182,7 @@ class TraditionalAllocator:
         return Append(slot, None)
 
     def free(self, seq_id: Hashable) -> None:
-        """Let go of a sequence and its run.
-
-        Raises
-        ------
-        KeyError
-            If there is no such sequence.
-        """
+        """Let go of a sequence and its run."""
         self._placement.release(self._sequences.remove(seq_id).run)
 
     def slots(self, seq_id: Hashable) -> list[int]:

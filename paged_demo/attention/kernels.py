@@ -36,7 +36,6 @@ from paged_demo.attention.shapes import (
     check_floats,
     check_heads,
     check_ints,
-    check_length,
     check_pages,
     check_shape,
     needed_pages,
@@ -141,8 +140,7 @@ def paged_attention_pagewise(
     num_kv_heads, page_size = value_pages.shape[1:3]
     table = check_ints("page_table", page_table, 1)
     length = check_count("num_tokens", num_tokens)
-    check_length("num_tokens", length, len(table), page_size)
-    page_ids = needed_pages("page_table", table, length, value_pages)
+    page_ids = needed_pages(value_pages, table, length)
 
     dtype = computing_dtype(query, key_pages, value_pages)
     rows = group_heads(query[np.newaxis], num_kv_heads, dtype)

@@ -23,7 +23,6 @@ from paged_demo.attention.shapes import (
     Ints,
     check_floats,
     check_ints,
-    check_length,
     check_pages,
     needed_pages,
 )
@@ -92,10 +91,10 @@ def paged_attention(
     for name, array in (("page_tables", tables), ("context_lens", lengths)):
         if len(array) != num_seqs:
             raise ValueError(f"{name} must be of the {num_seqs} sequences of the queries, got {len(array)}")
-    needed = []
-    for index, (table, length) in enumerate(zip(tables, lengths.tolist(), strict=True)):
-        check_length(f"context_lens[{index}]", length, len(table), value_pages.shape[2])
-        needed.append(needed_pages(f"page_tables[{index}]", table, length, value_pages))
+    needed = [
+        needed_pages(value_pages, table, length, f"page_tables[{index}]", f"context_lens[{index}]")
+        for index, (table, length) in enumerate(zip(tables, lengths.tolist(), strict=True))
+    ]
 
     outputs = np.empty_like(queries)
     buffer = _make_buffer(queries, key_pages, value_pages)
@@ -148,8 +147,7 @@ def paged_attention_prefill(
     page_size = value_pages.shape[2]
     table = check_ints("page_table", page_table, 1)
     length = check_count("num_tokens", num_tokens)
-    check_length("num_tokens", length, len(table), page_size)
-    page_ids = needed_pages("page_table", table, length, value_pages)
+    page_ids = needed_pages(value_pages, table, length)
     if num_queries > length:
         raise ValueError(f"queries must be of at most the {length} tokens of the context, got {num_queries}")
 

@@ -139,21 +139,20 @@ def check_pages(name: str, query_shape: tuple[int, ...], key_pages: Any, value_p
     check_heads(name, num_query_heads, num_kv_heads)
 
 
-def check_length(name: str, length: int, num_table_pages: int, page_size: int) -> None:
-    """Say what is wrong if a context is empty, or longer than its page table."""
-    if not 1 <= length <= num_table_pages * page_size:
-        raise ValueError(
-            f"{name} must be from 1 to {num_table_pages * page_size}"
-            f" ({num_table_pages} pages of {page_size}), got {length}"
-        )
+def needed_pages(
+    value_pages: Floats, table: Ints, length: int, name: str = "page_table", length_name: str = "num_tokens"
+) -> Ints:
+    """Return the pages that a context of this length reads, or say what cannot be right.
 
-
-def needed_pages(name: str, table: Ints, length: int, value_pages: Floats) -> Ints:
-    """Return the pages that a context of this length reads, or say which cannot be right.
-
-    A page that comes twice cannot be: the keys of a token depend on where it stands.
+    The context must have a token, and a page table that is long enough. A page that comes twice cannot be
+    right: the keys of a token depend on where it stands.
     """
     num_pages, _, page_size, _ = value_pages.shape
+    if not 1 <= length <= len(table) * page_size:
+        raise ValueError(
+            f"{length_name} must be from 1 to {len(table) * page_size}"
+            f" ({len(table)} pages of {page_size}), got {length}"
+        )
     needed = table[: -(-length // page_size)]
     in_order = np.sort(needed)
     if not 0 <= in_order[0] <= in_order[-1] < num_pages:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paged_demo.attention.shapes import Floats, Ints, check_float_type, check_ints, check_shape
-from paged_demo.checks import check_count
+from paged_demo.checks import check_count, check_counts
 
 
 class KVStore:
@@ -58,10 +58,9 @@ class KVStore:
         head_dim: int,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
-        self.num_pages = check_count("num_pages", num_pages)
-        self.page_size = check_count("page_size", page_size)
-        self.num_kv_heads = check_count("num_kv_heads", num_kv_heads)
-        self.head_dim = check_count("head_dim", head_dim)
+        self.num_pages, self.page_size, self.num_kv_heads, self.head_dim = check_counts(
+            num_pages=num_pages, page_size=page_size, num_kv_heads=num_kv_heads, head_dim=head_dim
+        )
         self.dtype = check_float_type("dtype", dtype)
         heads = (self.num_pages, self.num_kv_heads)
         self.keys: Floats = np.full((*heads, self.head_dim, self.page_size), np.nan, self.dtype)

@@ -6,7 +6,7 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure, SubFigure
 
 from paged_demo.allocators.memory_map import MemoryUsage, account
-from paged_demo.allocators.one_sequence import keep_one_sequence
+from paged_demo.allocators.studies import keep_one_sequence
 from paged_demo.model import MIB, PRESETS, ModelSpec
 from paged_demo.paper.numbers import MAX_TOKENS, PAGE_SIZE
 from paged_demo.serving.saturation import FullPool

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure, SubFigure
 
-from paged_demo.allocators.page_size import measure_page_size
+from paged_demo.allocators.studies import measure_page_size
 from paged_demo.paper.numbers import PAGE_SIZE
 from paged_demo.serving.workload import Request
 from paged_demo.views import plots

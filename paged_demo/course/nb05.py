@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from paged_demo.allocators.memory_map import fates
-from paged_demo.allocators.sharing import SharedPool, ask_with_prefix, sample_in_parallel
+from paged_demo.allocators.studies import SharedPool, ask_with_prefix, sample_in_parallel
 from paged_demo.course import nb05_plots
 from paged_demo.course.nb03 import play
 from paged_demo.paper.numbers import PAGE_SIZE

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.patches import Rectangle
 
-from paged_demo.allocators.sharing import SharedPool
+from paged_demo.allocators.studies import SharedPool
 from paged_demo.checks import check_count
 from paged_demo.serving.rules import pages_held, pages_without_sharing
 from paged_demo.serving.workload import Request

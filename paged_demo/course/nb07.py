@@ -23,7 +23,7 @@ from paged_demo.course.nb07_texts import (
 )
 from paged_demo.llm.cache import PagedCache
 from paged_demo.llm.generate import Engine
-from paged_demo.llm.transformer import Llama
+from paged_demo.llm.llama import Llama
 from paged_demo.llm.weights import what_is_missing
 from paged_demo.views.amounts import count_of
 from paged_demo.views.controls import LOOKS, number

@@ -12,8 +12,8 @@ from matplotlib.patches import Patch
 from paged_demo.allocators.memory_map import MemoryMap
 from paged_demo.llm.beam import Beam
 from paged_demo.llm.cache import PagedCache
+from paged_demo.llm.decoding import Text
 from paged_demo.llm.generate import Engine
-from paged_demo.llm.text import Text
 from paged_demo.views import style
 from paged_demo.views.amounts import count_of
 from paged_demo.views.picture import new_axes

@@ -1,17 +1,15 @@
 """Beam search: keep the few likeliest texts at every step. They share pages like branches of a tree."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from paged_demo.attention.shapes import Floats
 from paged_demo.checks import check_count
-from paged_demo.llm.cache import KVCache, free_noted, noted
-from paged_demo.llm.sampling import log_probabilities
-from paged_demo.llm.text import check_stop_ids, check_text
-from paged_demo.llm.transformer import Llama
+from paged_demo.llm.cache import KVCache
+from paged_demo.llm.decoding import check_stop_ids, check_text, free_noted, log_probabilities, noted
+from paged_demo.llm.llama import Llama
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,16 +34,6 @@ class Beam:
     def mean_log_probability(self) -> float:
         """Per token, so that a long text can be compared with a short one."""
         return self.log_probability / len(self.output)
-
-
-class _Candidate(NamedTuple):
-    parent: Beam
-    token_id: int
-    log_probability: float
-
-    def grown(self, seq_id: int) -> Beam:
-        output = (*self.parent.output, self.token_id)
-        return Beam(seq_id=seq_id, output=output, log_probability=self.log_probability)
 
 
 def beam_search(
@@ -126,43 +114,43 @@ def beam_search(
 
 def _best(
     beams: list[Beam], logits: Floats, num_beams: int, stop_ids: frozenset[int]
-) -> tuple[list[_Candidate], list[Beam]]:
-    """Grow every beam by every token: return the best that go on, and those among the best that end."""
+) -> tuple[list[Beam], list[Beam]]:
+    """Grow every beam by every token: return the best that go on, and those among the best that end.
+
+    Each still has its parent's name.
+    """
     so_far = np.array([[beam.log_probability] for beam in beams])
     totals = log_probabilities(logits) + so_far
     vocabulary = totals.shape[1]
     num_wanted = min(num_beams * (1 + len(stop_ids)), totals.size)
     wanted = np.argpartition(-totals, num_wanted - 1, axis=None)[:num_wanted]
-    kept: list[_Candidate] = []
-    ended = []
+    kept: list[Beam] = []
+    ended: list[Beam] = []
     for place in wanted[np.argsort(-totals.flat[wanted], kind="stable")]:
         row, token_id = divmod(int(place), vocabulary)
-        candidate = _Candidate(beams[row], token_id, float(totals.flat[place]))
-        if token_id in stop_ids:
-            ended.append(candidate.grown(beams[row].seq_id))
-        else:
-            kept.append(candidate)
+        parent = beams[row]
+        output = (*parent.output, token_id)
+        grown = replace(parent, output=output, log_probability=float(totals.flat[place]))
+        (ended if token_id in stop_ids else kept).append(grown)
         if len(kept) == num_beams:
             break
     return kept, ended
 
 
-def _branch(cache: KVCache, kept: list[_Candidate], held: dict[int, None]) -> list[Beam]:
-    """Free the beams without children, and fork those with several; one child takes its parent's place.
+def _branch(cache: KVCache, kept: list[Beam], held: dict[int, None]) -> list[Beam]:
+    """Free the beams without children, and fork those with several; one child keeps its parent's place.
 
     ``held`` are the names of the beams in the cache, before and after.
     """
-    for seq_id in held.keys() - {candidate.parent.seq_id for candidate in kept}:
+    for seq_id in held.keys() - {beam.seq_id for beam in kept}:
         cache.free(seq_id)
         del held[seq_id]
-    children = []
-    taken: set[int] = set()
-    for candidate in kept:
-        seq_id = candidate.parent.seq_id
-        if seq_id in taken:
+    children: dict[int, Beam] = {}
+    for beam in kept:
+        seq_id = beam.seq_id
+        if seq_id in children:
             seq_id = min(set(range(len(kept))) - held.keys())
             with noted(held, seq_id, None):
-                cache.fork(candidate.parent.seq_id, seq_id)
-        taken.add(seq_id)
-        children.append(candidate.grown(seq_id))
-    return children
+                cache.fork(beam.seq_id, seq_id)
+        children[seq_id] = replace(beam, seq_id=seq_id)
+    return list(children.values())

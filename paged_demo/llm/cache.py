@@ -1,33 +1,39 @@
-"""Where keys and values go: what a cache has to offer, and the one that keeps them in our pages.
+"""Where keys and values go: what a cache has to offer, the one that keeps them in our pages, and its rival.
 
 Every cache starts, grows, forks and frees sequences, and `attend_to` gives the model the function that it
 calls in each layer. What the model computes does not depend on which cache it is.
 """
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
+from paged_demo.allocators.memory_map import MemoryMap
 from paged_demo.allocators.paged import PagedAllocator
+from paged_demo.allocators.traditional import TraditionalAllocator, reserve_max
+from paged_demo.attention.kernels import dense_attention
 from paged_demo.attention.quick_kernel import paged_attention, paged_attention_prefill
-from paged_demo.attention.shapes import Floats
+from paged_demo.attention.shapes import Floats, check_float_type
 from paged_demo.attention.store import KVStore
-from paged_demo.llm.transformer import Attend, LlamaSpec
+from paged_demo.checks import check_count, check_counts
+from paged_demo.llm.llama import Attend, LlamaSpec
 
 SeqId = TypeVar("SeqId", bound=Hashable)
-T = TypeVar("T")
 
 
 class KVCache(Protocol):
-    """What a run needs of a cache. Calls that raise `CacheFullError` have changed nothing."""
+    """What a run needs of a cache. Calls that raise `CacheFullError` have changed nothing.
 
-    @property
-    def num_slots(self) -> int:
-        """Slots in the pool."""
+    Attributes
+    ----------
+    allocator : PagedAllocator or TraditionalAllocator
+        Says where tokens go.
+    """
+
+    allocator: PagedAllocator | TraditionalAllocator
 
     def start(self, seq_id: Hashable, token_ids: Sequence[int]) -> int:
         """Make room for a new sequence, and return how many of its tokens need no computing."""
@@ -38,17 +44,24 @@ class KVCache(Protocol):
     def fork(self, parent_id: Hashable, child_id: Hashable) -> None:
         """Start a sequence that equals another one so far."""
 
-    def free(self, seq_id: Hashable) -> None:
-        """Let go of a sequence."""
-
     def attend_to(self, num_new: Mapping[SeqId, int]) -> Attend:
         """Return the function by which the last so many tokens of each sequence attend."""
 
+    @property
+    def num_slots(self) -> int:
+        """Slots in the pool."""
+        return self.allocator.num_slots
+
+    def free(self, seq_id: Hashable) -> None:
+        """Let go of a sequence."""
+        self.allocator.free(seq_id)
+
     def memory_map(self) -> MemoryMap:
         """Take a snapshot of the pool."""
+        return self.allocator.memory_map()
 
 
-class PagedCache:
+class PagedCache(KVCache):
     """Keep keys and values in pages: a store for each layer, and one page table for all of them.
 
     Parameters
@@ -62,11 +75,6 @@ class PagedCache:
     dtype : dtype
         How keys and values are kept.
 
-    Raises
-    ------
-    TypeError
-        If ``spec`` is none, such as the model itself.
-
     Attributes
     ----------
     allocator : PagedAllocator
@@ -79,6 +87,8 @@ class PagedCache:
     Kwon et al. (2023), sections 4.2 to 4.4.
     """
 
+    allocator: PagedAllocator
+
     def __init__(
         self,
         spec: LlamaSpec,
@@ -88,7 +98,6 @@ class PagedCache:
         prefix_caching: bool = False,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
-        check_spec(spec)
         self.allocator = PagedAllocator(num_pages, page_size, prefix_caching=prefix_caching, seal_late=True)
         self.num_copied_pages = 0
         self._stores = [
@@ -98,11 +107,6 @@ class PagedCache:
 
     def __repr__(self) -> str:
         return f"PagedCache({self.allocator!r}, {len(self._stores)} layers)"
-
-    @property
-    def num_slots(self) -> int:
-        """Slots in the pool."""
-        return self.allocator.num_slots
 
     def start(self, seq_id: Hashable, token_ids: Sequence[int]) -> int:
         """Take pages for a new sequence, and return how many of its tokens were found in the cache.
@@ -135,10 +139,6 @@ class PagedCache:
         """Start a sequence that shares every page of another one. Nothing is copied yet."""
         self.allocator.fork(parent_id, child_id)
 
-    def free(self, seq_id: Hashable) -> None:
-        """Let go of a sequence."""
-        self.allocator.free(seq_id)
-
     def attend_to(self, num_new: Mapping[SeqId, int]) -> Attend:
         """Return the function by which the last tokens of some sequences attend.
 
@@ -152,10 +152,8 @@ class PagedCache:
         new_slots = np.array([slot for seq_id, num in num_new.items() for slot in slots[seq_id][-num:]])
         lengths = [len(each) for each in slots.values()]
         tables = [self.allocator.page_table(seq_id) for seq_id in num_new]
-        padded = np.full((len(tables), max(map(len, tables))), -1)
-        for row, table in zip(padded, tables, strict=True):
-            row[: len(table)] = table
-        rows = rows_of_each(num_new)
+        padded = np.array(list(zip_longest(*tables, fillvalue=-1))).T
+        rows = _rows_of_each(num_new)
 
         def attend(layer: int, queries: Floats, keys: Floats, values: Floats) -> Floats:
             store = self._stores[layer]
@@ -174,36 +172,120 @@ class PagedCache:
 
         return attend
 
-    def memory_map(self) -> MemoryMap:
-        """Take a snapshot of the pool."""
-        return self.allocator.memory_map()
+
+class ContiguousCache(KVCache):
+    """Keep each sequence's keys and values in one run of plain arrays, reserved to its full length.
+
+    Parameters
+    ----------
+    spec : LlamaSpec
+        The model's shape.
+    num_sequences : int
+        Sequences that the pool has room for.
+    max_tokens : int
+        Slots that are reserved for each.
+    tile_size : int, optional
+        Attend in tiles of so many tokens, as over pages of that size: then not one rounding differs from
+        theirs. It must divide ``max_tokens``. If left out, attend in one piece, which is quicker.
+    dtype : dtype
+        How keys and values are kept.
+
+    References
+    ----------
+    Kwon et al. (2023), section 3.1: the existing systems.
+    """
+
+    allocator: TraditionalAllocator
+
+    def __init__(
+        self,
+        spec: LlamaSpec,
+        *,
+        num_sequences: int,
+        max_tokens: int,
+        tile_size: int | None = None,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        num_sequences, max_tokens = check_counts(num_sequences=num_sequences, max_tokens=max_tokens)
+        num_slots = num_sequences * max_tokens
+        if tile_size is not None and max_tokens % check_count("tile_size", tile_size):
+            raise ValueError(f"tile_size must divide max_tokens ({max_tokens}), got {tile_size}")
+        self.allocator = TraditionalAllocator(num_slots, reserve=reserve_max(max_tokens))
+        self._tile_size = tile_size
+        self._max_tokens = max_tokens
+        shape = (spec.num_layers, num_slots, spec.num_kv_heads, spec.head_dim)
+        self._keys, self._values = (
+            np.full(shape, np.nan, check_float_type("dtype", dtype)) for _ in range(2)
+        )
+
+    def __repr__(self) -> str:
+        return f"ContiguousCache({self.allocator!r}, {len(self._keys)} layers)"
+
+    def start(self, seq_id: Hashable, token_ids: Sequence[int]) -> int:
+        """Reserve a run for a new sequence. Nothing is ever found: the answer is 0.
+
+        Raises
+        ------
+        CacheFullError, ValueError, TypeError
+            As `TraditionalAllocator.allocate`.
+        """
+        return self.allocator.allocate(seq_id, token_ids, final_tokens=len(token_ids))
+
+    def append(self, seq_id: Hashable, token_id: int) -> None:
+        """Take the next slot of a sequence's run.
+
+        Raises
+        ------
+        CacheFullError, KeyError
+            As `TraditionalAllocator.append`.
+        """
+        self.allocator.append(seq_id, token_id)
+
+    def fork(self, parent_id: Hashable, child_id: Hashable) -> None:
+        """Start a sequence that equals another one so far: all of it is copied, now.
+
+        Raises
+        ------
+        CacheFullError, KeyError, ValueError
+            As `TraditionalAllocator`.
+        """
+        parent = self.allocator.slots(parent_id)
+        # Which tokens they are plays no part here; that there are as many does.
+        self.start(child_id, range(len(parent)))
+        child = self.allocator.slots(child_id)
+        self._keys[:, child] = self._keys[:, parent]
+        self._values[:, child] = self._values[:, parent]
+
+    def attend_to(self, num_new: Mapping[SeqId, int]) -> Attend:
+        """Return the function by which the last tokens of some sequences attend: as `PagedCache`."""
+        slots = [self.allocator.slots(seq_id) for seq_id in num_new]
+        rows = _rows_of_each(num_new)
+
+        def attend(layer: int, queries: Floats, keys: Floats, values: Floats) -> Floats:
+            outputs = np.empty_like(queries)
+            for some, run in zip(rows, slots, strict=True):
+                start, end = run[0], run[-1] + 1
+                new = slice(end - (some.stop - some.start), end)
+                self._keys[layer, new], self._values[layer, new] = keys[some], values[some]
+                outputs[some] = self._attend(layer, queries[some], start, end)
+            return outputs
+
+        return attend
+
+    def _attend(self, layer: int, queries: Floats, start: int, end: int) -> Floats:
+        """Attend to the slots of a run up to ``end``, in one piece or in tiles."""
+        keys, values = self._keys[layer], self._values[layer]
+        if self._tile_size is None:
+            return dense_attention(queries, keys[start:end], values[start:end])
+        run = slice(start, start + self._max_tokens)
+        shape = (-1, self._tile_size, *keys.shape[1:])
+        key_tiles = keys[run].reshape(shape).transpose(0, 2, 3, 1)
+        value_tiles = values[run].reshape(shape).transpose(0, 2, 1, 3)
+        num_tokens = end - start
+        return paged_attention_prefill(queries, key_tiles, value_tiles, range(len(key_tiles)), num_tokens)
 
 
-@contextmanager
-def noted(held: dict[int, T], seq_id: int, what: T) -> Iterator[None]:
-    """Note a sequence while the cache takes room for it: if that is interrupted, it may be there."""
-    held[seq_id] = what
-    try:
-        yield
-    except (CacheFullError, ValueError):  # Nothing was taken; the name may be that of a stranger.
-        del held[seq_id]
-        raise
-
-
-def free_noted(cache: KVCache, held: Mapping[int, object]) -> None:
-    """Free all sequences that were noted, the newest first."""
-    for seq_id in reversed(list(held)):
-        with suppress(KeyError):  # Not yet started when it was interrupted, or just freed.
-            cache.free(seq_id)
-
-
-def check_spec(spec: object) -> None:
-    """Raise a TypeError unless this is the shape of a model."""
-    if not isinstance(spec, LlamaSpec):
-        raise TypeError(f"spec must be a LlamaSpec, such as model.spec, got {spec!r}")
-
-
-def rows_of_each(num_new: Mapping[SeqId, int]) -> list[slice]:
+def _rows_of_each(num_new: Mapping[SeqId, int]) -> list[slice]:
     """Return the rows of each sequence in a step's flat arrays."""
     ends = np.cumsum(list(num_new.values())).tolist()
     return [slice(end - num, end) for end, num in zip(ends, num_new.values(), strict=True)]

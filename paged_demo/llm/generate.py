@@ -8,7 +8,8 @@ So a text is always noted as one that waits, or as one that may be in the cache,
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import count
 
 import numpy as np
@@ -16,10 +17,18 @@ import numpy as np
 from paged_demo.allocators.memory_map import CacheFullError
 from paged_demo.attention.shapes import Floats
 from paged_demo.checks import check_count
-from paged_demo.llm.cache import KVCache, free_noted, noted
-from paged_demo.llm.sampling import check_sampling, choose
-from paged_demo.llm.text import Text, check_stop_ids, check_text, outgrown
-from paged_demo.llm.transformer import Llama
+from paged_demo.llm.cache import KVCache
+from paged_demo.llm.decoding import (
+    Text,
+    check_sampling,
+    check_stop_ids,
+    check_text,
+    choose,
+    free_noted,
+    noted,
+    outgrown,
+)
+from paged_demo.llm.llama import Llama
 
 
 class Engine:
@@ -144,7 +153,7 @@ class Engine:
         had_to_preempt = self._grow()
         running = self.running
         if running:
-            logits = self._compute(running, [1] * len(running))
+            logits = self._compute(dict.fromkeys(running, 1))
             for text, row in zip(running, logits, strict=True):
                 self._add_token(text, row)
         # Who was just sent away would only come back to be sent away again.
@@ -153,8 +162,6 @@ class Engine:
 
     def _let_go(self) -> None:
         """Free all places in the cache, and queue each text that is not finished once."""
-        while self.waiting and not self.waiting[0]:
-            self.waiting.popleft()
         waiting = {text.seq_id for group in self.waiting for text in group}
         free_noted(self.cache, self._held)
         for seq_id, text in reversed(self._held.items()):
@@ -166,20 +173,17 @@ class Engine:
     def _grow(self) -> bool:
         """Give every running text a slot for its last token, and say whether that took another's place."""
         had_to_preempt = False
-        running = self.running
-        index = 0
-        while index < len(running):
-            text = running[index]
-            try:
-                self.cache.append(text.seq_id, text.output[-1])
-            except CacheFullError as error:
-                if len(running) == 1:
-                    raise outgrown(text, self.cache.num_slots, error) from error
-                # The newest has had no slot in this step yet, so all that it holds was computed.
-                self._preempt(running.pop())
-                had_to_preempt = True
-            else:
-                index += 1
+        for text in self.running:
+            while text.seq_id in self._held:
+                try:
+                    self.cache.append(text.seq_id, text.output[-1])
+                    break
+                except CacheFullError as error:
+                    if len(self._held) == 1:
+                        raise outgrown(text, self.cache.num_slots, error) from error
+                    # The newest has had no slot in this step yet, so all that it holds was computed.
+                    self._preempt(self.running[-1])
+                    had_to_preempt = True
         return had_to_preempt
 
     def _preempt(self, text: Text) -> None:
@@ -205,39 +209,33 @@ class Engine:
             if not self._held:
                 raise outgrown(first, self.cache.num_slots, error) from error
             return False
-        logits = self._compute([first], [len(first.tokens) - num_found])[0]
-        joining = [first, *self._fork(first, group[1:num_places])]
+        logits = self._compute({first: len(first.tokens) - num_found})[0]
+        joining = [first]
+        with suppress(CacheFullError):  # Sharing pages needs no room; in another cache some may have to wait.
+            for text in group[1:num_places]:
+                with noted(self._held, text.seq_id, text):
+                    self.cache.fork(first.seq_id, text.seq_id)
+                joining.append(text)
         self.num_found += num_found
-        del group[: len(joining)]
-        if not group:
+        if len(joining) == len(group):
             self.waiting.popleft()
+        else:
+            del group[: len(joining)]
         for text in joining:
             self._add_token(text, logits)
         return True
 
-    def _fork(self, first: Text, others: Sequence[Text]) -> list[Text]:
-        """Let others join where the first is now, as long as there is room: sharing pages needs none."""
-        joining: list[Text] = []
-        for text in others:
-            try:
-                with noted(self._held, text.seq_id, text):
-                    self.cache.fork(first.seq_id, text.seq_id)
-            except CacheFullError:
-                break
-            joining.append(text)
-        return joining
-
-    def _compute(self, texts: Sequence[Text], num_new: Sequence[int]) -> Floats:
+    def _compute(self, num_new: Mapping[Text, int]) -> Floats:
         """Compute the last so many tokens of each text, and return the logits of what follows."""
         token_ids: list[int] = []
         positions: list[int] = []
-        for text, num in zip(texts, num_new, strict=True):
+        for text, num in num_new.items():
             tokens = text.tokens
             token_ids += tokens[-num:]
             positions += range(len(tokens) - num, len(tokens))
-        new_of = {text.seq_id: num for text, num in zip(texts, num_new, strict=True)}
-        attend = self.cache.attend_to(new_of)
-        logits = self.model.forward(token_ids, positions, attend, rows=np.cumsum(num_new) - 1)
+        attend = self.cache.attend_to({text.seq_id: num for text, num in num_new.items()})
+        last_of_each = np.cumsum(list(num_new.values())) - 1
+        logits = self.model.forward(token_ids, positions, attend, rows=last_of_each)
         self.num_computed += len(token_ids)
         return logits
 

@@ -10,9 +10,9 @@ import numpy as np
 from gguf import GGUFReader, GGUFValueType
 from gguf.quants import dequantize
 
-from paged_demo.attention.shapes import Floats, check_heads
+from paged_demo.attention.shapes import Floats, check_heads, check_shape
+from paged_demo.llm.llama import LayerWeights, Llama, LlamaSpec, LlamaWeights
 from paged_demo.llm.tokenizer import Tokenizer
-from paged_demo.llm.transformer import LayerWeights, Llama, LlamaSpec, LlamaWeights
 from paged_demo.llm.weights import BadWeightsError, find_weights
 
 # What reading bytes that mean something else can lead to, in gguf and in NumPy.
@@ -154,14 +154,12 @@ def _read_layer(joined: Callable[..., Floats], number: int) -> LayerWeights:
 
 def _check_shapes(spec: LlamaSpec, weights: LlamaWeights) -> None:
     check_heads("the file", spec.num_query_heads, spec.num_kv_heads)
-    hidden, of_queries = spec.hidden_size, spec.num_query_heads * spec.head_dim
-    of_keys = spec.num_kv_heads * spec.head_dim
-    found = {
-        "embedding": (weights.embedding, (len(weights.embedding), hidden)),
-        "output_norm": (weights.output_norm, (hidden,)),
-        "output": (weights.output, (len(weights.embedding), hidden)),
-        "rope_factors": (weights.rope_factors, (spec.head_dim // 2,)),
-    }
+    hidden, vocabulary = spec.hidden_size, len(weights.embedding)
+    of_queries, of_keys = spec.num_query_heads * spec.head_dim, spec.num_kv_heads * spec.head_dim
+    check_shape("embedding", weights.embedding, (vocabulary, hidden))
+    check_shape("output_norm", weights.output_norm, (hidden,))
+    check_shape("output", weights.output, (vocabulary, hidden))
+    check_shape("rope_factors", weights.rope_factors, (spec.head_dim // 2,))
     for number, layer in enumerate(weights.layers):
         feed_forward = layer.down.shape[-1]
         shapes = {
@@ -172,10 +170,8 @@ def _check_shapes(spec: LlamaSpec, weights: LlamaWeights) -> None:
             "gate_up": (2 * feed_forward, hidden),
             "down": (hidden, feed_forward),
         }
-        found |= {f"{name} of layer {number}": (getattr(layer, name), shapes[name]) for name in shapes}
-    for name, (array, shape) in found.items():
-        if array.shape != shape:
-            raise ValueError(f"{name} must have the shape {shape}, got {array.shape}")
+        for name, shape in shapes.items():
+            check_shape(f"{name} of layer {number}", getattr(layer, name), shape)
 
 
 def read_tokenizer(reader: GGUFReader) -> Tokenizer:

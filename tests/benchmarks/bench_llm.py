@@ -15,8 +15,7 @@ import time
 
 import numpy as np
 
-from paged_demo.llm.cache import PagedCache
-from paged_demo.llm.contiguous import ContiguousCache
+from paged_demo.llm.cache import ContiguousCache, PagedCache
 from paged_demo.llm.load import load
 
 BATCHES = (1, 4, 8, 16)

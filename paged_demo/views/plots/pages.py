@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from paged_demo.allocators.page_size import PageSizeEffect
+from paged_demo.allocators.studies import PageSizeEffect
 from paged_demo.checks import check_count
 from paged_demo.paper.numbers import FIG_13, MAX_TOKENS, NUM_SLOTS_13B, PAGE_SIZE
 from paged_demo.serving.saturation import FullPool

@@ -1,0 +1,69 @@
+"""The public names, in reading order. Type checkers read them here, and so does ``__init__.py``."""
+
+# isort: off
+from paged_demo.model import ModelSpec as ModelSpec, PRESETS as PRESETS
+from paged_demo.allocators.memory_map import (
+    MemoryMap as MemoryMap,
+    Region as Region,
+    Hole as Hole,
+    MemoryUsage as MemoryUsage,
+    FateRun as FateRun,
+    fates as fates,
+    account as account,
+    CacheFullError as CacheFullError,
+)
+from paged_demo.allocators.sequences import Append as Append
+from paged_demo.allocators.traditional import (
+    TraditionalAllocator as TraditionalAllocator,
+    reserve_max as reserve_max,
+    reserve_pow2 as reserve_pow2,
+    reserve_oracle as reserve_oracle,
+)
+from paged_demo.allocators.placement import first_fit as first_fit, best_fit as best_fit, buddy as buddy
+from paged_demo.allocators.page_pool import PagePool as PagePool
+from paged_demo.allocators.paged import PagedAllocator as PagedAllocator
+from paged_demo.allocators.studies import keep_one_sequence as keep_one_sequence
+from paged_demo.attention.store import KVStore as KVStore
+from paged_demo.attention.kernels import (
+    dense_attention as dense_attention,
+    paged_attention_pagewise as paged_attention_pagewise,
+)
+from paged_demo.attention.quick_kernel import (
+    paged_attention as paged_attention,
+    paged_attention_prefill as paged_attention_prefill,
+)
+from paged_demo.serving.workload import (
+    Request as Request,
+    poisson_arrivals as poisson_arrivals,
+    read_trace as read_trace,
+)
+from paged_demo.serving.lengths import (
+    LengthDistribution as LengthDistribution,
+    sharegpt as sharegpt,
+    alpaca as alpaca,
+    azure_conv as azure_conv,
+    azure_code as azure_code,
+)
+from paged_demo.serving.pools import PagedPool as PagedPool, TraditionalPool as TraditionalPool
+from paged_demo.serving.rules import (
+    Rules as Rules,
+    swap_several as swap_several,
+    swap_always as swap_always,
+    swap_never as swap_never,
+)
+from paged_demo.serving.admission import keep_pages_free as keep_pages_free
+from paged_demo.serving.scheduler import (
+    Scheduler as Scheduler,
+    Snapshot as Snapshot,
+    scheduler_of as scheduler_of,
+)
+from paged_demo.serving.serve import serve as serve
+from paged_demo.serving.simulator import simulate as simulate
+from paged_demo.serving.run import Run as Run, Stay as Stay, Moment as Moment
+from paged_demo.serving.saturation import (
+    FullPool as FullPool,
+    keep_full as keep_full,
+    fill_by_page_size as fill_by_page_size,
+)
+
+__version__: str
