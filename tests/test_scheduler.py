@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from two_pools import ONE_SECOND
 
 from paged_demo import (
     CacheFullError,
@@ -18,7 +19,6 @@ from paged_demo.serving.pools import PagedPool
 from paged_demo.serving.rules import swap_always
 from paged_demo.serving.scheduler import scheduler_of
 from paged_demo.serving.serve import serve
-from paged_demo.serving.side_by_side import ONE_SECOND
 from paged_demo.serving.step_time import StepTime, SwapTime
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from two_pools import ONE_SECOND
 
 from paged_demo import (
     CacheFullError,
@@ -25,7 +26,6 @@ from paged_demo.serving.pools import PagedPool, TraditionalPool
 from paged_demo.serving.rules import pages_held, swap_always, swap_never, swap_several
 from paged_demo.serving.run import Moment
 from paged_demo.serving.serve import serve
-from paged_demo.serving.side_by_side import ONE_SECOND
 from paged_demo.serving.simulator import simulate
 from paged_demo.serving.step_time import StepTime, SwapTime
 

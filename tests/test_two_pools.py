@@ -1,9 +1,9 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from two_pools import ONE_SECOND, serve_side_by_side
 
 from paged_demo import CacheFullError, PagedPool, Request, TraditionalPool, reserve_max, serve
-from paged_demo.serving.side_by_side import ONE_SECOND, serve_side_by_side
 
 POOLS = {
     "traditional": TraditionalPool(num_slots=40, reserve=reserve_max(20)),
