@@ -9,8 +9,8 @@ import numpy as np
 from paged_demo.course.exercises.functions import FunctionExercise
 from paged_demo.course.exercises.kinds import ChoiceExercise, Misconception, NumberExercise, Remark
 from paged_demo.course.exercises.verdict import describe
+from paged_demo.paper.experiment import SERVERS, draw_trace
 from paged_demo.paper.numbers import FIG_19A_MS, NUM_SLOTS_13B, SUSTAINED_LATENCY_S
-from paged_demo.paper.servers import SERVERS, draw_trace
 from paged_demo.serving.lengths import alpaca
 from paged_demo.serving.pools import PagedPool
 from paged_demo.serving.simulator import simulate
