@@ -36,28 +36,28 @@ if TYPE_CHECKING:
     from paged_demo.attention.store import KVStore as KVStore
     from paged_demo.model import PRESETS as PRESETS
     from paged_demo.model import ModelSpec as ModelSpec
-    from paged_demo.serving.admission import keep_pages_free as keep_pages_free
     from paged_demo.serving.lengths import LengthDistribution as LengthDistribution
     from paged_demo.serving.lengths import alpaca as alpaca
     from paged_demo.serving.lengths import azure_code as azure_code
     from paged_demo.serving.lengths import azure_conv as azure_conv
     from paged_demo.serving.lengths import sharegpt as sharegpt
-    from paged_demo.serving.pools import PagedPool as PagedPool
-    from paged_demo.serving.pools import TraditionalPool as TraditionalPool
+    from paged_demo.serving.rules import PagedPool as PagedPool
     from paged_demo.serving.rules import Rules as Rules
+    from paged_demo.serving.rules import TraditionalPool as TraditionalPool
+    from paged_demo.serving.rules import keep_pages_free as keep_pages_free
     from paged_demo.serving.rules import swap_always as swap_always
     from paged_demo.serving.rules import swap_never as swap_never
     from paged_demo.serving.rules import swap_several as swap_several
     from paged_demo.serving.run import Moment as Moment
     from paged_demo.serving.run import Run as Run
-    from paged_demo.serving.run import Stay as Stay
+    from paged_demo.serving.run import serve as serve
     from paged_demo.serving.saturation import FullPool as FullPool
     from paged_demo.serving.saturation import fill_by_page_size as fill_by_page_size
     from paged_demo.serving.saturation import keep_full as keep_full
     from paged_demo.serving.scheduler import Scheduler as Scheduler
     from paged_demo.serving.scheduler import Snapshot as Snapshot
+    from paged_demo.serving.scheduler import Stay as Stay
     from paged_demo.serving.scheduler import scheduler_of as scheduler_of
-    from paged_demo.serving.serve import serve as serve
     from paged_demo.serving.simulator import simulate as simulate
     from paged_demo.serving.workload import Request as Request
     from paged_demo.serving.workload import poisson_arrivals as poisson_arrivals
@@ -80,13 +80,10 @@ _NAMES_IN = {
     "attention.quick_kernel": "paged_attention paged_attention_prefill",
     "serving.workload": "Request poisson_arrivals read_trace",
     "serving.lengths": "LengthDistribution sharegpt alpaca azure_conv azure_code",
-    "serving.pools": "PagedPool TraditionalPool",
-    "serving.rules": "Rules swap_several swap_always swap_never",
-    "serving.admission": "keep_pages_free",
-    "serving.scheduler": "Scheduler Snapshot scheduler_of",
-    "serving.serve": "serve",
+    "serving.rules": "PagedPool TraditionalPool Rules swap_several swap_always swap_never keep_pages_free",
+    "serving.scheduler": "Scheduler Snapshot Stay scheduler_of",
     "serving.simulator": "simulate",
-    "serving.run": "Run Stay Moment",
+    "serving.run": "Run Moment serve",
     "serving.saturation": "FullPool keep_full fill_by_page_size",
 }
 _MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in names.split()}

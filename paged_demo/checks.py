@@ -46,6 +46,22 @@ def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
     return count
 
 
+def check_counts(*, minimum: int = 1, **counts: Any) -> list[int]:
+    """Check several counts, each under its own name, and return them in the order given.
+
+    Errors are those of `check_count`.
+
+    Examples
+    --------
+    >>> check_counts(num_pages=984, page_size=16)
+    [984, 16]
+    >>> check_counts(num_pages=984, page_size=0)
+    Traceback (most recent call last):
+    ValueError: page_size must be at least 1, got 0
+    """
+    return [check_count(name, value, minimum=minimum) for name, value in counts.items()]
+
+
 def check_number(name: str, value: Any) -> float:
     """Return ``value`` as a float, or raise a TypeError if it is no number.
 

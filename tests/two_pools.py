@@ -9,8 +9,7 @@ import numpy as np
 from paged_demo import PagedPool, TraditionalPool, reserve_max
 from paged_demo.allocators.memory_map import MemoryUsage, account
 from paged_demo.checks import check_count
-from paged_demo.serving.pools import Pool
-from paged_demo.serving.rules import swap_never
+from paged_demo.serving.rules import Pool, Rules, swap_never
 from paged_demo.serving.scheduler import Scheduler, Snapshot, scheduler_of
 from paged_demo.serving.step_time import StepTime
 from paged_demo.serving.workload import Request, check_requests
@@ -104,10 +103,8 @@ def serve_side_by_side(
     checked = check_requests(requests)
     if not pools:
         raise ValueError("pools must hold at least one pool, got none")
-    schedulers = {
-        name: scheduler_of(checked, pool, step_time=ONE_SECOND, swaps=swap_never)
-        for name, pool in pools.items()
-    }
+    rules = Rules(step_time=ONE_SECOND, swaps=swap_never)
+    schedulers = {name: scheduler_of(checked, pool, rules=rules) for name, pool in pools.items()}
     steps = [{name: _side(scheduler) for name, scheduler in schedulers.items()}]
     for step in range(num_steps):
         for name, scheduler in schedulers.items():

@@ -14,7 +14,7 @@ from paged_demo.paper import numbers as paper
 from paged_demo.paper.experiment import SERVERS, Comparison, Experiment, check_seeds, draw_trace, over_seeds
 from paged_demo.paper.numbers import Curve
 from paged_demo.serving.lengths import LengthDistribution, alpaca, sharegpt
-from paged_demo.serving.pools import PagedPool, Pool
+from paged_demo.serving.rules import PagedPool, Pool, Rules
 from paged_demo.serving.run import Progress
 from paged_demo.serving.simulator import simulate
 from paged_demo.serving.step_time import StepTime
@@ -155,7 +155,7 @@ def latency_at(
 ) -> float:
     """Serve a trace and return its normalised latency in s/token."""
     trace = draw_trace(lengths, rate_rps=rate_rps, duration_s=duration_s, rng=np.random.default_rng(seed))
-    return simulate(trace, pool, step_time=step_time).normalised_latency_s
+    return simulate(trace, pool, rules=Rules(step_time=step_time)).normalised_latency_s
 
 
 def sustained_rate(curve: Curve) -> float:

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from paged_demo.allocators.memory_map import CacheFullError, Hole
-from paged_demo.serving.pools import PagedPool, TraditionalPool
-from paged_demo.serving.rules import pages_held
+from paged_demo.serving.rules import PagedPool, TraditionalPool, pages_held, pages_kept
 from paged_demo.serving.workload import Request
 
 NEVER = 2**62
@@ -14,9 +13,10 @@ NEVER = 2**62
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """A request in flight: each sample holds ``i - origin`` tokens in iteration ``i``, from first to last.
+    """A request in flight, as the quick engine keeps it: when it came, and when it will have its last token.
 
-    ``parts_in`` is the iteration in which its samples copy the prompt's last page, if they do.
+    Each sample holds ``i - origin`` tokens in iteration ``i``, from ``first`` to ``last``. ``parts_in`` is
+    the iteration in which its samples copy the prompt's last page, if they do.
     """
 
     request: Request
@@ -40,7 +40,7 @@ class PageCounts:
         self.num_slots = pool.num_slots
         self.page_size = pool.page_size
         self._num_free = pool.num_pages
-        self._num_kept = pool.num_kept_pages
+        self._num_kept = pages_kept(pool.watermark_share, pool.num_pages)
         # How many running sequences need a page in the iterations of each residue modulo the page size.
         self._due = [0] * self.page_size
         # Samples part in the iteration after their admission: there is at most one such iteration ahead.

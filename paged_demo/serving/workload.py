@@ -15,7 +15,7 @@ TRACE_COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 
 
 class Request(NamedTuple):
-    """What one client sent.
+    """A request as its client sent it, whatever becomes of it.
 
     Attributes
     ----------
