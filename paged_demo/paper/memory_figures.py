@@ -123,11 +123,10 @@ def table_1() -> Experiment:
     rows = {}
     for model, server in paper.TABLE_1.items():
         thousand_slots = server.kv_cache_gb * 2**30 / SLOT_BYTES[model] / 1000
+        num_runs = SERVERS[model].num_pages * paper.PAGE_SIZE // paper.MAX_TOKENS
         rows[model] = {
             "thousand slots": Comparison(server.thousand_slots, (thousand_slots,)),
-            "runs of 2,048": Comparison(
-                None, (SERVERS[model].num_pages * paper.PAGE_SIZE // paper.MAX_TOKENS,)
-            ),
+            "runs of 2,048": Comparison(None, (num_runs,)),
         }
     return Experiment(
         title="Table 1: slots for keys and values",
@@ -240,9 +239,8 @@ def saved_by_beams(
     requests = check_requests(requests)
     num_held = num_unshared = 0
     for request in requests:
-        final = request.num_prompt_tokens + request.num_output_tokens
         beams = request._replace(num_samples=width)
-        allocator = PagedAllocator((width + 1) * -(-final // paper.PAGE_SIZE), paper.PAGE_SIZE)
+        allocator = PagedAllocator((width + 1) * -(-request.final_tokens // paper.PAGE_SIZE), paper.PAGE_SIZE)
         allocator.allocate(0, range(request.num_prompt_tokens))
         for beam in range(1, width):
             allocator.fork(0, beam)

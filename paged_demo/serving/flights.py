@@ -47,9 +47,9 @@ class PageCounts:
         self._parting_in = NEVER
         self._num_copies = 0
 
-    def admit(self, flight: Flight, num_generated: int, *, is_alone: bool) -> bool:
+    def admit(self, flight: Flight, *, is_alone: bool) -> bool:
         """Take the slots that a request starts with, and say whether there was room."""
-        request = flight.request
+        request, num_generated = flight.request, flight.num_generated(flight.first)
         num_pages = pages_held(request, num_generated, self.page_size)
         if num_pages + (0 if is_alone else self._num_kept) > self._num_free:
             return False
@@ -116,7 +116,7 @@ class PageCounts:
         """Sum over some iterations what a request holds: used, reserved, internal, rounding; and saves."""
         size, origin = self.page_size, flight.origin
         num_prompt, num_samples = flight.request.num_prompt_tokens, flight.request.num_samples
-        final = num_prompt + flight.request.num_output_tokens
+        final = flight.request.final_tokens
         never_written = -final % size
         last_page_start = (final - 1) // size * size
         count = last - first + 1
@@ -154,7 +154,7 @@ class RunPlaces:
         self._pool = pool
         self._num_reserved: dict[tuple[int, int], int] = {}
 
-    def admit(self, flight: Flight, num_generated: int, *, is_alone: bool) -> bool:
+    def admit(self, flight: Flight, *, is_alone: bool) -> bool:
         """Take the slots that a request starts with, and say whether there was room."""
         request = flight.request
         lengths = (request.num_prompt_tokens, request.num_output_tokens)
@@ -187,7 +187,7 @@ class RunPlaces:
         assert flight.run is not None
         count = last - first + 1
         used = count * (first + last - 2 * flight.origin) // 2
-        final = flight.request.num_prompt_tokens + flight.request.num_output_tokens
+        final = flight.request.final_tokens
         return (
             used,
             count * final - used,

@@ -238,10 +238,9 @@ class TraditionalPool:
 
     def reserved_slots(self, request: Request) -> int:
         """Count the slots that are reserved for a request."""
-        num_prompt_tokens = request.num_prompt_tokens
-        final_tokens = num_prompt_tokens + request.num_output_tokens
+        final_tokens = request.final_tokens
         try:
-            num_reserved = reserved_slots(self.reserve, num_prompt_tokens, final_tokens)
+            num_reserved = reserved_slots(self.reserve, request.num_prompt_tokens, final_tokens)
             if num_reserved < final_tokens:
                 raise ValueError(f"reserve returns {num_reserved} slots for its {final_tokens} tokens")
         except ValueError as error:

@@ -4,6 +4,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean
 from typing import NamedTuple
 
@@ -133,9 +134,9 @@ class Recorder:
         self, requests: list[Request], num_slots: int, window: Window, moments: Iterable[float]
     ) -> None:
         _check_window(window)
-        self._requests = requests
+        self.requests = requests
         self._num_slots = num_slots
-        self._window = window
+        self.window = window
         # The moments that are still to come, the next one last; behind them one that never comes.
         self._times = [math.inf, *reversed(_check_moments(moments))]
         self._moments: list[Moment] = []
@@ -162,7 +163,7 @@ class Recorder:
         """
         while self.next_s < until_s:
             time_s = self._times.pop()
-            num_arrived = bisect_right(self._requests, time_s, key=lambda request: request.arrival_s)
+            num_arrived = bisect_right(self.requests, time_s, key=lambda request: request.arrival_s)
             self._moments.append(Moment(time_s, num_running, num_arrived - num_done - num_running, *fates))
 
     def add(self, *amounts: int) -> None:
@@ -193,13 +194,13 @@ class Recorder:
             If there are none.
         """
         if num_iterations < 1:
-            raise ValueError(f"window must hold an iteration, got {self._window}")
+            raise ValueError(f"window must hold an iteration, got {self.window}")
         self.note(math.inf, len(finish_s))
         running, used, reserved, internal, rounding, saved = (total / num_iterations for total in self._sums)
         free = self._num_slots - used - reserved - internal - rounding
         return Run(
-            requests=self._requests,
-            finish_s=[finish_s[request.request_id] for request in self._requests],
+            requests=self.requests,
+            finish_s=[finish_s[request.request_id] for request in self.requests],
             stays=stays,
             moments=self._moments,
             num_iterations=num_iterations,
@@ -248,17 +249,17 @@ def serve(
     num_measured = 0
     for num_done in progress(range(len(scheduler.requests))):
         while len(scheduler.finish_s) <= num_done:
-            num_measured += _step(scheduler, recorder, window)
+            num_measured += _step(scheduler, recorder)
     scheduler.step()  # Nobody is left to serve: those who are done go.
     return recorder.record(scheduler.finish_s, scheduler.stays, num_measured)
 
 
-def _step(scheduler: Scheduler, recorder: Recorder, window: Window) -> bool:
+def _step(scheduler: Scheduler, recorder: Recorder) -> bool:
     """Run an iteration, account for it where the record asks for that, and say whether it is measured."""
     num_done = len(scheduler.finish_s)
     iteration = scheduler.step()
     recorder.note(iteration.start_s, num_done)
-    is_measured = window[0] <= iteration.start_s < window[1]
+    is_measured = recorder.window[0] <= iteration.start_s < recorder.window[1]
     if is_measured or recorder.next_s < iteration.end_s:
         snapshot = scheduler.snapshot()
         usage = account(snapshot.memory_map, snapshot.future_tokens)
@@ -287,11 +288,9 @@ def _check_moments(moments: Iterable[float]) -> list[float]:
         times = [check_number("a moment", time_s) for time_s in moments]
     except TypeError as error:
         raise TypeError(f"moments must hold times (s): {error}") from None
-    earlier = 0.0
-    for time_s in times:
+    for earlier, time_s in pairwise([0.0, *times]):
         if not earlier <= time_s < math.inf:
             raise ValueError(
                 f"moments must be times (s) from 0 on and in order, got {time_s} after {earlier}"
             )
-        earlier = time_s
     return times

@@ -129,7 +129,7 @@ class Scheduler:
         self._pages = allocator if isinstance(allocator, PagingAllocator) else None
         self._rules = rules
         check_samples(self.requests, can_fork=self._pages is not None, max_running=rules.max_running)
-        if self._pages:
+        if self._pages is not None:
             pool = PagedPool(num_pages=self._pages.num_pages, page_size=self._pages.page_size)
             pool.require_room(self.requests)
         self._waiting = deque(map(SequenceGroup, self.requests))
@@ -257,7 +257,7 @@ class Scheduler:
         return started, num_computed
 
     def _time_to_swap(self, preempted: list[SequenceGroup], started: list[SequenceGroup]) -> float:
-        if not self._pages:
+        if self._pages is None:
             return 0.0
         page_size = self._pages.page_size
         num_out, num_in = (

@@ -99,8 +99,7 @@ class SequenceGroup:
         first, *others = self.seq_ids
         # The first token sets a prompt apart from all others.
         prompt = chain((self.request.request_id,), repeat(0, self.request.num_prompt_tokens - 1))
-        final_tokens = self.request.num_prompt_tokens + self.request.num_output_tokens
-        allocator.allocate(first, prompt, final_tokens=final_tokens)
+        allocator.allocate(first, prompt, final_tokens=self.request.final_tokens)
         held = [first]
         try:
             for child in others:

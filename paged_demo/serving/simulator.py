@@ -33,9 +33,7 @@ from paged_demo.serving.workload import Request, check_requests
 class _Engine:
     """The state of a run; its methods are the parts of the loop."""
 
-    def __init__(
-        self, requests: list[Request], pool: Pool, rules: Rules, window: Window, recorder: Recorder
-    ) -> None:
+    def __init__(self, pool: Pool, rules: Rules, recorder: Recorder) -> None:
         self.now_s = 0.0
         self.iteration = 0
         self.finish_s: dict[int, float] = {}
@@ -43,7 +41,7 @@ class _Engine:
         self._slots = PageCounts(pool) if isinstance(pool, PagedPool) else RunPlaces(pool)
         self._rules = rules
         self._recorder = recorder
-        self._waiting = deque(map(SequenceGroup, requests))
+        self._waiting = deque(map(SequenceGroup, recorder.requests))
         self._running: dict[int, Flight] = {}
         # By the last iteration, then by the order of admission, in which the scheduler frees slots too.
         self._ends: list[tuple[int, int, Flight]] = []
@@ -52,7 +50,7 @@ class _Engine:
         self._num_tokens = 0
         self._head_has_no_room = False
         # The times of the window that are still to come, the next one last.
-        self._edges = [inf, *reversed(window)]
+        self._edges = [inf, *reversed(recorder.window)]
         self._window_first = NEVER
         self._window_last = NEVER
 
@@ -150,7 +148,7 @@ class _Engine:
         num_computed = num_pages_in = 0
         while self._waiting:
             head = self._waiting[0]
-            request, num_generated, num_tokens = head.request, head.num_generated, head.num_to_compute
+            request, num_tokens = head.request, head.num_to_compute
             if request.arrival_s > self.now_s:
                 break
             if self._num_sequences + request.num_samples > self._rules.max_running:
@@ -158,10 +156,10 @@ class _Engine:
                 break
             if not fits_budget(num_tokens, num_decoding, num_computed, self._rules.max_batched_tokens):
                 break
-            origin = self.iteration - request.num_prompt_tokens - num_generated
-            last = self.iteration + request.num_output_tokens - num_generated
+            origin = self.iteration - request.num_prompt_tokens - head.num_generated
+            last = self.iteration + head.num_to_come
             flight = Flight(request, origin, self.iteration, last, self.now_s)
-            if not self._slots.admit(flight, num_generated, is_alone=not self._running):
+            if not self._slots.admit(flight, is_alone=not self._running):
                 self._head_has_no_room = True
                 break
             self._waiting.popleft()
@@ -169,7 +167,7 @@ class _Engine:
             self._num_started += 1
             heappush(self._ends, (last, self._num_started, flight))
             self._num_sequences += request.num_samples
-            self._num_tokens += request.num_samples * (request.num_prompt_tokens + num_generated)
+            self._num_tokens += head.num_tokens
             num_computed += num_tokens
             num_pages_in += head.num_swapped_pages(self._slots.page_size)
         return num_computed, num_pages_in
@@ -231,5 +229,4 @@ def simulate(
     check_pool(pool)
     check_samples(checked, can_fork=isinstance(pool, PagedPool), max_running=rules.max_running)
     pool.require_room(checked)
-    recorder = Recorder(checked, pool.num_slots, window, moments)
-    return _Engine(checked, pool, rules, window, recorder).run()
+    return _Engine(pool, rules, Recorder(checked, pool.num_slots, window, moments)).run()

@@ -37,6 +37,11 @@ class Request(NamedTuple):
     arrival_s: float = 0.0
     num_samples: int = 1
 
+    @property
+    def final_tokens(self) -> int:
+        """Tokens of each sample in the end, the prompt included."""
+        return self.num_prompt_tokens + self.num_output_tokens
+
 
 def check_requests(requests: Iterable[Request]) -> list[Request]:
     """Return requests as a list, with plain numbers, or say which of them cannot be served.
