@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paged_demo.checks import check_positive
 from paged_demo.paper import numbers as paper
 from paged_demo.paper.experiment import SERVERS, Comparison, Experiment, check_seeds, draw_trace, over_seeds
 from paged_demo.paper.numbers import Curve
@@ -104,7 +103,7 @@ def fig_12(
     lengths, step_beyond, not_reproduced = FIG_12_WORKLOADS[workload]
     published = paper.FIG_12[workload]
     server = SERVERS[workload.split(",", maxsplit=1)[0]]
-    trace_s = server.trace_s if duration_s is None else check_positive("duration_s", duration_s)
+    trace_s = server.trace_s if duration_s is None else duration_s
     ours: dict[str, list[Curve]] = {scheme: [] for scheme in published}
     for seed in progress(check_seeds(seeds)):
         for scheme, pool in server.pools().items():

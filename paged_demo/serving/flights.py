@@ -37,7 +37,6 @@ class PageCounts:
     """A pool of pages, as a number of free ones, and of those that will be needed when."""
 
     def __init__(self, pool: PagedPool) -> None:
-        self.num_slots = pool.num_slots
         self.page_size = pool.page_size
         self._num_free = pool.num_pages
         self._num_kept = pages_kept(pool.watermark_share, pool.num_pages)
@@ -149,7 +148,6 @@ class RunPlaces:
     page_size = 1
 
     def __init__(self, pool: TraditionalPool) -> None:
-        self.num_slots = pool.num_slots
         self._placement = pool.placement(pool.num_slots)
         self._pool = pool
         self._num_reserved: dict[tuple[int, int], int] = {}
