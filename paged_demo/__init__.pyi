@@ -44,22 +44,23 @@ from paged_demo.serving.lengths import (
     azure_conv as azure_conv,
     azure_code as azure_code,
 )
-from paged_demo.serving.pools import PagedPool as PagedPool, TraditionalPool as TraditionalPool
 from paged_demo.serving.rules import (
+    PagedPool as PagedPool,
+    TraditionalPool as TraditionalPool,
     Rules as Rules,
     swap_several as swap_several,
     swap_always as swap_always,
     swap_never as swap_never,
+    keep_pages_free as keep_pages_free,
 )
-from paged_demo.serving.admission import keep_pages_free as keep_pages_free
 from paged_demo.serving.scheduler import (
     Scheduler as Scheduler,
     Snapshot as Snapshot,
+    Stay as Stay,
     scheduler_of as scheduler_of,
 )
-from paged_demo.serving.serve import serve as serve
 from paged_demo.serving.simulator import simulate as simulate
-from paged_demo.serving.run import Run as Run, Stay as Stay, Moment as Moment
+from paged_demo.serving.run import Run as Run, Moment as Moment, serve as serve
 from paged_demo.serving.saturation import (
     FullPool as FullPool,
     keep_full as keep_full,

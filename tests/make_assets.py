@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from animation import draw_steps, encode_gif, tell
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from two_pools import tell_two_pools
 
 from paged_demo import PRESETS, fill_by_page_size, keep_one_sequence, sharegpt
 from paged_demo.course.nb00 import FATES_OF_A_PAGED_POOL, explore_page_size
@@ -22,9 +24,7 @@ from paged_demo.paper import fig_2
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_SLOTS_13B, PAGE_SIZE
 from paged_demo.views import plots, style
 from paged_demo.views.amounts import amount_of, percent, scale_of
-from paged_demo.views.animation import draw_steps, encode_gif, tell
 from paged_demo.views.picture import draw, encode_png, new_figure
-from paged_demo.views.story import tell_two_pools
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 

@@ -3,14 +3,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from animation import OUTCOME_MS, STEP_MS, draw_steps, encode_gif, tell
 from matplotlib.colors import to_rgb
 from PIL import Image
+from two_pools import serve_side_by_side, tell_two_pools
 
 from paged_demo import PagedPool, TraditionalPool, reserve_max
-from paged_demo.serving.side_by_side import serve_side_by_side
 from paged_demo.views import style
-from paged_demo.views.animation import OUTCOME_MS, STEP_MS, draw_steps, encode_gif, tell
-from paged_demo.views.story import tell_two_pools
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import make_assets
 import pytest
+from animation import POOL, draw_steps, encode_gif
 from make_assets import MAKERS, as_png, differences
 from PIL import Image
-
-from paged_demo.views.animation import POOL, draw_steps, encode_gif
-from paged_demo.views.story import tell_two_pools
+from two_pools import tell_two_pools
 
 ROOT = Path(__file__).resolve().parent.parent
 ASSETS = ROOT / "assets"
@@ -93,7 +92,7 @@ def test_another_story_is_noticed(changes, committed):
 
 
 def test_another_layout_is_noticed(committed, monkeypatch):
-    monkeypatch.setattr("paged_demo.views.animation.POOL", POOL._replace(y=POOL.y + 8))
+    monkeypatch.setattr("animation.POOL", POOL._replace(y=POOL.y + 8))
     assert "frame 0 looks different" in next(differences(committed, encode_gif(story(), "words")))
 
 
@@ -101,7 +100,7 @@ def test_other_words_another_pace_and_more_frames_are_noticed(committed, frames,
     assert "it says" in next(differences(committed, encode_gif(frames, "other words")))
     more = [frames[0].transpose(Image.Transpose.ROTATE_180), *frames]
     assert "frames: 2; a fresh one: 3" in next(differences(committed, encode_gif(more, "words")))
-    monkeypatch.setattr("paged_demo.views.animation.STEP_MS", 100)
+    monkeypatch.setattr("animation.STEP_MS", 100)
     assert "frame 1 is shown for" in next(differences(committed, encode_gif(frames, "words")))
 
 

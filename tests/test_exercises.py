@@ -18,8 +18,8 @@ from paged_demo.course.exercises.functions import Endless, FunctionExercise, Rai
 from paged_demo.course.exercises.kinds import ChoiceExercise, NumberExercise
 from paged_demo.course.exercises.registry import EXERCISES
 from paged_demo.course.exercises.verdict import Verdict, pool_with_marks
+from paged_demo.paper.experiment import draw_trace
 from paged_demo.paper.numbers import NUM_PAGES_13B
-from paged_demo.paper.servers import draw_trace
 from paged_demo.views import style
 
 ROOT = Path(__file__).resolve().parent.parent

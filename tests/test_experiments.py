@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 from paged_demo import Request, alpaca, sharegpt, simulate
-from paged_demo.paper import fig_2, fig_12, fig_13, fig_15, fig_16, fig_18b, table_1
+from paged_demo.paper import fig_2, fig_12, fig_13, fig_15, fig_18b, table_1
 from paged_demo.paper import numbers as paper
+from paged_demo.paper.experiment import SERVERS, Comparison, Experiment, draw_trace, over_seeds
 from paged_demo.paper.latency_figures import FIG_18B_WORKLOADS, latency_at, sustained_rate
-from paged_demo.paper.record import Comparison, Experiment, over_seeds
-from paged_demo.paper.servers import SERVERS, draw_trace
-from paged_demo.paper.sharing_figures import TRANSLATIONS, saved_by_beams
+from paged_demo.paper.memory_figures import saved_by_beams
 
 
 def standard_error(cell):
@@ -240,42 +239,6 @@ def test_beams_that_never_switch_save_what_parallel_samples_save():
     rng = np.random.default_rng(0)
     saved = saved_by_beams([Request(0, 32, 32)], 2, rng=rng, switch_share=0.0)
     assert saved == pytest.approx(32 * 2 / (16 * 6 + 16 * 8))
-
-
-def test_a_shared_prefix_is_worth_about_what_fig_16_shows():
-    """Its lengths are assumed, so the tolerance is wide: 15 %. One seed strays by 2 %."""
-    short, long = fig_16(seeds=range(1)).rows.values()
-    for row in (short, long):
-        oracle, vllm = row["Orca (Oracle) (1/s)"], row["vLLM (1/s)"]
-        assert row["speed-up"].mean == pytest.approx(row["speed-up"].paper, rel=0.15)
-        assert row["speed-up"].mean == pytest.approx(vllm.mean / oracle.mean)
-        assert row["speed-up"].paper == pytest.approx(vllm.paper / oracle.paper, rel=0.02)
-    for scheme in ("Orca (Oracle) (1/s)", "vLLM (1/s)"):
-        assert long[scheme].mean < short[scheme].mean, "a longer prefix is to be read by everybody"
-
-
-def test_of_a_shared_prefix_vllm_keeps_the_full_pages_once_and_computes_the_rest(monkeypatch):
-    asked = []
-
-    def note(pool, num_prompt_extra, num_shared, seed):
-        asked.append((pool, num_prompt_extra, num_shared))
-        return 1.0
-
-    monkeypatch.setattr("paged_demo.paper.sharing_figures._sustained", note)
-    fig_16(seeds=[0])
-    for num_prefix, (rival, vllm) in zip(
-        paper.FIG_16_SPEEDUPS, zip(asked[::2], asked[1::2], strict=True), strict=True
-    ):
-        assert rival[1:] == (num_prefix, 0)
-        pool, num_prompt_extra, num_shared = vllm
-        assert num_shared % 16 == 0
-        assert num_prompt_extra == num_prefix - num_shared < 16
-        assert pool.num_pages == paper.NUM_PAGES_13B - num_shared // 16
-
-
-def test_the_assumed_translations_have_the_lengths_that_are_told():
-    requests = np.array(TRANSLATIONS.sample(20_000, rng=np.random.default_rng(0)))
-    assert requests[:, 1:3].mean(axis=0) == pytest.approx([30, 35], rel=0.02)
 
 
 def test_pages_of_16_to_128_serve_sharegpt_alike_and_pages_of_256_do_not():

@@ -46,7 +46,7 @@ def test_every_request_has_a_prompt_and_an_output_and_stays_below_the_context_li
     for request in requests:
         assert request.num_prompt_tokens >= 1
         assert request.num_output_tokens >= 1
-        assert request.num_prompt_tokens + request.num_output_tokens < context_limit
+        assert request.final_tokens < context_limit
 
 
 def test_equal_seeds_give_equal_requests():

@@ -3,8 +3,8 @@ import pytest
 
 from paged_demo import PagedPool, Request, simulate
 from paged_demo.course import nb06_plots
+from paged_demo.paper.experiment import Comparison, Experiment
 from paged_demo.paper.latency_figures import LatencyCurves
-from paged_demo.paper.record import Comparison, Experiment
 from paged_demo.serving.run import Moment
 from paged_demo.views import plots, style
 from paged_demo.views.picture import new_figure

@@ -1,24 +1,8 @@
-import inspect
-from typing import get_type_hints
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paged_demo import PagedAllocator, Request
-from paged_demo.serving.rules import (
-    RuleChoices,
-    Rules,
-    fits_budget,
-    pages_held,
-    pages_without_sharing,
-    tokens_to_compute,
-)
-
-
-def test_every_rule_can_be_chosen_by_its_name_and_with_its_type():
-    assert get_type_hints(RuleChoices) == get_type_hints(Rules)
-    assert list(RuleChoices.__annotations__) == list(inspect.signature(Rules).parameters)
+from paged_demo.serving.rules import fits_budget, pages_held, pages_without_sharing
 
 
 @given(
@@ -49,9 +33,3 @@ def test_a_prompt_beyond_the_budget_starts_only_without_other_prompts():
 def test_decoding_and_prompts_share_the_budget():
     assert fits_budget(5, 2, 1, budget=8)
     assert not fits_budget(5, 2, 2, budget=8)
-
-
-@pytest.mark.parametrize(("is_swapped", "num_tokens"), [(True, 0), (False, 20 + 3 * 5)])
-def test_what_was_swapped_out_need_not_be_computed_again(is_swapped, num_tokens):
-    request = Request(0, 20, 9, num_samples=3)
-    assert tokens_to_compute(request, 5, is_swapped=is_swapped) == num_tokens

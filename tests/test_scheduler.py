@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from two_pools import ONE_SECOND
 
 from paged_demo import (
     CacheFullError,
@@ -13,12 +16,9 @@ from paged_demo import (
     reserve_max,
     reserve_oracle,
 )
-from paged_demo.serving.admission import admit_always
-from paged_demo.serving.pools import PagedPool
-from paged_demo.serving.rules import swap_always
+from paged_demo.serving.rules import PagedPool, Rules, admit_always, swap_always
+from paged_demo.serving.run import serve
 from paged_demo.serving.scheduler import scheduler_of
-from paged_demo.serving.serve import serve
-from paged_demo.serving.side_by_side import ONE_SECOND
 from paged_demo.serving.step_time import StepTime, SwapTime
 
 
@@ -116,19 +116,22 @@ def test_samples_share_their_prompt_and_part_with_their_first_tokens():
 
 def test_each_sample_counts_against_the_sequences_that_may_run():
     requests = [Request(0, 1, 2, num_samples=3), Request(1, 1, 1, num_samples=2), Request(2, 1, 1)]
-    scheduler = Scheduler(PagedAllocator(16, 4), requests, max_running=4)
+    scheduler = Scheduler(PagedAllocator(16, 4), requests, rules=Rules(max_running=4))
     assert scheduler.step().num_running == 1
     assert max(iteration.num_running for iteration in run(scheduler)) == 2
 
 
 def test_as_many_samples_as_may_run_can_run():
-    scheduler = Scheduler(PagedAllocator(16, 4), [Request(0, 1, 2, num_samples=4)], max_running=4)
+    scheduler = Scheduler(
+        PagedAllocator(16, 4), [Request(0, 1, 2, num_samples=4)], rules=Rules(max_running=4)
+    )
     assert scheduler.step().num_running == 1
 
 
-def test_the_watermark_belongs_to_the_pool():
-    with pytest.raises(TypeError, match="may_admit must be left to the pool"):
-        scheduler_of([Request(0, 1, 1)], PagedPool(num_pages=4), may_admit=admit_always)
+def test_a_scheduler_of_a_pool_keeps_its_watermark():
+    requests = requests_of((4, 4), (4, 4))
+    pools = [PagedPool(num_pages=10, page_size=1, watermark_share=share) for share in (0.2, 0.3)]
+    assert [scheduler_of(requests, pool).step().num_running for pool in pools] == [2, 1]
 
 
 def test_samples_need_an_allocator_that_can_fork():
@@ -143,8 +146,8 @@ TEN_A_PAGE_OUT_HUNDRED_IN = SwapTime(slot_in_s=25, page_in_s=0, slot_out_s=0, pa
 def test_several_samples_are_swapped_and_come_back_with_what_they_had():
     allocator = PagedAllocator(6, 4)
     requests = [Request(0, 4, 8), Request(1, 4, 6, num_samples=2)]
-    rules = {"step_time": ONE_SECOND, "swap_time": TEN_A_PAGE_OUT_HUNDRED_IN}
-    scheduler = Scheduler(allocator, requests, may_admit=keep_pages_free(allocator, share=0.4), **rules)
+    rules = Rules(step_time=ONE_SECOND, swap_time=TEN_A_PAGE_OUT_HUNDRED_IN)
+    scheduler = Scheduler(allocator, requests, may_admit=keep_pages_free(allocator, share=0.4), rules=rules)
     times = [iteration.end_s - iteration.start_s for iteration in run(scheduler)]
     # Two samples of 4 + 4 tokens hold three pages, one of them shared, when their fifth tokens find no room.
     assert sorted(times)[-2:] == [1 + 3 * 10, 1 + 3 * 4 * 25]
@@ -155,10 +158,10 @@ def test_several_samples_are_swapped_and_come_back_with_what_they_had():
 
 
 def test_a_single_sample_is_computed_again_unless_the_policy_swaps_it():
-    rules = {"step_time": ONE_SECOND, "swap_time": TEN_A_PAGE_OUT_HUNDRED_IN}
+    rules = Rules(step_time=ONE_SECOND, swap_time=TEN_A_PAGE_OUT_HUNDRED_IN)
     requests = requests_of((3, 5), (3, 3))
-    again = run(Scheduler(PagedAllocator(4, 2), requests, **rules))
-    swapped = run(Scheduler(PagedAllocator(4, 2), requests, swaps=swap_always, **rules))
+    again = run(Scheduler(PagedAllocator(4, 2), requests, rules=rules))
+    swapped = run(Scheduler(PagedAllocator(4, 2), requests, rules=replace(rules, swaps=swap_always)))
     assert again[-1].end_s == 9
     assert swapped[-1].end_s == 9 + 2 * 10 + 2 * 2 * 25
 
@@ -237,14 +240,14 @@ def test_the_schedule_over_an_oracle_never_preempts():
 
 def test_requests_are_served_when_they_have_arrived():
     requests = [Request(0, 3, 2, arrival_s=5.0), Request(1, 3, 1, arrival_s=5.5)]
-    scheduler = Scheduler(PagedAllocator(4, 4), requests, step_time=ONE_SECOND)
+    scheduler = Scheduler(PagedAllocator(4, 4), requests, rules=Rules(step_time=ONE_SECOND))
     assert [(step.start_s, step.num_running) for step in run(scheduler)] == [(5, 1), (6, 2), (7, 2), (8, 0)]
     assert scheduler.finish_s == {0: 8.0, 1: 8.0}
 
 
 def test_an_iteration_takes_the_time_of_what_it_computes_and_reads():
     step_time = StepTime(fixed_s=1, weights_s=10, compute_s=2, request_s=100, sequence_s=1000, kv_read_s=0.25)
-    scheduler = Scheduler(PagedAllocator(8, 4), requests_of((3, 2), (5, 2)), step_time=step_time)
+    scheduler = Scheduler(PagedAllocator(8, 4), requests_of((3, 2), (5, 2)), rules=Rules(step_time=step_time))
     prefill, decode = scheduler.step(), scheduler.step()
     assert prefill.end_s == 1 + 2 * 8 + 200 + 2000 + 0.25 * 8
     assert decode.end_s - decode.start_s == 1 + 10 + 200 + 2000 + 0.25 * 10
@@ -252,13 +255,15 @@ def test_an_iteration_takes_the_time_of_what_it_computes_and_reads():
 
 def test_an_iteration_computes_no_more_tokens_than_its_budget():
     requests = requests_of((5, 9), (5, 9), (5, 9), (11, 9), (1, 9))
-    scheduler = Scheduler(PagedAllocator(99, 4), requests, max_batched_tokens=10)
+    scheduler = Scheduler(PagedAllocator(99, 4), requests, rules=Rules(max_batched_tokens=10))
     # Two prompts of 5; beside two that decode, a third; the one of 11 goes alone; the last beside four.
     assert [scheduler.step().num_running for _ in range(4)] == [2, 3, 4, 5]
 
 
 def test_no_more_requests_run_than_allowed():
-    scheduler = Scheduler(PagedAllocator(99, 4), requests_of((1, 2), (1, 2), (1, 2)), max_running=2)
+    scheduler = Scheduler(
+        PagedAllocator(99, 4), requests_of((1, 2), (1, 2), (1, 2)), rules=Rules(max_running=2)
+    )
     assert [iteration.num_running for iteration in run(scheduler)] == [2, 2, 2, 1, 1, 1, 0]
 
 

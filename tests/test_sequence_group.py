@@ -65,3 +65,9 @@ def test_only_what_is_swapped_moves_its_pages():
     request = Request(0, 20, 40, num_samples=3)
     assert SequenceGroup(request, 13).num_swapped_pages(16) == 0
     assert SequenceGroup(request, 13, is_swapped=True).num_swapped_pages(16) == 7
+
+
+@pytest.mark.parametrize(("is_swapped", "num_tokens"), [(True, 0), (False, 20 + 3 * 5)])
+def test_what_was_swapped_out_need_not_be_computed_again(is_swapped, num_tokens):
+    request = Request(0, 20, 9, num_samples=3)
+    assert SequenceGroup(request, 5, is_swapped).num_to_compute == num_tokens

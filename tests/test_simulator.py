@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from two_pools import ONE_SECOND
 
 from paged_demo import (
     CacheFullError,
@@ -21,11 +22,16 @@ from paged_demo import (
     reserve_oracle,
     reserve_pow2,
 )
-from paged_demo.serving.pools import PagedPool, TraditionalPool
-from paged_demo.serving.rules import pages_held, swap_always, swap_never, swap_several
-from paged_demo.serving.run import Moment
-from paged_demo.serving.serve import serve
-from paged_demo.serving.side_by_side import ONE_SECOND
+from paged_demo.serving.rules import (
+    PagedPool,
+    Rules,
+    TraditionalPool,
+    pages_held,
+    swap_always,
+    swap_never,
+    swap_several,
+)
+from paged_demo.serving.run import Moment, serve
 from paged_demo.serving.simulator import simulate
 from paged_demo.serving.step_time import StepTime, SwapTime
 
@@ -76,15 +82,15 @@ step_times = st.builds(
 )
 
 
-def compare(requests, pool, **rules):
+def compare(requests, pool, **settings):
     """Serve the requests with both engines; return how often a request was preempted."""
     try:
-        slow = serve(requests, pool, **rules)
+        slow = serve(requests, pool, **settings)
     except (CacheFullError, ValueError) as error:
         with pytest.raises(type(error), match=re.escape(str(error))):
-            simulate(requests, pool, **rules)
+            simulate(requests, pool, **settings)
         return 0
-    quick = simulate(requests, pool, **rules)
+    quick = simulate(requests, pool, **settings)
     assert quick.finish_s == pytest.approx(slow.finish_s, rel=1e-9, abs=1e-9)
     assert list(quick.stays) == [pytest.approx(stay) for stay in slow.stays]
     assert quick.num_preempted == slow.num_preempted
@@ -104,21 +110,28 @@ swap_times = st.builds(
     page_out_s=durations.map(lambda seconds: seconds / 10),
 )
 
-rules = {
-    "step_time": step_times,
-    "swap_time": swap_times,
-    "swaps": st.sampled_from([swap_several, swap_always, swap_never]),
-    "max_batched_tokens": st.integers(5, 120),
-    "max_running": st.integers(1, 12),
-    "window": st.sampled_from(WINDOWS),
-    "moments": st.lists(times, max_size=5).map(sorted),
-}
+rules = st.builds(
+    Rules,
+    step_time=step_times,
+    swap_time=swap_times,
+    swaps=st.sampled_from([swap_several, swap_always, swap_never]),
+    max_batched_tokens=st.integers(5, 120),
+    max_running=st.integers(1, 12),
+)
+windows = st.sampled_from(WINDOWS)
+moments = st.lists(times, max_size=5).map(sorted)
 
 
-@given(requests=single_samples, pool=paged_pools | traditional_pools, rules=st.fixed_dictionaries(rules))
+@given(
+    requests=single_samples,
+    pool=paged_pools | traditional_pools,
+    rules=rules,
+    window=windows,
+    moments=moments,
+)
 @settings(max_examples=250, deadline=None)
-def test_both_engines_serve_alike(requests, pool, rules):
-    compare(requests, pool, **rules)
+def test_both_engines_serve_alike(requests, pool, rules, window, moments):
+    compare(requests, pool, rules=rules, window=window, moments=moments)
 
 
 @given(
@@ -126,16 +139,19 @@ def test_both_engines_serve_alike(requests, pool, rules):
     page_size=st.integers(1, 20),
     num_spare_pages=st.integers(0, 12),
     watermark_share=st.sampled_from([0.0, 0.1, 0.4]),
-    rules=st.fixed_dictionaries(rules),
+    rules=rules,
+    window=windows,
+    moments=moments,
 )
 @settings(max_examples=250, deadline=None)
 def test_both_engines_serve_alike_from_a_pool_that_is_too_small(
-    *, requests, page_size, num_spare_pages, watermark_share, rules
+    *, requests, page_size, num_spare_pages, watermark_share, rules, window, moments
 ):
     most = max(pages_held(request, request.num_output_tokens, page_size) for request in requests)
     crowd = [request._replace(arrival_s=request.arrival_s / 50) for request in requests]
     pool = PagedPool(num_pages=most + num_spare_pages, page_size=page_size, watermark_share=watermark_share)
-    event("preempts" if compare(crowd, pool, **rules) else "does not preempt")
+    num_preempted = compare(crowd, pool, rules=rules, window=window, moments=moments)
+    event("preempts" if num_preempted else "does not preempt")
 
 
 def test_a_crowd_is_preempted_often_and_alike():
@@ -148,17 +164,17 @@ def test_a_crowd_is_preempted_often_and_alike():
         num_samples = 1 + seed % 3
         crowd = [request._replace(num_samples=num_samples) for request in requests]
         pool = replace(pool, num_pages=num_samples * pool.num_pages)
-        counts.append(compare(crowd, pool, max_batched_tokens=300))
+        counts.append(compare(crowd, pool, rules=Rules(max_batched_tokens=300)))
     assert sum(count > 0 for count in counts) >= 15
     assert max(counts) > 20
 
 
 def test_moments_on_the_edge_of_an_iteration_belong_to_the_one_that_begins():
     requests = [Request(0, 3, 2), Request(1, 2, 1, arrival_s=10.0)]
-    rules = {"step_time": ONE_SECOND, "moments": [0, 0.5, 1, 2, 3, 9.5, 10, 11, 12, 50]}
+    rules, moments = Rules(step_time=ONE_SECOND), [0, 0.5, 1, 2, 3, 9.5, 10, 11, 12, 50]
     pool = PagedPool(num_pages=4, page_size=4)
-    run = simulate(requests, pool, **rules)
-    assert run.moments == serve(requests, pool, **rules).moments
+    run = simulate(requests, pool, rules=rules, moments=moments)
+    assert run.moments == serve(requests, pool, rules=rules, moments=moments).moments
     assert [(moment.num_running, moment.used) for moment in run.moments] == [
         (1, 3), (1, 3), (1, 4), (1, 5), (0, 0), (0, 0), (1, 2), (1, 3), (0, 0), (0, 0),
     ]  # fmt: skip
@@ -168,7 +184,7 @@ def test_a_moment_counts_who_waits_and_what_is_reserved():
     requests = [Request(0, 3, 2), Request(1, 9, 3, arrival_s=0.5), Request(2, 1, 1, arrival_s=0.9)]
     pool = PagedPool(num_pages=3, page_size=4)
     for engine in (serve, simulate):
-        run = engine(requests, pool, step_time=ONE_SECOND, moments=[0.7, 4.5])
+        run = engine(requests, pool, rules=Rules(step_time=ONE_SECOND), moments=[0.7, 4.5])
         assert run.moments == [
             Moment(0.7, num_running=1, num_waiting=1, used=3, reserved=1, internal=0, rounding=0),
             Moment(4.5, num_running=1, num_waiting=1, used=10, reserved=2, internal=0, rounding=0),
@@ -217,32 +233,28 @@ def test_a_pool_that_just_holds_a_request_serves_it():
         assert engine([Request(0, 60, 4)], PagedPool(num_pages=4)).num_preempted == 0
 
 
+@pytest.mark.parametrize(("pool", "named"), [(None, "None"), (PagedPool(num_pages=4).allocator(), "Paged")])
+def test_what_is_no_pool_is_named(pool, named):
+    for engine in (serve, simulate):
+        with pytest.raises(TypeError, match=f"pool must be a PagedPool or a TraditionalPool, got {named}"):
+            engine([Request(0, 1, 1)], pool)
+
+
 @pytest.mark.parametrize(
-    ("pool", "rules", "message"),
+    ("choices", "message"),
     [
-        (None, {}, "pool must be a PagedPool or a TraditionalPool, got None"),
-        (
-            PagedPool(num_pages=4).allocator(),
-            {},
-            "pool must be a PagedPool or a TraditionalPool, got Paged",
-        ),
-        (PagedPool(num_pages=4), {"step_time": 3}, "step_time must be a StepTime, got 3"),
-        (PagedPool(num_pages=4), {"step_time": lambda **batch: 1.0}, "step_time must be a StepTime, got <f"),
-        (PagedPool(num_pages=4), {"swap_time": lambda **pages: 1.0}, "swap_time must be a SwapTime, got <f"),
-        (PagedPool(num_pages=4), {"swaps": "x"}, "swaps must be a function or a record .*, got 'x'"),
-        (PagedPool(num_pages=4), {"max_running": 2.5}, "max_running must be a whole number, got 2.5"),
-        (PagedPool(num_pages=4), {"max_batched_tokens": "x"}, "max_batched_tokens must be a whole number"),
-        (
-            PagedPool(num_pages=4),
-            {"max_runing": 2},
-            "rules must be among swaps, .*, max_running, got 'max_runing'",
-        ),
+        ({"step_time": 3}, "step_time must be a StepTime, got 3"),
+        ({"step_time": lambda **batch: 1.0}, "step_time must be a StepTime, got <f"),
+        ({"swap_time": lambda **pages: 1.0}, "swap_time must be a SwapTime, got <f"),
+        ({"swaps": "x"}, "swaps must be a function or a record .*, got 'x'"),
+        ({"max_running": 2.5}, "max_running must be a whole number, got 2.5"),
+        ({"max_batched_tokens": "x"}, "max_batched_tokens must be a whole number, got 'x'"),
+        ({"max_runing": 2}, "unexpected keyword argument 'max_runing'"),
     ],
 )
-def test_a_rule_that_is_unknown_or_of_the_wrong_type_is_named(pool, rules, message):
-    for engine in (serve, simulate):
-        with pytest.raises(TypeError, match=message):
-            engine([Request(0, 1, 1)], pool, **rules)
+def test_a_rule_that_is_unknown_or_of_the_wrong_type_is_named(choices, message):
+    with pytest.raises(TypeError, match=message):
+        Rules(**choices)
 
 
 def test_a_policy_that_is_no_function_is_named():
@@ -259,13 +271,16 @@ def test_a_request_beyond_the_models_maximum_is_named():
 
 def test_times_that_lie_very_far_away_are_served_like_others():
     requests = [Request(0, 8, 20), Request(1, 8, 20, 1e300)]
-    far = {"window": (0, 1e301), "moments": [0.1, 1e15, 1e299, 1e302], "step_time": ONE_SECOND}
+    rules = Rules(step_time=ONE_SECOND)
+    far = {"window": (0, 1e301), "moments": [0.1, 1e15, 1e299, 1e302], "rules": rules}
     compare(requests, PagedPool(num_pages=4), **far)
     assert simulate(requests, PagedPool(num_pages=4), **far).num_iterations == 42
 
 
 def test_a_run_shows_its_summary_and_not_its_thousand_requests():
-    run = simulate([Request(0, 8, 4, arrival_s=2.0)], PagedPool(num_pages=4), step_time=ONE_SECOND)
+    run = simulate(
+        [Request(0, 8, 4, arrival_s=2.0)], PagedPool(num_pages=4), rules=Rules(step_time=ONE_SECOND)
+    )
     assert repr(run) == "Run(1 requests, 1.0 in flight on average, 1.25 s per output token, 0 preemptions)"
 
 
@@ -274,15 +289,15 @@ def test_samples_that_can_never_run_are_an_error_that_names_the_request():
     cases = [
         (
             TraditionalPool(num_slots=64, reserve=reserve_oracle),
-            {},
+            Rules(),
             "at most 1, since .* cannot fork .*, got 3",
         ),
-        (PagedPool(num_pages=4), {"max_running": 2}, r"at most max_running \(2\), got 3"),
+        (PagedPool(num_pages=4), Rules(max_running=2), r"at most max_running \(2\), got 3"),
     ]
     for pool, rules, message in cases:
         for engine in (serve, simulate):
             with pytest.raises(ValueError, match=f"num_samples of request 7 must be {message}"):
-                engine(several, pool, **rules)
+                engine(several, pool, rules=rules)
 
 
 @pytest.mark.parametrize("window", [(5, 5), (3, 1), (-1, 4), (float("nan"), 4), 7, (1, 2, 3), ("a", "b")])
@@ -339,7 +354,9 @@ def test_both_engines_refuse_a_reservation_that_does_not_hold_the_prompt(reserve
 
 
 def test_the_latency_is_per_output_token():
-    run = simulate([Request(0, 8, 4, arrival_s=2.0)], PagedPool(num_pages=4), step_time=ONE_SECOND)
+    run = simulate(
+        [Request(0, 8, 4, arrival_s=2.0)], PagedPool(num_pages=4), rules=Rules(step_time=ONE_SECOND)
+    )
     assert run.finish_s == [2 + 5]
     assert run.normalised_latency_s == 5 / 4
 

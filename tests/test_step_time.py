@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from two_pools import ONE_SECOND
 
-from paged_demo.serving.side_by_side import ONE_SECOND
 from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP, Stretch
 
 

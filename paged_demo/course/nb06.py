@@ -13,10 +13,10 @@ from paged_demo.allocators.memory_map import account
 from paged_demo.checks import check_count
 from paged_demo.course import nb06_plots
 from paged_demo.course.nb06_plots import FATES_OVER_TIME
+from paged_demo.paper.experiment import SERVERS
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_SLOTS_13B, PAGE_SIZE, SCHEMES, SUSTAINED_LATENCY_S
-from paged_demo.paper.servers import SERVERS
 from paged_demo.serving.lengths import LengthDistribution, alpaca, azure_code, azure_conv, sharegpt
-from paged_demo.serving.pools import PagedPool, Pool
+from paged_demo.serving.rules import PagedPool, Pool
 from paged_demo.serving.run import Run
 from paged_demo.serving.scheduler import Snapshot
 from paged_demo.serving.simulator import simulate

@@ -9,10 +9,10 @@ import numpy as np
 from paged_demo.course.exercises.functions import ask_function, unexpected
 from paged_demo.course.exercises.kinds import ask_letters, ask_number
 from paged_demo.course.exercises.registry import mistake
+from paged_demo.paper.experiment import SERVERS, draw_trace
 from paged_demo.paper.numbers import FIG_19A_MS, NUM_SLOTS_13B, SUSTAINED_LATENCY_S
-from paged_demo.paper.servers import SERVERS, draw_trace
 from paged_demo.serving.lengths import alpaca
-from paged_demo.serving.pools import PagedPool
+from paged_demo.serving.rules import PagedPool, Rules
 from paged_demo.serving.simulator import simulate
 
 CAPSTONE_RATE_RPS = 27.0
@@ -188,12 +188,12 @@ def largest_page_size_that_sustains() -> float:
     """Serve five minutes of Alpaca from pages of each size; return the largest that keeps the latency."""
     rng = np.random.default_rng(0)
     trace = draw_trace(alpaca, rate_rps=CAPSTONE_RATE_RPS, duration_s=300, rng=rng)
-    step_time = SERVERS["OPT-13B"].step_time
+    rules = Rules(step_time=SERVERS["OPT-13B"].step_time)
     return max(
         size
         for size in CAPSTONE_PAGE_SIZES
         if simulate(
-            trace, PagedPool(num_pages=NUM_SLOTS_13B // size, page_size=size), step_time=step_time
+            trace, PagedPool(num_pages=NUM_SLOTS_13B // size, page_size=size), rules=rules
         ).normalised_latency_s
         <= SUSTAINED_LATENCY_S
     )

@@ -4,6 +4,5 @@ from paged_demo.paper.latency_figures import fig_12 as fig_12
 from paged_demo.paper.latency_figures import fig_18b as fig_18b
 from paged_demo.paper.memory_figures import fig_2 as fig_2
 from paged_demo.paper.memory_figures import fig_13 as fig_13
+from paged_demo.paper.memory_figures import fig_15 as fig_15
 from paged_demo.paper.memory_figures import table_1 as table_1
-from paged_demo.paper.sharing_figures import fig_15 as fig_15
-from paged_demo.paper.sharing_figures import fig_16 as fig_16

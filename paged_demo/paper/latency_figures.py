@@ -1,49 +1,58 @@
 """How long requests take: Fig. 12 and Fig. 18b of the paper."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from math import floor
+from typing import NamedTuple
 
 import numpy as np
 
-from paged_demo.checks import check_positive
 from paged_demo.paper import numbers as paper
+from paged_demo.paper.experiment import SERVERS, Comparison, Experiment, check_seeds, draw_trace, over_seeds
 from paged_demo.paper.numbers import Curve
-from paged_demo.paper.record import Comparison, Experiment, check_seeds, over_seeds
-from paged_demo.paper.servers import SERVERS, draw_trace
 from paged_demo.serving.lengths import LengthDistribution, alpaca, sharegpt
-from paged_demo.serving.pools import PagedPool, Pool
+from paged_demo.serving.rules import PagedPool, Pool, Rules
 from paged_demo.serving.run import Progress
 from paged_demo.serving.simulator import simulate
 from paged_demo.serving.step_time import StepTime
 
-FIG_12_WORKLOADS: Mapping[str, LengthDistribution] = {
-    "OPT-13B, ShareGPT": sharegpt,
-    "OPT-13B, Alpaca": alpaca,
-    "OPT-66B, ShareGPT": sharegpt,
-    "OPT-175B, ShareGPT": sharegpt,
+
+class Workload(NamedTuple):
+    """A model and a data set of Fig. 12, besides its drawn curves.
+
+    Attributes
+    ----------
+    lengths : LengthDistribution
+        The data set.
+    step_beyond : float
+        Beyond the last drawn point a grid goes on at the next multiples of this (requests/s). The points
+        outside the plot are not known, but the drawn lines point to them: carried on to the next multiple,
+        those of Fig. 12a reach 3.8 to 4.3 s/token, which is about what we measure there.
+    not_reproduced : str
+        What these rules do not give.
+    """
+
+    lengths: LengthDistribution
+    step_beyond: float
+    not_reproduced: str
+
+
+FIG_12_WORKLOADS: Mapping[str, Workload] = {
+    "OPT-13B, ShareGPT": Workload(sharegpt, 0.25, "FasterTransformer, which does not batch by iteration."),
+    "OPT-13B, Alpaca": Workload(
+        alpaca,
+        2.5,
+        "FasterTransformer; Orca (Max), which sustains a seventh less here than in the paper,"
+        " and Orca (Oracle), which sustains somewhat more.",
+    ),
+    "OPT-66B, ShareGPT": Workload(sharegpt, 0.1, "FasterTransformer. One trace strays by 10 % and more."),
+    "OPT-175B, ShareGPT": Workload(
+        sharegpt, 0.25, "FasterTransformer. One trace of 15 minutes strays by 10 % and more."
+    ),
 }
 """The models and data sets whose curves are given."""
-
-NOT_REPRODUCED = {
-    "OPT-13B, ShareGPT": "FasterTransformer, which does not batch by iteration.",
-    "OPT-13B, Alpaca": "FasterTransformer; Orca (Max), which sustains a seventh less here than in the paper,"
-    " and Orca (Oracle), which sustains somewhat more.",
-    "OPT-66B, ShareGPT": "FasterTransformer. One trace strays by 10 % and more.",
-    "OPT-175B, ShareGPT": "FasterTransformer. One trace of 15 minutes strays by 10 % and more.",
-}
-
-STEP_BEYOND = {
-    "OPT-13B, ShareGPT": 0.25,
-    "OPT-13B, Alpaca": 2.5,
-    "OPT-66B, ShareGPT": 0.1,
-    "OPT-175B, ShareGPT": 0.25,
-}
-"""Beyond the last drawn point a grid goes on at the next multiples of this (requests/s).
-
-The points outside the plot are not known, but the drawn lines point to them: carried on to the next
-multiple, those of Fig. 12a reach 3.8 to 4.3 s/token, which is about what we measure there."""
 
 MOST_EXTRA_POINTS = 8
 
@@ -76,7 +85,7 @@ def fig_12(
 ) -> LatencyCurves:
     """Measure latency against rate, as Fig. 12 does, at the rates of its own points.
 
-    Where our line has not crossed 0.5 s/token at the last point, the grid goes on (``STEP_BEYOND``).
+    Where our line has not crossed 0.5 s/token at the last point, the grid goes on (``step_beyond``).
 
     Parameters
     ----------
@@ -91,14 +100,15 @@ def fig_12(
     """
     if workload not in FIG_12_WORKLOADS:
         raise ValueError(f"workload must be one of {'; '.join(FIG_12_WORKLOADS)}; got {workload!r}")
-    lengths, published = FIG_12_WORKLOADS[workload], paper.FIG_12[workload]
+    lengths, step_beyond, not_reproduced = FIG_12_WORKLOADS[workload]
+    published = paper.FIG_12[workload]
     server = SERVERS[workload.split(",", maxsplit=1)[0]]
-    trace_s = server.trace_s if duration_s is None else check_positive("duration_s", duration_s)
+    trace_s = server.trace_s if duration_s is None else duration_s
     ours: dict[str, list[Curve]] = {scheme: [] for scheme in published}
     for seed in progress(check_seeds(seeds)):
         for scheme, pool in server.pools().items():
             curve: dict[float, float] = {}
-            for rate_rps in _grid(published[scheme], STEP_BEYOND[workload]):
+            for rate_rps in _grid(published[scheme], step_beyond):
                 curve[rate_rps] = latency_at(
                     rate_rps, pool, lengths, step_time=server.step_time, duration_s=trace_s, seed=seed
                 )
@@ -128,7 +138,7 @@ def fig_12(
             setup=f"traces of {trace_s:,.0f} s at the rates of the paper's points, joined by straight lines",
             rows=rows,
             fitted=f"the distributions of lengths; {fixed}. No point under saturation entered a fit.",
-            not_reproduced=NOT_REPRODUCED[workload],
+            not_reproduced=not_reproduced,
         ),
     )
 
@@ -144,7 +154,7 @@ def latency_at(
 ) -> float:
     """Serve a trace and return its normalised latency in s/token."""
     trace = draw_trace(lengths, rate_rps=rate_rps, duration_s=duration_s, rng=np.random.default_rng(seed))
-    return simulate(trace, pool, step_time=step_time).normalised_latency_s
+    return simulate(trace, pool, rules=Rules(step_time=step_time)).normalised_latency_s
 
 
 def sustained_rate(curve: Curve) -> float:
@@ -198,38 +208,34 @@ def fig_18b(
     progress : callable
         Wraps the seeds, as ``tqdm`` does.
     """
-    chosen = {}
-    for workload in workloads:
+    chosen = list(workloads)
+    for workload in chosen:
         if workload not in FIG_18B_WORKLOADS:
             raise ValueError(f"workloads must be of {', '.join(FIG_18B_WORKLOADS)}; got {workload!r}")
-        chosen[workload] = FIG_18B_WORKLOADS[workload]
-    published = {
-        f"{workload} at {rate_rps}/s": {
-            f"pages of {size}": paper.FIG_18B[workload][size] for size in PAGE_SIZES_18B
-        }
-        for workload, (_, rate_rps) in chosen.items()
-    }
 
-    def measure(seed: int) -> dict[str, dict[str, float]]:
+    def table(cell: Callable[[str, int], float]) -> dict[str, dict[str, float]]:
         return {
-            f"{workload} at {rate_rps}/s": {
-                f"pages of {page_size}": latency_at(
-                    rate_rps,
-                    PagedPool(num_pages=paper.NUM_SLOTS_13B // page_size, page_size=page_size),
-                    lengths,
-                    step_time=SERVERS["OPT-13B"].step_time,
-                    duration_s=3600,
-                    seed=seed,
-                )
-                for page_size in PAGE_SIZES_18B
+            f"{workload} at {FIG_18B_WORKLOADS[workload][1]}/s": {
+                f"pages of {page_size}": cell(workload, page_size) for page_size in PAGE_SIZES_18B
             }
-            for workload, (lengths, rate_rps) in chosen.items()
+            for workload in chosen
         }
+
+    def measure(workload: str, page_size: int, seed: int) -> float:
+        lengths, rate_rps = FIG_18B_WORKLOADS[workload]
+        pool = PagedPool(num_pages=paper.NUM_SLOTS_13B // page_size, page_size=page_size)
+        step_time = SERVERS["OPT-13B"].step_time
+        return latency_at(rate_rps, pool, lengths, step_time=step_time, duration_s=3600, seed=seed)
 
     return Experiment(
         title="Fig. 18b, right half: normalised latency by page size, in s/token",
         setup="OPT-13B, traces of 3,600 s",
-        rows=over_seeds(measure, seeds, published, progress),
+        rows=over_seeds(
+            lambda seed: table(partial(measure, seed=seed)),
+            seeds,
+            table(lambda workload, page_size: paper.FIG_18B[workload][page_size]),
+            progress,
+        ),
         fitted="the distributions of lengths; the rates, to the points at pages of 16.",
         not_reproduced="the left half: small pages are slow in the kernel, which a model of memory does"
         " not know; the small gain of ShareGPT from 16 to 32; and how far the last points rise, which varies"

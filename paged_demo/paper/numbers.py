@@ -150,12 +150,6 @@ FIG_15: Mapping[str, Mapping[str, Mapping[int, float]]] = {
 
 Alpaca: printed labels. ShareGPT: the ends of two ranges printed in the text of section 6.3."""
 
-FIG_16_SPEEDUPS = {80: 1.67, 341: 3.58}
-"""Throughput of vLLM over Orca (Oracle) by tokens of a shared prefix, LLaMA-13B (printed, section 6.4)."""
-
-FIG_16_RATES = {80: (30.118, 50.901), 341: (12.052, 42.671)}
-"""Requests/s of Orca (Oracle) and of vLLM at which the drawn lines of Fig. 16 cross 0.5 s/token."""
-
 KERNEL_SLOWDOWN = (0.20, 0.26)
 """How much slower the paged attention kernel is than FasterTransformer's (printed, section 7.1)."""
 

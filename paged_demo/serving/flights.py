@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from paged_demo.allocators.memory_map import CacheFullError, Hole
-from paged_demo.serving.pools import PagedPool, TraditionalPool
-from paged_demo.serving.rules import pages_held
+from paged_demo.serving.rules import PagedPool, TraditionalPool, pages_held, pages_kept
 from paged_demo.serving.workload import Request
 
 NEVER = 2**62
@@ -14,9 +13,10 @@ NEVER = 2**62
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """A request in flight: each sample holds ``i - origin`` tokens in iteration ``i``, from first to last.
+    """A request in flight, as the quick engine keeps it: when it came, and when it will have its last token.
 
-    ``parts_in`` is the iteration in which its samples copy the prompt's last page, if they do.
+    Each sample holds ``i - origin`` tokens in iteration ``i``, from ``first`` to ``last``. ``parts_in`` is
+    the iteration in which its samples copy the prompt's last page, if they do.
     """
 
     request: Request
@@ -37,19 +37,18 @@ class PageCounts:
     """A pool of pages, as a number of free ones, and of those that will be needed when."""
 
     def __init__(self, pool: PagedPool) -> None:
-        self.num_slots = pool.num_slots
         self.page_size = pool.page_size
         self._num_free = pool.num_pages
-        self._num_kept = pool.num_kept_pages
+        self._num_kept = pages_kept(pool.watermark_share, pool.num_pages)
         # How many running sequences need a page in the iterations of each residue modulo the page size.
         self._due = [0] * self.page_size
         # Samples part in the iteration after their admission: there is at most one such iteration ahead.
         self._parting_in = NEVER
         self._num_copies = 0
 
-    def admit(self, flight: Flight, num_generated: int, *, is_alone: bool) -> bool:
+    def admit(self, flight: Flight, *, is_alone: bool) -> bool:
         """Take the slots that a request starts with, and say whether there was room."""
-        request = flight.request
+        request, num_generated = flight.request, flight.num_generated(flight.first)
         num_pages = pages_held(request, num_generated, self.page_size)
         if num_pages + (0 if is_alone else self._num_kept) > self._num_free:
             return False
@@ -116,7 +115,7 @@ class PageCounts:
         """Sum over some iterations what a request holds: used, reserved, internal, rounding; and saves."""
         size, origin = self.page_size, flight.origin
         num_prompt, num_samples = flight.request.num_prompt_tokens, flight.request.num_samples
-        final = num_prompt + flight.request.num_output_tokens
+        final = flight.request.final_tokens
         never_written = -final % size
         last_page_start = (final - 1) // size * size
         count = last - first + 1
@@ -149,12 +148,11 @@ class RunPlaces:
     page_size = 1
 
     def __init__(self, pool: TraditionalPool) -> None:
-        self.num_slots = pool.num_slots
         self._placement = pool.placement(pool.num_slots)
         self._pool = pool
         self._num_reserved: dict[tuple[int, int], int] = {}
 
-    def admit(self, flight: Flight, num_generated: int, *, is_alone: bool) -> bool:
+    def admit(self, flight: Flight, *, is_alone: bool) -> bool:
         """Take the slots that a request starts with, and say whether there was room."""
         request = flight.request
         lengths = (request.num_prompt_tokens, request.num_output_tokens)
@@ -187,7 +185,7 @@ class RunPlaces:
         assert flight.run is not None
         count = last - first + 1
         used = count * (first + last - 2 * flight.origin) // 2
-        final = flight.request.num_prompt_tokens + flight.request.num_output_tokens
+        final = flight.request.final_tokens
         return (
             used,
             count * final - used,

@@ -54,7 +54,7 @@ class LengthDistribution:
         Examples
         --------
         >>> requests = sharegpt.sample(1000, rng=np.random.default_rng(0))
-        >>> max(request.num_prompt_tokens + request.num_output_tokens for request in requests) < 2048
+        >>> max(request.final_tokens for request in requests) < 2048
         True
         """
         check_count("num_requests", num_requests)

@@ -1,10 +1,13 @@
-"""The rules of serving that both engines follow, stated once."""
+"""What a server is: its rules, which both engines follow, and the pool whose slots it hands out."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypedDict
 
-from paged_demo.checks import check_count, check_functions
+from paged_demo.allocators.memory_map import CacheFullError
+from paged_demo.allocators.paged import PagedAllocator
+from paged_demo.allocators.placement import PlacementPolicy, first_fit
+from paged_demo.allocators.traditional import ReservationPolicy, TraditionalAllocator, reserved_slots
+from paged_demo.checks import check_count, check_counts, check_functions, check_share
 from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP, StepTime, SwapTime
 from paged_demo.serving.workload import Request
 
@@ -61,27 +64,11 @@ class Rules:
         for name, kind in {"step_time": StepTime, "swap_time": SwapTime}.items():
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
-        check_count("max_batched_tokens", self.max_batched_tokens)
-        check_count("max_running", self.max_running)
+        check_counts(max_batched_tokens=self.max_batched_tokens, max_running=self.max_running)
 
 
-class RuleChoices(TypedDict, total=False):
-    """Some of the `Rules`, as keyword arguments; the others are left as they are."""
-
-    swaps: SwapPolicy
-    step_time: StepTime
-    swap_time: SwapTime
-    max_batched_tokens: int
-    max_running: int
-
-
-def choose_rules(choices: RuleChoices) -> Rules:
-    """Make rules from keyword arguments, or raise a TypeError that names one which is no rule."""
-    for name in choices:
-        if name not in RuleChoices.__annotations__:
-            known = ", ".join(RuleChoices.__annotations__)
-            raise TypeError(f"rules must be among {known}, got {name!r}")
-    return Rules(**choices)
+PAPER_RULES = Rules()
+"""Those that reproduce the paper's runs of OPT-13B."""
 
 
 def fits_budget(num_tokens: int, num_decoding: int, num_admitted: int, budget: int) -> bool:
@@ -94,19 +81,28 @@ def fits_budget(num_tokens: int, num_decoding: int, num_admitted: int, budget: i
     return num_decoding + num_admitted + num_tokens <= budget
 
 
-def tokens_to_compute(request: Request, num_generated: int, *, is_swapped: bool) -> int:
-    """Count the tokens that a start computes: none if they come back from the host's memory.
+def check_samples(requests: Iterable[Request], *, can_fork: bool, max_running: int) -> None:
+    """Raise a ValueError that names a request whose samples can never run together.
 
     Parameters
     ----------
-    request : Request
-        Its prompt is computed once for all samples.
-    num_generated : int
-        Tokens that each of its samples had when it was preempted.
-    is_swapped : bool
-        Whether their keys and values were kept.
+    requests : iterable of Request
+        What is to be served.
+    can_fork : bool
+        Whether the allocator lets sequences share their pages.
+    max_running : int
+        Sequences in flight at most.
     """
-    return 0 if is_swapped else request.num_prompt_tokens + request.num_samples * num_generated
+    for request in requests:
+        if request.num_samples > max_running:
+            most = f"max_running ({max_running})"
+        elif request.num_samples > 1 and not can_fork:
+            most = "1, since this allocator cannot fork (send a request for each sample instead)"
+        else:
+            continue
+        raise ValueError(
+            f"num_samples of request {request.request_id} must be at most {most}, got {request.num_samples}"
+        )
 
 
 def pages_held(request: Request, num_generated: int, page_size: int) -> int:
@@ -132,35 +128,136 @@ def pages_held(request: Request, num_generated: int, page_size: int) -> int:
     return num_shared + request.num_samples * num_own
 
 
-def pages_kept(watermark_share: float, num_pages: int) -> int:
-    """Count the pages that an admission leaves free, so that running requests can grow."""
-    return int(watermark_share * num_pages)
-
-
 def pages_without_sharing(request: Request, num_generated: int, page_size: int) -> int:
     """Count the pages of a request if each sample had its own copy of the prompt."""
     return request.num_samples * -(-(request.num_prompt_tokens + num_generated) // page_size)
 
 
-def check_samples(requests: Iterable[Request], *, can_fork: bool, max_running: int) -> None:
-    """Raise a ValueError that names a request whose samples can never run together.
+AdmissionPolicy = Callable[[Request, int], bool]
+"""Whether a request, whose samples have so many tokens each, may start now if there is room."""
 
-    Parameters
-    ----------
-    requests : iterable of Request
-        What is to be served.
-    can_fork : bool
-        Whether the allocator lets sequences share their pages.
-    max_running : int
-        Sequences in flight at most.
+
+def admit_always(request: Request, num_generated: int) -> bool:
+    """Admit whatever finds room."""
+    return True
+
+
+def pages_kept(watermark_share: float, num_pages: int) -> int:
+    """Count the pages that an admission leaves free, so that running requests can grow."""
+    return int(watermark_share * num_pages)
+
+
+def keep_pages_free(allocator: PagedAllocator, *, share: float = 0.01) -> AdmissionPolicy:
+    """Admit a request only if it leaves this share of the pages free, for the others to grow.
+
+    Kwon et al. leave 1 % (their implementation's watermark).
     """
-    for request in requests:
-        if request.num_samples > max_running:
-            most = f"max_running ({max_running})"
-        elif request.num_samples > 1 and not can_fork:
-            most = "1, since this allocator cannot fork (send a request for each sample instead)"
-        else:
-            continue
-        raise ValueError(
-            f"num_samples of request {request.request_id} must be at most {most}, got {request.num_samples}"
-        )
+    num_kept = pages_kept(check_share("share", share), allocator.num_pages)
+
+    def may_admit(request: Request, num_generated: int) -> bool:
+        num_pages = pages_held(request, num_generated, allocator.page_size)
+        return num_pages + num_kept <= allocator.num_free_pages
+
+    return may_admit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PagedPool:
+    """A pool of pages.
+
+    Attributes
+    ----------
+    num_pages, page_size : int
+        Pages, and slots in a page.
+    watermark_share : float
+        Share of the pages that an admission leaves free, so that running requests can grow.
+    """
+
+    num_pages: int
+    page_size: int = 16
+    watermark_share: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_counts(num_pages=self.num_pages, page_size=self.page_size)
+        check_share("watermark_share", self.watermark_share)
+
+    @property
+    def num_slots(self) -> int:
+        """Slots in the pool."""
+        return self.num_pages * self.page_size
+
+    def allocator(self) -> PagedAllocator:
+        """Make an empty allocator of this pool."""
+        return PagedAllocator(self.num_pages, self.page_size)
+
+    def require_room(self, requests: Iterable[Request]) -> None:
+        """Raise a CacheFullError if a request can never be served, and say how much is missing."""
+        for request in requests:
+            needed = pages_held(request, request.num_output_tokens, self.page_size)
+            if needed > self.num_pages:
+                raise _never_fits(request, needed, self.num_pages, "pages")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraditionalPool:
+    """A pool of runs that are reserved at admission.
+
+    Attributes
+    ----------
+    num_slots : int
+        Slots in the pool.
+    reserve : ReservationPolicy
+        How many slots to reserve.
+    placement : PlacementPolicy
+        Where to place them.
+    """
+
+    num_slots: int
+    reserve: ReservationPolicy
+    placement: PlacementPolicy = first_fit
+
+    def __post_init__(self) -> None:
+        check_count("num_slots", self.num_slots)
+        check_functions(reserve=self.reserve, placement=self.placement)
+
+    def allocator(self) -> TraditionalAllocator:
+        """Make an empty allocator of this pool."""
+        return TraditionalAllocator(self.num_slots, reserve=self.reserve, placement=self.placement)
+
+    def require_room(self, requests: Iterable[Request]) -> None:
+        """Raise a CacheFullError if a request can never be served, and say how much is missing."""
+        # Few lengths recur often, and a policy is asked once for each.
+        distinct = {(request.num_prompt_tokens, request.num_output_tokens): request for request in requests}
+        largest = max(distinct.values(), key=self.reserved_slots)
+        empty = self.placement(self.num_slots)
+        try:
+            empty.place(self.reserved_slots(largest))
+        except CacheFullError as error:
+            longest_run = max(hole.num_slots for hole in empty.holes())
+            raise _never_fits(largest, error.needed, longest_run, "slots") from None
+
+    def reserved_slots(self, request: Request) -> int:
+        """Count the slots that are reserved for a request."""
+        final_tokens = request.final_tokens
+        try:
+            num_reserved = reserved_slots(self.reserve, request.num_prompt_tokens, final_tokens)
+            if num_reserved < final_tokens:
+                raise ValueError(f"reserve returns {num_reserved} slots for its {final_tokens} tokens")
+        except ValueError as error:
+            raise ValueError(f"request {request.request_id} can never be served: {error}") from None
+        return num_reserved
+
+
+Pool = PagedPool | TraditionalPool
+
+
+def check_pool(pool: object) -> None:
+    """Raise a TypeError unless this is a pool to serve requests from."""
+    if not isinstance(pool, (PagedPool, TraditionalPool)):
+        raise TypeError(f"pool must be a PagedPool or a TraditionalPool, got {pool!r}")
+
+
+def _never_fits(request: Request, needed: int, most: int, unit: str) -> CacheFullError:
+    where = " in one run of the empty pool" if unit == "slots" else " in the empty pool"
+    who = f": request {request.request_id} can never be served, {needed - most} {unit} are missing"
+    return CacheFullError(needed=needed, free=most, unit=unit, where=where + who)

@@ -1,12 +1,17 @@
-"""What came out of serving a list of requests, whichever engine served it."""
+"""What came out of serving requests, whichever engine served them; and the readable engine, which steps."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean
 from typing import NamedTuple
 
+from paged_demo.allocators.memory_map import account
 from paged_demo.checks import check_number
+from paged_demo.serving.rules import PAPER_RULES, Pool, Rules
+from paged_demo.serving.scheduler import Scheduler, Stay, scheduler_of
 from paged_demo.serving.workload import Request
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
@@ -28,25 +33,6 @@ class MeanUsage:
     internal: float
     rounding: float
     free: float
-
-
-class Stay(NamedTuple):
-    """The time that a request spent in flight without a break.
-
-    Attributes
-    ----------
-    request_id : int
-        Whose stay it was; one that was preempted comes back for another.
-    start_s, end_s : float
-        When the iteration began that admitted it, and when its slots were given back.
-    is_preempted : bool
-        Whether it ended before the request had its last token.
-    """
-
-    request_id: int
-    start_s: float
-    end_s: float
-    is_preempted: bool
 
 
 class Moment(NamedTuple):
@@ -131,7 +117,162 @@ class Run:
         return self.mean_saved / (held + self.mean_saved)
 
 
-def check_window(window: Window) -> None:
+class Recorder:
+    """Notes what the record of a run holds, for either engine.
+
+    Parameters
+    ----------
+    requests : list of Request
+        Whom the engine serves, in the order of their arrival.
+    num_slots : int
+        Slots in the pool.
+    window, moments
+        As for `simulate`; they are checked here.
+    """
+
+    def __init__(
+        self, requests: list[Request], num_slots: int, window: Window, moments: Iterable[float]
+    ) -> None:
+        _check_window(window)
+        self.requests = requests
+        self._num_slots = num_slots
+        self.window = window
+        # The moments that are still to come, the next one last; behind them one that never comes.
+        self._times = [math.inf, *reversed(_check_moments(moments))]
+        self._moments: list[Moment] = []
+        self._sums = [0] * 6
+
+    @property
+    def next_s(self) -> float:
+        """The time of the next moment, or infinity."""
+        return self._times[-1]
+
+    def note(
+        self, until_s: float, num_done: int, num_running: int = 0, fates: Iterable[int] = (0, 0, 0, 0)
+    ) -> None:
+        """Note the moments before a time, in which the pool was like this.
+
+        Parameters
+        ----------
+        until_s : float
+            The time.
+        num_done, num_running : int
+            Requests that had their last token before those moments, and requests in flight.
+        fates : iterable of int
+            Slots that are used, reserved, internal and rounding.
+        """
+        while self.next_s < until_s:
+            time_s = self._times.pop()
+            num_arrived = bisect_right(self.requests, time_s, key=lambda request: request.arrival_s)
+            self._moments.append(Moment(time_s, num_running, num_arrived - num_done - num_running, *fates))
+
+    def add(self, *amounts: int) -> None:
+        """Add to the sums over iterations of the window.
+
+        Parameters
+        ----------
+        *amounts : int
+            Requests in flight; slots that are used, reserved, internal and rounding, and that sharing saves.
+        """
+        self._sums = [total + amount for total, amount in zip(self._sums, amounts, strict=True)]
+
+    def record(self, finish_s: Mapping[int, float], stays: Sequence[Stay], num_iterations: int) -> Run:
+        """Return what came out, when all has been served.
+
+        Parameters
+        ----------
+        finish_s : mapping of int to float
+            When each request had its last token, by its id.
+        stays : sequence of Stay
+            As in `Run`.
+        num_iterations : int
+            Iterations of the window, all of which have been added.
+
+        Raises
+        ------
+        ValueError
+            If there are none.
+        """
+        if num_iterations < 1:
+            raise ValueError(f"window must hold an iteration, got {self.window}")
+        self.note(math.inf, len(finish_s))
+        running, used, reserved, internal, rounding, saved = (total / num_iterations for total in self._sums)
+        free = self._num_slots - used - reserved - internal - rounding
+        return Run(
+            requests=self.requests,
+            finish_s=[finish_s[request.request_id] for request in self.requests],
+            stays=stays,
+            moments=self._moments,
+            num_iterations=num_iterations,
+            mean_running=running,
+            mean_usage=MeanUsage(
+                used=used, reserved=reserved, internal=internal, rounding=rounding, free=free
+            ),
+            mean_saved=saved,
+        )
+
+
+def serve(
+    requests: Iterable[Request],
+    pool: Pool,
+    *,
+    window: Window = (0.0, math.inf),
+    moments: Iterable[float] = (),
+    progress: Progress = iter,
+    rules: Rules = PAPER_RULES,
+) -> Run:
+    """Serve requests from a pool one iteration at a time, accounting for every slot in each.
+
+    `simulate` has the same parameters, but for ``progress``, and the same outcome, much sooner. Only where an
+    arrival falls exactly on the end of an iteration may the two differ by rounding.
+
+    Parameters
+    ----------
+    requests, pool, window, moments, rules
+        As for `simulate`.
+    progress : callable
+        Wraps the count of requests that are done, as ``tqdm`` does, to show how far a long run has come.
+
+    Raises
+    ------
+    CacheFullError, ValueError, TypeError
+        As for `simulate`.
+
+    Examples
+    --------
+    >>> from paged_demo import PagedPool
+    >>> serve([Request(0, 20, 2), Request(1, 30, 5)], PagedPool(num_pages=8)).num_iterations
+    6
+    """
+    scheduler = scheduler_of(requests, pool, rules=rules)
+    recorder = Recorder(scheduler.requests, pool.num_slots, window, moments)
+    num_measured = 0
+    for num_done in progress(range(len(scheduler.requests))):
+        while len(scheduler.finish_s) <= num_done:
+            num_measured += _step(scheduler, recorder)
+    scheduler.step()  # Nobody is left to serve: those who are done go.
+    return recorder.record(scheduler.finish_s, scheduler.stays, num_measured)
+
+
+def _step(scheduler: Scheduler, recorder: Recorder) -> bool:
+    """Run an iteration, account for it where the record asks for that, and say whether it is measured."""
+    num_done = len(scheduler.finish_s)
+    iteration = scheduler.step()
+    recorder.note(iteration.start_s, num_done)
+    is_measured = recorder.window[0] <= iteration.start_s < recorder.window[1]
+    if is_measured or recorder.next_s < iteration.end_s:
+        snapshot = scheduler.snapshot()
+        usage = account(snapshot.memory_map, snapshot.future_tokens)
+        fates = (usage.used, usage.reserved, usage.internal, usage.rounding)
+        recorder.note(iteration.end_s, num_done, iteration.num_running, fates)
+        if is_measured:
+            regions = snapshot.memory_map.regions
+            num_saved = sum(region.num_slots * (len(region.seq_ids) - 1) for region in regions)
+            recorder.add(iteration.num_running, *fates, num_saved)
+    return is_measured
+
+
+def _check_window(window: Window) -> None:
     """Raise an error unless this is a time and a later one."""
     try:
         is_window = len(window) == 2 and 0 <= window[0] < window[1]
@@ -141,17 +282,15 @@ def check_window(window: Window) -> None:
         raise ValueError(f"window must be a time from 0 on and a later one, in seconds, got {window!r}")
 
 
-def check_moments(moments: Iterable[float]) -> list[float]:
+def _check_moments(moments: Iterable[float]) -> list[float]:
     """Return the times as a list, or raise an error unless they are from 0 on and in order."""
     try:
         times = [check_number("a moment", time_s) for time_s in moments]
     except TypeError as error:
         raise TypeError(f"moments must hold times (s): {error}") from None
-    earlier = 0.0
-    for time_s in times:
+    for earlier, time_s in pairwise([0.0, *times]):
         if not earlier <= time_s < math.inf:
             raise ValueError(
                 f"moments must be times (s) from 0 on and in order, got {time_s} after {earlier}"
             )
-        earlier = time_s
     return times

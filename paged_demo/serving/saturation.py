@@ -7,8 +7,9 @@ from statistics import fmean
 from paged_demo.allocators.memory_map import Hole, MemoryMap
 from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.checks import check_count
-from paged_demo.serving.admission import AdmissionPolicy, KVAllocator, admit_always, keep_pages_free
+from paged_demo.serving.rules import AdmissionPolicy, admit_always, keep_pages_free
 from paged_demo.serving.scheduler import Iteration, Scheduler, Snapshot
+from paged_demo.serving.sequence_group import KVAllocator
 from paged_demo.serving.workload import Request
 
 WAITING_SHARE_WHEN_WARM = 0.8
@@ -73,11 +74,9 @@ def keep_full(
     num_requests = scheduler.num_waiting
     iterations: list[Iteration] = []
     snapshots: list[tuple[Iteration, Snapshot]] = []
-    num_preempted = 0
     next_snapshot = WAITING_SHARE_WHEN_WARM * num_requests
     while scheduler.num_waiting > WAITING_SHARE_AT_END * num_requests:
         iteration = scheduler.step()
-        num_preempted += iteration.num_preempted
         if scheduler.num_waiting <= WAITING_SHARE_WHEN_WARM * num_requests:
             iterations.append(iteration)
         if scheduler.num_waiting <= next_snapshot:
@@ -96,7 +95,7 @@ def keep_full(
         mean_running=mean_running,
         mean_tokens=mean_tokens,
         num_requests=num_requests,
-        num_preempted=num_preempted,
+        num_preempted=sum(stay.is_preempted for stay in scheduler.stays),
         memory_map=nearest.memory_map,
         future_tokens=nearest.future_tokens,
     )
@@ -125,7 +124,7 @@ def fill_by_page_size(
         too few to keep the pool full.
     """
     check_count("num_slots", num_slots)
-    longest = max((request.num_prompt_tokens + request.num_output_tokens for request in requests), default=1)
+    longest = max((request.final_tokens for request in requests), default=1)
     try:
         sizes = list(page_sizes)
     except TypeError:

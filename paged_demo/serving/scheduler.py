@@ -2,22 +2,23 @@
 
 from collections import deque
 from collections.abc import Hashable, Iterable
-from typing import NamedTuple, Unpack
+from typing import NamedTuple
 
 from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
-from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.checks import check_functions
-from paged_demo.serving.admission import (
+from paged_demo.serving.rules import (
+    PAPER_RULES,
     AdmissionPolicy,
-    ForkingAllocator,
-    KVAllocator,
+    PagedPool,
+    Pool,
+    Rules,
     admit_always,
+    check_pool,
+    check_samples,
+    fits_budget,
     keep_pages_free,
 )
-from paged_demo.serving.pools import PagedPool, Pool, check_pool, require_pages
-from paged_demo.serving.rules import RuleChoices, check_samples, choose_rules, fits_budget, tokens_to_compute
-from paged_demo.serving.run import Stay
-from paged_demo.serving.sequence_group import SequenceGroup
+from paged_demo.serving.sequence_group import KVAllocator, PagingAllocator, SequenceGroup
 from paged_demo.serving.workload import Request, check_requests
 
 
@@ -64,6 +65,25 @@ class Snapshot(NamedTuple):
     waiting: tuple[int, ...]
 
 
+class Stay(NamedTuple):
+    """A request's time in flight without a break; one that is preempted comes back for another.
+
+    Attributes
+    ----------
+    request_id : int
+        Whose stay it was.
+    start_s, end_s : float
+        When the iteration began that admitted it, and when its slots were given back.
+    is_preempted : bool
+        Whether it ended before the request had its last token.
+    """
+
+    request_id: int
+    start_s: float
+    end_s: float
+    is_preempted: bool
+
+
 class Scheduler:
     """First come, first served, with iteration-level batching and preemption.
 
@@ -77,13 +97,13 @@ class Scheduler:
     Parameters
     ----------
     allocator : KVAllocator
-        Where the tokens go. Several samples need a `ForkingAllocator`.
+        Where the tokens go. Several samples need a `PagingAllocator`.
     requests : iterable of Request
         In the order of their arrival.
     may_admit : AdmissionPolicy
         A further condition for starting a request.
-    **rules
-        Those of `Rules`.
+    rules : Rules
+        How the server runs.
 
     References
     ----------
@@ -97,7 +117,7 @@ class Scheduler:
         requests: Iterable[Request],
         *,
         may_admit: AdmissionPolicy = admit_always,
-        **rules: Unpack[RuleChoices],
+        rules: Rules = PAPER_RULES,
     ) -> None:
         check_functions(may_admit=may_admit)
         self.requests = check_requests(requests)
@@ -106,11 +126,12 @@ class Scheduler:
         self.stays: list[Stay] = []
         self._allocator = allocator
         self._may_admit = may_admit
-        self._rules = choose_rules(rules)
-        can_fork = isinstance(allocator, ForkingAllocator)
-        check_samples(self.requests, can_fork=can_fork, max_running=self._rules.max_running)
-        if isinstance(allocator, PagedAllocator):
-            require_pages(self.requests, allocator.num_pages, allocator.page_size)
+        self._pages = allocator if isinstance(allocator, PagingAllocator) else None
+        self._rules = rules
+        check_samples(self.requests, can_fork=self._pages is not None, max_running=rules.max_running)
+        if self._pages is not None:
+            pool = PagedPool(num_pages=self._pages.num_pages, page_size=self._pages.page_size)
+            pool.require_room(self.requests)
         self._waiting = deque(map(SequenceGroup, self.requests))
         self._running: list[SequenceGroup] = []
 
@@ -212,8 +233,7 @@ class Scheduler:
         num_sequences = num_decoding
         while self._waiting:
             group = self._waiting[0]
-            request, num_generated = group.request, group.num_generated
-            num_tokens = tokens_to_compute(request, num_generated, is_swapped=group.is_swapped)
+            request, num_tokens = group.request, group.num_to_compute
             if request.arrival_s > self.now_s:
                 break
             if num_sequences + request.num_samples > self._rules.max_running:
@@ -221,7 +241,7 @@ class Scheduler:
             if not fits_budget(num_tokens, num_decoding, num_computed, self._rules.max_batched_tokens):
                 break
             # Alone, a request may have all the room there is: nobody else has to grow.
-            if self._running and not self._may_admit(request, num_generated):
+            if self._running and not self._may_admit(request, group.num_generated):
                 break
             try:
                 group.allocate(self._allocator)
@@ -237,16 +257,16 @@ class Scheduler:
         return started, num_computed
 
     def _time_to_swap(self, preempted: list[SequenceGroup], started: list[SequenceGroup]) -> float:
-        if not isinstance(self._allocator, PagedAllocator):
+        if self._pages is None:
             return 0.0
-        page_size = self._allocator.page_size
+        page_size = self._pages.page_size
         num_out, num_in = (
             sum(group.num_swapped_pages(page_size) for group in moved) for moved in (preempted, started)
         )
         return self._rules.swap_time(num_pages_out=num_out, num_pages_in=num_in, page_size=page_size)
 
 
-def scheduler_of(requests: Iterable[Request], pool: Pool, **rules: Unpack[RuleChoices]) -> Scheduler:
+def scheduler_of(requests: Iterable[Request], pool: Pool, *, rules: Rules = PAPER_RULES) -> Scheduler:
     """Make a scheduler that serves requests from a pool, and keeps the pool's watermark.
 
     Parameters
@@ -255,8 +275,8 @@ def scheduler_of(requests: Iterable[Request], pool: Pool, **rules: Unpack[RuleCh
         In the order of their arrival.
     pool : PagedPool or TraditionalPool
         How slots are handed out.
-    **rules
-        Those of `Rules`.
+    rules : Rules
+        How the server runs.
 
     Raises
     ------
@@ -270,12 +290,10 @@ def scheduler_of(requests: Iterable[Request], pool: Pool, **rules: Unpack[RuleCh
     [20, 21, 22]
     """
     check_pool(pool)
-    if "may_admit" in rules:
-        raise TypeError("may_admit must be left to the pool, which has its watermark")
     if isinstance(pool, PagedPool):
         pages = pool.allocator()
         may_admit = keep_pages_free(pages, share=pool.watermark_share)
-        return Scheduler(pages, requests, may_admit=may_admit, **rules)
-    scheduler = Scheduler(pool.allocator(), requests, **rules)
+        return Scheduler(pages, requests, may_admit=may_admit, rules=rules)
+    scheduler = Scheduler(pool.allocator(), requests, rules=rules)
     pool.require_room(scheduler.requests)
     return scheduler

@@ -1,19 +1,49 @@
-"""A request in a queue or in flight: the sequences of its samples, and the slots they hold."""
+"""A request in a queue or in flight: the sequences of its samples, and what they ask of an allocator."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from itertools import chain, repeat
+from typing import Any, Protocol, runtime_checkable
 
-from paged_demo.allocators.memory_map import CacheFullError
-from paged_demo.allocators.paged import PagedAllocator
-from paged_demo.serving.admission import ForkingAllocator, KVAllocator
+from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
 from paged_demo.serving.rules import pages_held
 from paged_demo.serving.workload import Request
 
 
+class KVAllocator(Protocol):
+    """What a scheduler needs of an allocator; both the traditional and the paged one have it."""
+
+    def allocate(self, seq_id: Hashable, token_ids: Iterable[int], *, final_tokens: int) -> int:
+        """Give a new sequence room for its prompt, or raise `CacheFullError`."""
+
+    def append(self, seq_id: Hashable, token_id: int) -> Any:
+        """Give a sequence room for one more token, or raise `CacheFullError`."""
+
+    def free(self, seq_id: Hashable) -> None:
+        """Let go of a sequence."""
+
+    def memory_map(self) -> MemoryMap:
+        """Take a snapshot of the pool."""
+
+
+@runtime_checkable
+class PagingAllocator(KVAllocator, Protocol):
+    """What a scheduler needs besides, to let several samples share a prompt, and to swap."""
+
+    num_pages: int
+    page_size: int
+
+    @property
+    def num_free_pages(self) -> int:
+        """Pages that no sequence holds."""
+
+    def fork(self, parent_id: Hashable, child_id: Hashable) -> None:
+        """Start a sequence that equals another one so far."""
+
+
 @dataclass(slots=True, eq=False)
 class SequenceGroup:
-    """The samples of one request, which start, grow and leave together.
+    """A request as a scheduler keeps it: its samples, which start, grow and leave together.
 
     Attributes
     ----------
@@ -48,13 +78,20 @@ class SequenceGroup:
         """Tokens that each sequence has yet to generate."""
         return self.request.num_output_tokens - self.num_generated
 
+    @property
+    def num_to_compute(self) -> int:
+        """Tokens that a start computes: the prompt once for all samples; none if they were swapped out."""
+        if self.is_swapped:
+            return 0
+        return self.request.num_prompt_tokens + self.request.num_samples * self.num_generated
+
     def num_swapped_pages(self, page_size: int) -> int:
         """Count the pages whose contents move between the GPU and the host."""
         return pages_held(self.request, self.num_generated, page_size) if self.is_swapped else 0
 
     def allocate(self, allocator: KVAllocator) -> None:
         """Take the slots of all tokens that there are, or raise a CacheFullError and leave all as it was."""
-        if isinstance(allocator, PagedAllocator):
+        if isinstance(allocator, PagingAllocator):
             # Pages that were taken and given back would have forgotten what they remembered.
             needed = pages_held(self.request, self.num_generated, allocator.page_size)
             if needed > allocator.num_free_pages:
@@ -62,12 +99,11 @@ class SequenceGroup:
         first, *others = self.seq_ids
         # The first token sets a prompt apart from all others.
         prompt = chain((self.request.request_id,), repeat(0, self.request.num_prompt_tokens - 1))
-        final_tokens = self.request.num_prompt_tokens + self.request.num_output_tokens
-        allocator.allocate(first, prompt, final_tokens=final_tokens)
+        allocator.allocate(first, prompt, final_tokens=self.request.final_tokens)
         held = [first]
         try:
             for child in others:
-                assert isinstance(allocator, ForkingAllocator)
+                assert isinstance(allocator, PagingAllocator)
                 allocator.fork(first, child)
                 held.append(child)
             for _ in range(self.num_generated):

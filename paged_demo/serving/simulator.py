@@ -8,24 +8,23 @@ Times are added up in another order than the scheduler adds them. Where an arriv
 of an iteration, rounding may decide otherwise which comes first.
 """
 
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable
 from heapq import heappop, heappush
 from math import inf
-from typing import Unpack
 
 from paged_demo.serving.flights import NEVER, Flight, PageCounts, RunPlaces
-from paged_demo.serving.pools import PagedPool, Pool, check_pool
 from paged_demo.serving.rules import (
-    RuleChoices,
+    PAPER_RULES,
+    PagedPool,
+    Pool,
     Rules,
+    check_pool,
     check_samples,
-    choose_rules,
     fits_budget,
-    tokens_to_compute,
 )
-from paged_demo.serving.run import MeanUsage, Moment, Run, Stay, Window, check_moments, check_window
+from paged_demo.serving.run import Recorder, Run, Window
+from paged_demo.serving.scheduler import Stay
 from paged_demo.serving.sequence_group import SequenceGroup
 from paged_demo.serving.step_time import Stretch
 from paged_demo.serving.workload import Request, check_requests
@@ -34,18 +33,15 @@ from paged_demo.serving.workload import Request, check_requests
 class _Engine:
     """The state of a run; its methods are the parts of the loop."""
 
-    def __init__(
-        self, requests: list[Request], pool: Pool, rules: Rules, window: Window, moments: list[float]
-    ) -> None:
+    def __init__(self, pool: Pool, rules: Rules, recorder: Recorder) -> None:
         self.now_s = 0.0
         self.iteration = 0
         self.finish_s: dict[int, float] = {}
         self.stays: list[Stay] = []
-        self.moments: list[Moment] = []
         self._slots = PageCounts(pool) if isinstance(pool, PagedPool) else RunPlaces(pool)
         self._rules = rules
-        self._requests = requests
-        self._waiting = deque(map(SequenceGroup, requests))
+        self._recorder = recorder
+        self._waiting = deque(map(SequenceGroup, recorder.requests))
         self._running: dict[int, Flight] = {}
         # By the last iteration, then by the order of admission, in which the scheduler frees slots too.
         self._ends: list[tuple[int, int, Flight]] = []
@@ -53,15 +49,12 @@ class _Engine:
         self._num_sequences = 0
         self._num_tokens = 0
         self._head_has_no_room = False
-        self._window = window
         # The times of the window that are still to come, the next one last.
-        self._edges = [inf, *reversed(window)]
+        self._edges = [inf, *reversed(recorder.window)]
         self._window_first = NEVER
         self._window_last = NEVER
-        self._times = deque(moments)
-        self._sums = [0] * 6
 
-    def run(self) -> None:
+    def run(self) -> Run:
         while True:
             self._note_window()
             self._retire()
@@ -69,14 +62,15 @@ class _Engine:
                 if not self._waiting:
                     break
                 next_s = self._waiting[0].request.arrival_s
-                self._note_empty_moments(next_s)
+                self._recorder.note(next_s, len(self.finish_s))
                 self.now_s = max(self.now_s, next_s)
                 self._note_window()
             if not self._jump():
                 self._step()
-            if self._times and self._times[0] < self.now_s:
+            if self._recorder.next_s < self.now_s:
                 self._note_moments()
-        self._note_empty_moments(inf)
+        num_measured = min(self._window_last, self.iteration - 1) - self._window_first + 1
+        return self._recorder.record(self.finish_s, self.stays, num_measured)
 
     def _retire(self) -> None:
         """Let those go that had their last token in the iteration before; it ended just now."""
@@ -98,13 +92,12 @@ class _Engine:
         self._head_has_no_room = False
         first, last = max(flight.first, self._window_first), min(last, self._window_last)
         if first <= last:
-            self._sums[0] += last - first + 1
-            for index, amount in enumerate(self._slots.held(flight, first, last), start=1):
-                self._sums[index] += amount
+            self._recorder.add(last - first + 1, *self._slots.held(flight, first, last))
 
     def _jump(self) -> bool:
         """Run the iterations up to the next event, if there are any: nobody is admitted or preempted."""
-        head_has_arrived = bool(self._waiting) and self._waiting[0].request.arrival_s <= self.now_s
+        head_s = self._waiting[0].request.arrival_s if self._waiting else inf
+        head_has_arrived = head_s <= self.now_s
         if not self._running or (head_has_arrived and not self._head_has_no_room):
             return False
         limit = self._ends[0][0] - self.iteration + 1
@@ -113,8 +106,10 @@ class _Engine:
         stretch = Stretch(
             self._rules.step_time, self.now_s, len(self._running), self._num_sequences, self._num_tokens
         )
-        for event_s in self._next_times(head_has_arrived):
-            limit = stretch.iterations_until(event_s, limit)
+        # Times still to come at which something changes by itself.
+        for event_s in (self._edges[-1], inf if head_has_arrived else head_s, self._recorder.next_s):
+            if event_s < inf:
+                limit = stretch.iterations_until(event_s, limit)
         count = self._slots.grow(self.iteration, limit, self._num_sequences)
         self.now_s += stretch.elapsed_s(count)
         self._num_tokens += count * self._num_sequences
@@ -153,19 +148,18 @@ class _Engine:
         num_computed = num_pages_in = 0
         while self._waiting:
             head = self._waiting[0]
-            request, num_generated = head.request, head.num_generated
+            request, num_tokens = head.request, head.num_to_compute
             if request.arrival_s > self.now_s:
                 break
-            num_tokens = tokens_to_compute(request, num_generated, is_swapped=head.is_swapped)
             if self._num_sequences + request.num_samples > self._rules.max_running:
                 self._head_has_no_room = True
                 break
             if not fits_budget(num_tokens, num_decoding, num_computed, self._rules.max_batched_tokens):
                 break
-            origin = self.iteration - request.num_prompt_tokens - num_generated
-            last = self.iteration + request.num_output_tokens - num_generated
+            origin = self.iteration - request.num_prompt_tokens - head.num_generated
+            last = self.iteration + head.num_to_come
             flight = Flight(request, origin, self.iteration, last, self.now_s)
-            if not self._slots.admit(flight, num_generated, is_alone=not self._running):
+            if not self._slots.admit(flight, is_alone=not self._running):
                 self._head_has_no_room = True
                 break
             self._waiting.popleft()
@@ -173,19 +167,10 @@ class _Engine:
             self._num_started += 1
             heappush(self._ends, (last, self._num_started, flight))
             self._num_sequences += request.num_samples
-            self._num_tokens += request.num_samples * (request.num_prompt_tokens + num_generated)
+            self._num_tokens += head.num_tokens
             num_computed += num_tokens
             num_pages_in += head.num_swapped_pages(self._slots.page_size)
         return num_computed, num_pages_in
-
-    def _next_times(self, head_has_arrived: bool) -> list[float]:
-        """List the times still to come at which something changes by itself."""
-        times = self._edges[-1:] if self._edges[-1] < inf else []
-        if self._waiting and not head_has_arrived:
-            times.append(self._waiting[0].request.arrival_s)
-        if self._times:
-            times.append(self._times[0])
-        return times
 
     def _note_window(self) -> None:
         """Note which iterations are the first and the last that begin in the window."""
@@ -200,40 +185,8 @@ class _Engine:
         """Note the pool in the iteration that ended just now, for the moments that lie in it."""
         iteration = self.iteration - 1
         held = [self._slots.held(flight, iteration, iteration)[:4] for flight in self._running.values()]
-        used, reserved, internal, rounding = map(sum, zip(*held, strict=True))
-        num_running = len(self._running)
-        while self._times and self._times[0] < self.now_s:
-            time_s = self._times.popleft()
-            num_arrived = bisect_right(self._requests, time_s, key=lambda request: request.arrival_s)
-            num_waiting = num_arrived - len(self.finish_s) - num_running
-            self.moments.append(Moment(time_s, num_running, num_waiting, used, reserved, internal, rounding))
-
-    def _note_empty_moments(self, until_s: float) -> None:
-        while self._times and self._times[0] < until_s:
-            self.moments.append(Moment(self._times.popleft()))
-
-    def record(self) -> Run:
-        """Return what came out, when all has been served."""
-        count = min(self._window_last, self.iteration - 1) - self._window_first + 1
-        if count < 1:
-            raise ValueError(f"window must hold an iteration, got {self._window}")
-        running, used, reserved, internal, rounding, saved = (total / count for total in self._sums)
-        return Run(
-            requests=self._requests,
-            finish_s=[self.finish_s[request.request_id] for request in self._requests],
-            stays=self.stays,
-            moments=self.moments,
-            num_iterations=count,
-            mean_running=running,
-            mean_usage=MeanUsage(
-                used=used,
-                reserved=reserved,
-                internal=internal,
-                rounding=rounding,
-                free=self._slots.num_slots - used - reserved - internal - rounding,
-            ),
-            mean_saved=saved,
-        )
+        fates = [sum(slots) for slots in zip(*held, strict=True)]
+        self._recorder.note(self.now_s, len(self.finish_s), len(self._running), fates)
 
 
 def simulate(
@@ -242,7 +195,7 @@ def simulate(
     *,
     window: Window = (0.0, inf),
     moments: Iterable[float] = (),
-    **rules: Unpack[RuleChoices],
+    rules: Rules = PAPER_RULES,
 ) -> Run:
     """Serve requests from a pool, and return the record of the run.
 
@@ -256,8 +209,8 @@ def simulate(
         The means are over the iterations that begin from the one time (s) on and before the other.
     moments : iterable of float
         Times (s) at which to note the state of the pool, in order.
-    **rules
-        Those of `Rules`: ``swaps``, ``step_time``, ``swap_time``, ``max_batched_tokens``, ``max_running``.
+    rules : Rules
+        How the server runs.
 
     Raises
     ------
@@ -274,10 +227,6 @@ def simulate(
     """
     checked = check_requests(requests)
     check_pool(pool)
-    checked_rules = choose_rules(rules)
-    check_samples(checked, can_fork=isinstance(pool, PagedPool), max_running=checked_rules.max_running)
+    check_samples(checked, can_fork=isinstance(pool, PagedPool), max_running=rules.max_running)
     pool.require_room(checked)
-    check_window(window)
-    engine = _Engine(checked, pool, checked_rules, window, check_moments(moments))
-    engine.run()
-    return engine.record()
+    return _Engine(pool, rules, Recorder(checked, pool.num_slots, window, moments)).run()

@@ -15,7 +15,7 @@ TRACE_COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 
 
 class Request(NamedTuple):
-    """What one client sent.
+    """A request as its client sent it, whatever becomes of it.
 
     Attributes
     ----------
@@ -36,6 +36,11 @@ class Request(NamedTuple):
     num_output_tokens: int
     arrival_s: float = 0.0
     num_samples: int = 1
+
+    @property
+    def final_tokens(self) -> int:
+        """Tokens of each sample in the end, the prompt included."""
+        return self.num_prompt_tokens + self.num_output_tokens
 
 
 def check_requests(requests: Iterable[Request]) -> list[Request]:

@@ -4,14 +4,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-import numpy as np
-
 from paged_demo.allocators.memory_map import MemoryMap
 from paged_demo.allocators.paged import PagedAllocator
-from paged_demo.allocators.traditional import reserve_max
-from paged_demo.serving.pools import PagedPool, Pool, TraditionalPool
-from paged_demo.serving.side_by_side import SideBySide, serve_side_by_side
-from paged_demo.serving.workload import Request
 from paged_demo.views.amounts import count_of
 
 SMALL_POOL_PAGES = 8
@@ -244,39 +238,6 @@ def tell_two_samples(sentences: Sequence[str] = tuple(SAMPLES.values())) -> list
     stays = f" In {_pages(kept)} one reference less is counted; B goes on reading there." if kept else ""
     teller.note("A ends", f"A is finished, and gives back {_pages(freed)}.{stays}")
     return teller.moments
-
-
-def tell_two_pools(*, num_steps: int = 20, seed: int = 0) -> SideBySide:
-    """Tell what becomes of the same requests in a traditional and in a paged pool.
-
-    Six requests come at once, and then one in each step. On average a request reaches a good quarter of the
-    longest sequence that is allowed, as ShareGPT's do of 2,048 tokens.
-
-    Parameters
-    ----------
-    num_steps : int
-        Steps of the story.
-    seed : int
-        Draws the lengths: prompts of 4 to 8 tokens, outputs of 8 to 16.
-
-    Examples
-    --------
-    >>> {name: len(side.finished) for name, side in tell_two_pools().steps[-1].items()}
-    {'Traditional': 3, 'Paged': 13}
-    """
-    rng = np.random.default_rng(seed)
-    arrivals = [0] * 6 + list(range(1, num_steps + 1))
-    prompts = rng.integers(4, 9, len(arrivals)).tolist()
-    outputs = rng.integers(8, 17, len(arrivals)).tolist()
-    requests = [
-        Request(index, *each) for index, each in enumerate(zip(prompts, outputs, arrivals, strict=True))
-    ]
-    num_slots, max_tokens = 192, 64
-    pools: dict[str, Pool] = {
-        "Traditional": TraditionalPool(num_slots=num_slots, reserve=reserve_max(max_tokens)),
-        "Paged": PagedPool(num_pages=num_slots // SMALL_PAGE_SIZE, page_size=SMALL_PAGE_SIZE),
-    }
-    return serve_side_by_side(requests, pools, num_steps=num_steps)
 
 
 def _pages(page_ids: Sequence[int]) -> str:

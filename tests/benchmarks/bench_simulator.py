@@ -9,8 +9,8 @@ import numpy as np
 
 from paged_demo import Scheduler, azure_conv, keep_pages_free, poisson_arrivals, simulate
 from paged_demo.paper import fig_2, fig_12, fig_13
+from paged_demo.paper.experiment import SERVERS
 from paged_demo.paper.numbers import NUM_SLOTS_13B
-from paged_demo.paper.servers import SERVERS
 
 ROUNDS = 3
 

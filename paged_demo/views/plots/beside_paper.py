@@ -9,9 +9,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from paged_demo.checks import check_count
+from paged_demo.paper.experiment import Comparison, Experiment
 from paged_demo.paper.latency_figures import LatencyCurves
 from paged_demo.paper.numbers import FIG_12_LEAVES_AT, FIG_19A_MS, SUSTAINED_LATENCY_S
-from paged_demo.paper.record import Comparison, Experiment
 from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP
 from paged_demo.views import style
 from paged_demo.views.picture import new_axes

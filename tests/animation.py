@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from PIL import Image
+from two_pools import Side, SideBySide
 
-from paged_demo.serving.pools import PagedPool, TraditionalPool
-from paged_demo.serving.side_by_side import Side, SideBySide
+from paged_demo import PagedPool, TraditionalPool
 from paged_demo.views import style
 from paged_demo.views.amounts import count_of
 from paged_demo.views.live import clear_contents

@@ -1,9 +1,9 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from two_pools import ONE_SECOND, serve_side_by_side
 
-from paged_demo import CacheFullError, PagedPool, Request, TraditionalPool, reserve_max, serve
-from paged_demo.serving.side_by_side import ONE_SECOND, serve_side_by_side
+from paged_demo import CacheFullError, PagedPool, Request, Rules, TraditionalPool, reserve_max, serve
 
 POOLS = {
     "traditional": TraditionalPool(num_slots=40, reserve=reserve_max(20)),
@@ -24,7 +24,9 @@ def test_each_pool_serves_the_requests_as_it_would_alone(lengths):
     requests = at_once(*lengths, (8, 12))  # the last keeps every pool at work for 13 steps
     served = serve_side_by_side(requests, POOLS, num_steps=13)
     for name, pool in POOLS.items():
-        run = serve(requests, pool, step_time=ONE_SECOND, moments=[step + 0.5 for step in range(13)])
+        run = serve(
+            requests, pool, rules=Rules(step_time=ONE_SECOND), moments=[step + 0.5 for step in range(13)]
+        )
         for moment, step in zip(run.moments, served.steps[1:], strict=True):
             side = step[name]
             assert (moment.num_running, moment.used) == (side.num_running, side.usage.used)
