@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from paged_demo.allocators.memory_map import account as account
     from paged_demo.allocators.memory_map import fates as fates
     from paged_demo.allocators.one_sequence import keep_one_sequence as keep_one_sequence
+    from paged_demo.allocators.page_keys import PageKeys as PageKeys
     from paged_demo.allocators.page_pool import PagePool as PagePool
     from paged_demo.allocators.paged import PagedAllocator as PagedAllocator
     from paged_demo.allocators.placement import best_fit as best_fit
     from paged_demo.allocators.placement import buddy as buddy
     from paged_demo.allocators.placement import first_fit as first_fit
     from paged_demo.allocators.sequences import Append as Append
+    from paged_demo.allocators.sharing import hit_share as hit_share
     from paged_demo.allocators.traditional import TraditionalAllocator as TraditionalAllocator
     from paged_demo.allocators.traditional import reserve_max as reserve_max
     from paged_demo.allocators.traditional import reserve_oracle as reserve_oracle
@@ -72,9 +74,11 @@ _NAMES_IN = {
     "allocators.sequences": "Append",
     "allocators.traditional": "TraditionalAllocator reserve_max reserve_pow2 reserve_oracle",
     "allocators.placement": "first_fit best_fit buddy",
+    "allocators.page_keys": "PageKeys",
     "allocators.page_pool": "PagePool",
     "allocators.paged": "PagedAllocator",
     "allocators.one_sequence": "keep_one_sequence",
+    "allocators.sharing": "hit_share",
     "attention.store": "KVStore",
     "attention.kernels": "dense_attention paged_attention_pagewise",
     "attention.quick_kernel": "paged_attention paged_attention_prefill",

@@ -5,5 +5,11 @@ from paged_demo.paper.latency_figures import fig_18b as fig_18b
 from paged_demo.paper.memory_figures import fig_2 as fig_2
 from paged_demo.paper.memory_figures import fig_13 as fig_13
 from paged_demo.paper.memory_figures import table_1 as table_1
+from paged_demo.paper.numbers import FIG_13 as FIG_13
+from paged_demo.paper.numbers import MAX_TOKENS as MAX_TOKENS
+from paged_demo.paper.numbers import NUM_PAGES_13B as NUM_PAGES_13B
+from paged_demo.paper.numbers import NUM_SLOTS_13B as NUM_SLOTS_13B
+from paged_demo.paper.numbers import tokens_in_pool as tokens_in_pool
+from paged_demo.paper.servers import draw_trace as draw_trace
 from paged_demo.paper.sharing_figures import fig_15 as fig_15
 from paged_demo.paper.sharing_figures import fig_16 as fig_16
