@@ -14,8 +14,6 @@ from paged_demo.views import style
 from paged_demo.views.amounts import amount_of, percent, scale_of
 from paged_demo.views.picture import new_axes, with_words
 
-LABELLED_PAGE_SIZES = (1, 4, 16, 64, 256, 2048)
-
 
 @style.applied()
 def batch_against_page_size(pools: Mapping[int, FullPool], *, ax: Axes | None = None) -> Axes:
@@ -39,8 +37,7 @@ def batch_against_page_size(pools: Mapping[int, FullPool], *, ax: Axes | None = 
         ax.plot(*point, "D", color="black", markerfacecolor="none", markersize=9)
         label = f"paper,\n{name}: {point[1]:.2f}"
         style.note(ax, label, point, offset, ha=align)
-    is_crowded = len(page_sizes) > len(LABELLED_PAGE_SIZES) + 1
-    style.page_size_axis(ax, page_sizes, labelled=LABELLED_PAGE_SIZES if is_crowded else None)
+    style.page_size_axis(ax, page_sizes)
     ax.set(ylim=(0, None), ylabel="requests in flight")
     told = ", ".join(f"{pool.mean_running:.1f} at {page_size}" for page_size, pool in pools.items())
     return with_words(ax, f"requests in flight by page size: {told}.")

@@ -13,8 +13,6 @@ from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.plots.pages import CELL_HEIGHT, Cell, draw_cells, page_edges
 from paged_demo.views.strip import tint
 
-LABELLED_PAGE_SIZES = (1, 4, 16, 64, 256)
-
 
 @style.applied()
 def translation(
@@ -157,6 +155,6 @@ def effect_against_page_size(
     for line, (workload, by_size) in zip(("-", "--", ":", "-."), effects.items(), strict=False):
         values = [scale * getattr(effect, name) for effect in by_size.values()]
         ax.plot(list(by_size), values, line, color=style.PAGED, linewidth=2, label=workload)
-    style.page_size_axis(ax, list(next(iter(effects.values()))), labelled=LABELLED_PAGE_SIZES)
+    style.page_size_axis(ax, list(next(iter(effects.values()))))
     ax.set(ylabel=label, ylim=(0, None))
     return ax

@@ -233,8 +233,8 @@ def hits_against_pages(
         ax.axvline(asked_pages, color="black", linewidth=0.8, linestyle="--")
         style.note(ax, "all prompts fit", (asked_pages, 3), (5, 0), va="bottom")
         half = asked_pages // 2
-        told = [f"{name} {100 * curve[half]:.0f} %" for name, curve in curves.items() if half in curve]
-        words += f" With {half} pages, room for half of the prompts: {', '.join(told) or 'not known'}."
+        if told := [f"{name} {100 * curve[half]:.0f} %" for name, curve in curves.items() if half in curve]:
+            words += f" With {half} pages, room for half of the prompts: {', '.join(told)}."
     ax.legend(loc="upper left", fontsize=10)
     ax.set(xlim=(0, None), ylim=(0, 104), xlabel="pages in the pool", ylabel="tokens found (%)")
     return with_words(ax, words)

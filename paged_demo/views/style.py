@@ -5,7 +5,7 @@ normal, protan, deutan and tritan sight (Machado et al. 2009, severity 100), is 
 palette it is 10.9. In grey any two fates are 8 L* apart or more. Two tints differ by 12.4 or more.
 """
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -118,9 +118,11 @@ RC: dict[str, Any] = {
 }
 """The Matplotlib settings of every figure."""
 
-
 PLATE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
 """Behind a label that a line may cross."""
+
+MOST_PAGE_SIZE_LABELS = 9
+LABELLED_PAGE_SIZES = (1, 4, 16, 64, 256, 2048)
 
 
 @contextmanager
@@ -161,10 +163,11 @@ def bare(ax: Axes) -> None:
     ax.spines[:].set_visible(False)
 
 
-def page_size_axis(ax: Axes, sizes: Sequence[int], *, labelled: Container[int] | None = None) -> None:
-    """Give some axes page sizes, powers of two, from left to right; all have a label if none are named."""
+def page_size_axis(ax: Axes, sizes: Sequence[int]) -> None:
+    """Give some axes page sizes, powers of two, from left to right. Of many only some have a label."""
     ax.set_xscale("log", base=2)
-    ax.set_xticks(sizes, [str(size) if labelled is None or size in labelled else "" for size in sizes])
+    labelled = sizes if len(sizes) <= MOST_PAGE_SIZE_LABELS else LABELLED_PAGE_SIZES
+    ax.set_xticks(sizes, [str(size) if size in labelled else "" for size in sizes])
     ax.set_xlabel("page size (slots)")
 
 
