@@ -20,9 +20,9 @@ from paged_demo.allocators.traditional import (
     reserve_oracle as reserve_oracle,
 )
 from paged_demo.allocators.placement import first_fit as first_fit, best_fit as best_fit, buddy as buddy
-from paged_demo.allocators.page_pool import PagePool as PagePool
+from paged_demo.allocators.page_pool import PageKeys as PageKeys, PagePool as PagePool
 from paged_demo.allocators.paged import PagedAllocator as PagedAllocator
-from paged_demo.allocators.studies import keep_one_sequence as keep_one_sequence
+from paged_demo.allocators.studies import hit_share as hit_share, keep_one_sequence as keep_one_sequence
 from paged_demo.attention.store import KVStore as KVStore
 from paged_demo.attention.kernels import (
     dense_attention as dense_attention,

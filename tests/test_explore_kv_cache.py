@@ -1,4 +1,4 @@
-"""Notebook 01's explorer and plots."""
+"""Notebook 01's explorer."""
 
 import re
 
@@ -7,18 +7,7 @@ import pytest
 from test_explorers import alt, ends_and_middle, pixels
 
 from paged_demo import PRESETS
-from paged_demo.course import nb01_plots
 from paged_demo.course.nb01 import explore_memory
-from paged_demo.model import GIB, MemoryBudget
-from paged_demo.views.picture import new_figure
-
-
-def new_axes():
-    return new_figure(3).subplots()
-
-
-def texts(ax):
-    return [text.get_text() for text in ax.texts]
 
 
 def set_all(explorer, **values):
@@ -86,29 +75,3 @@ def test_the_words_say_what_fits_and_what_does_not():
 def test_a_contact_sheet_tells_each_setting():
     sheet = explore_memory().contact_sheet([{"batch": 1}, {"batch": 2}], num_columns=1, height=1.6)
     assert [re.search(r"batch (\d)", line)[1] for line in sheet.words.splitlines()] == ["1", "2"]
-
-
-def test_the_triangle_has_a_cell_for_every_pair_that_is_computed():
-    ax = nb01_plots.recomputation(5, ax=new_axes())
-    widths = [patch.get_width() for patch in ax.patches]
-    assert sum(widths) == 2 * 5 * 6 / 2
-    assert texts(ax) == ["without a cache: 15 computed", "with a cache: 5 computed"]
-
-
-def test_the_factors_beside_a_bar_give_its_length():
-    ax = nb01_plots.bytes_per_token(PRESETS.values(), ax=new_axes())
-    for label, bar, model in zip(texts(ax), ax.patches, PRESETS.values(), strict=True):
-        size, product = label.replace(",", "").split(" KiB = ")
-        factors = [int(number) for number in re.findall(r"\d+", product)]
-        assert np.prod(factors) == int(size) * 1024 == model.kv_bytes_per_token
-        assert bar.get_width() == int(size)
-    with pytest.raises(ValueError, match="models must hold at least one model, got none"):
-        nb01_plots.bytes_per_token([])
-
-
-def test_a_memory_bar_names_its_parts_where_there_is_room():
-    budget = MemoryBudget(
-        model=PRESETS["OPT-13B"], memory_bytes=40 * GIB, num_requests=7, tokens_per_request=2048
-    )
-    shown = texts(nb01_plots.memory_bar(budget))
-    assert shown == ["memory: 40 GiB", "weights\n23.94 GiB", "keys and values\n10.94 GiB", "free\n5.12 GiB"]

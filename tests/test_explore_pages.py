@@ -1,26 +1,15 @@
-"""Notebook 03's player, explorer and plots."""
+"""Notebook 03's player and explorer."""
 
 import re
 
 import numpy as np
 import pytest
-from matplotlib.collections import PolyCollection
 from test_explorers import alt, ends_and_middle, pixels
 
-from paged_demo import PagedAllocator, TraditionalAllocator, alpaca, reserve_max, sharegpt
+from paged_demo import alpaca, sharegpt
 from paged_demo.course.nb03 import FATES_OF_A_STORY, explore_page_choice, play_two_requests
-from paged_demo.views import plots
-from paged_demo.views.picture import new_figure
 from paged_demo.views.player import Player
 from paged_demo.views.story import SENTENCES, tell_two_requests
-
-
-def new_axes():
-    return new_figure(3).subplots()
-
-
-def texts(ax):
-    return [text.get_text() for text in ax.texts]
 
 
 @pytest.fixture(scope="module")
@@ -133,64 +122,6 @@ def test_what_the_story_says_of_pages_is_so():
         if found := re.search(r"takes? (?:pages )?((?:\d, )*\d(?: and \d)?)[,.:]", words):
             pages = [int(number) for number in re.findall(r"\d", found[1])]
             assert any(table[-len(pages) :] == pages for table in moment.page_tables.values()), words
-
-
-def test_the_new_words_have_a_frame_and_are_written_once():
-    moment = tell_two_requests()[3]
-    ax = plots.words_in_pages(
-        moment.memory_map, moment.future_tokens, moment.words, new_slots=moment.new_slots, ax=new_axes()
-    )
-    assert moment.new_slots == {12}
-    bold = [text.get_text() for text in ax.texts if text.get_weight() == "bold"]
-    assert bold == ["brought"]
-    assert sorted(word for word in texts(ax) if word in SENTENCES["A"].split()) == sorted(
-        moment.words.values()
-    )
-
-
-def test_words_need_a_pool_with_pages():
-    memory_map = TraditionalAllocator(64, reserve=reserve_max(16)).memory_map()
-    with pytest.raises(ValueError, match="memory_map must be of a pool with pages"):
-        plots.words_in_pages(memory_map, {}, {})
-
-
-@pytest.mark.parametrize("position", range(12))
-def test_the_translation_ends_at_the_slot_of_the_allocator(position):
-    allocator = PagedAllocator(8, 4)
-    allocator.allocate("other", range(9))
-    allocator.allocate("A", range(12))
-    table = allocator.page_table("A")
-    ax = plots.translation(table, position, page_size=4, num_pages=8, ax=new_axes())
-    slot = allocator.slots("A")[position]
-    assert ax.get_title().endswith(f" = {slot}")
-    framed = next(item for item in ax.collections if item.get_linewidth() > 2)
-    corners = [path.vertices.min(axis=0).tolist() for path in framed.get_paths()]
-    assert corners[1] == [slot, 0]
-
-
-@pytest.mark.parametrize("position", [-1, 12, 2.0, True])
-def test_a_position_outside_the_table_is_named(position):
-    with pytest.raises((ValueError, TypeError), match="position must be"):
-        plots.translation([7, 1, 3], position, page_size=4, num_pages=8)
-
-
-@pytest.mark.parametrize("page_table", [[7, 1, 8], [7, -1, 3]])
-def test_a_page_outside_the_pool_is_named(page_table):
-    with pytest.raises(ValueError, match=r"page_table must name pages from 0 to 7, got \[7, "):
-        plots.translation(page_table, 9, page_size=4, num_pages=8)
-
-
-def test_the_waste_is_a_saw_tooth_below_one_page():
-    ax = plots.waste_against_length(page_size=4, num_pages=3, ax=new_axes())
-    assert [bar.get_height() for bar in ax.patches] == [3, 2, 1, 0] * 3
-    assert texts(ax) == ["one page: 4", "mean: 1.5"]
-
-
-def test_rows_of_pages_hold_the_tokens_and_the_waste():
-    ax = plots.rows_of_pages([5, 8, 1], page_size=4, ax=new_axes())
-    assert [bar.get_width() for bar in ax.patches] == [5, 8, 1, 3, 0, 3]
-    assert ax.get_xlim() == (0, 8)
-    assert not any(isinstance(item, PolyCollection) for item in ax.collections)
 
 
 def test_workloads_without_requests_are_named():

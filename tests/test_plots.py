@@ -1,8 +1,8 @@
 import io
 
-import matplotlib as mpl
 import numpy as np
 import pytest
+from drawn import new_axes, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.collections import PolyCollection
@@ -12,31 +12,22 @@ from PIL import Image
 from paged_demo import (
     PRESETS,
     PagedAllocator,
-    Request,
     TraditionalAllocator,
-    account,
     buddy,
     fates,
-    fill_by_page_size,
     keep_one_sequence,
+    reserve_max,
     reserve_pow2,
 )
 from paged_demo.paper import fig_2
-from paged_demo.paper.numbers import NUM_SLOTS_13B
+from paged_demo.paper.experiment import Comparison, Experiment
 from paged_demo.views import picture as picture_module
-from paged_demo.views import plots, style
-from paged_demo.views.picture import Picture, new_figure, show
+from paged_demo.views import plots, show, style
+from paged_demo.views.picture import Picture
+from paged_demo.views.story import SENTENCES, tell_two_requests, tell_two_samples
 from paged_demo.views.strip import slot_strip
 
 LLAMA_7B = PRESETS["Llama-2-7B"]
-
-
-def new_axes():
-    return new_figure(3).subplots()
-
-
-def texts(ax):
-    return [text.get_text() for text in ax.texts]
 
 
 def slots_of(collection, num_columns):
@@ -140,16 +131,6 @@ def test_the_key_explains_every_fate_it_is_given():
     ]
 
 
-def test_plots_keep_their_look_inside_a_dark_style():
-    with mpl.rc_context({"text.color": "white", "figure.facecolor": "black"}):
-        ax = plots.usage_bars(keep_one_sequence(500))
-        assert {
-            to_hex(text.get_color())
-            for text in ax.texts
-            if "wasted" in text.get_text() and "%" in text.get_text()
-        } == {"#1a1a1a"}
-
-
 def test_a_page_size_of_zero_is_named():
     with pytest.raises(ValueError, match="page_size must be at least 1, got 0"):
         plots.memory_against_length(LLAMA_7B, page_size=0)
@@ -175,25 +156,42 @@ def test_page_tables_draw_a_line_from_every_logical_page_to_its_physical_one():
     assert texts(ax).count("BC") == 2
 
 
-def test_usage_bars_are_as_long_as_the_slots_they_stand_for():
-    usages = keep_one_sequence(500)
-    ax = plots.usage_bars(usages, ax=new_axes())
-    widths = sorted(patch.get_width() for patch in ax.patches)
-    assert widths == sorted([500, 1548, 500, 12, 1536])
-    assert "traditional\nholds 2,048 slots" in texts(ax)
-    assert "75.6 % wasted" in texts(ax)
+def test_the_new_words_have_a_frame_and_are_written_once():
+    moment = tell_two_requests()[3]
+    ax = plots.words_in_pages(
+        moment.memory_map, moment.future_tokens, moment.words, new_slots=moment.new_slots, ax=new_axes()
+    )
+    assert moment.new_slots == {12}
+    bold = [text.get_text() for text in ax.texts if text.get_weight() == "bold"]
+    assert bold == ["brought"]
+    assert sorted(word for word in texts(ax) if word in SENTENCES["A"].split()) == sorted(
+        moment.words.values()
+    )
 
 
-def test_usage_bars_of_a_model_are_in_mib():
-    ax = plots.usage_bars(keep_one_sequence(500), model=LLAMA_7B, words={"internal": "wasted"}, ax=new_axes())
-    assert max(patch.get_width() for patch in ax.patches) == 774
-    assert {"used 250 MiB", "wasted 774 MiB", "free 768 MiB", "paged\nholds 256 MiB"} <= set(texts(ax))
+def test_words_need_a_pool_with_pages():
+    memory_map = TraditionalAllocator(64, reserve=reserve_max(16)).memory_map()
+    with pytest.raises(ValueError, match="memory_map must be of a pool with pages"):
+        plots.words_in_pages(memory_map, {}, {})
 
 
-def test_large_amounts_are_in_gib():
-    usages = {"pool": account(PagedAllocator(984, 16).memory_map(), {})}
-    ax = plots.usage_bars(usages, model=PRESETS["OPT-13B"], ax=new_axes())
-    assert "free 12.01 GiB" in texts(ax)
+def test_words_in_a_shared_page_are_shared_and_counted():
+    moment = tell_two_samples()[1]
+    ax = plots.words_in_pages(
+        moment.memory_map, moment.future_tokens, moment.words, counts_references=True, ax=new_axes()
+    )
+    assert texts(ax).count("2: A, B") == 2
+    assert texts(ax).count("0") == 6
+    fills = {to_hex(colour) for item in ax.collections for colour in item.get_facecolor()}
+    assert style.FATES["shared"].colour.lower() in fills
+
+
+def test_the_copy_has_an_arrow():
+    moment = tell_two_samples()[2]
+    ax = plots.words_in_pages(
+        moment.memory_map, moment.future_tokens, moment.words, copies=moment.copies, ax=new_axes()
+    )
+    assert "copy" in texts(ax)
 
 
 @pytest.mark.parametrize("page_size", [1, 16, 255, 2048])
@@ -207,15 +205,30 @@ def test_the_memory_curve_is_what_the_allocators_hold(page_size):
     assert ax.get_ylim()[1] > max(paged.values())
 
 
-@pytest.mark.parametrize(("num_slots", "paper"), [(NUM_SLOTS_13B, {(16, 30.42), (2048, 7.0)}), (8192, set())])
-def test_the_batch_curve_has_a_point_per_page_size_and_the_papers_beside_its_own_pool(num_slots, paper):
-    requests = [Request(request_id, 100, 300) for request_id in range(150)]
-    pools = fill_by_page_size(requests, [16, 256, 2048], num_slots=num_slots)
-    ax = plots.batch_against_page_size(pools, ax=new_axes())
-    assert list(ax.lines[0].get_xdata()) == [16, 256, 2048]
-    assert list(ax.lines[0].get_ydata()) == [pool.mean_running for pool in pools.values()]
-    assert {(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines[1:]} == paper
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["16", "256", "2048"]
+def experiment(rows):
+    return Experiment(title="", setup="", rows=rows, fitted="", not_reproduced="")
+
+
+def test_the_bars_of_fig_2_split_ours_and_not_the_papers():
+    shares = {"used": 40.0, "reserved": 20.0, "internal": 10.0, "other": 30.0}
+    ours = {name: Comparison(share, (share,)) for name, share in shares.items()}
+    ours |= {"rounding": Comparison(None, (18.0,)), "free": Comparison(None, (12.0,))}
+    ax = plots.usage_beside_paper(experiment({"Orca": ours}), ax=new_axes())
+    assert texts(ax) == ["40.0", "20.0", "10.0", "30.0", "40.0", "20.0", "10.0", "18.0", "12.0"]
+    rows = {}
+    for bar in ax.patches:
+        rows.setdefault(round(bar.get_y() + bar.get_height() / 2), []).append(bar.get_width())
+    assert [sum(widths) for widths in rows.values()] == [100, 100]
+    assert "external & others, ours splits into rounding and free" in ax.get_legend().get_title().get_text()
+
+
+def test_pairs_of_bars_have_the_papers_number_and_ours():
+    groups = {"A": {"x": Comparison(10.0, (11.0, 13.0)), "y": Comparison(None, (5.0,))}}
+    ax = plots.savings_beside_paper(experiment(groups), ax=new_axes())
+    heights = sorted(bar.get_height() for bar in ax.patches)
+    assert heights == [5.0, 10.0, 12.0]
+    assert {"10", "12", "5", "A"} <= set(texts(ax))
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["x", "y"]
 
 
 @pytest.mark.parametrize(
@@ -223,7 +236,6 @@ def test_the_batch_curve_has_a_point_per_page_size_and_the_papers_beside_its_own
     [
         lambda: slot_strip(small_pool().memory_map(), {"A": 2, "B": 1, "C": 0}),
         lambda: plots.page_tables({"A": [3, 1]}, num_pages=4),
-        lambda: plots.usage_bars(keep_one_sequence(500)),
         lambda: plots.memory_against_length(LLAMA_7B),
         lambda: plots.fate_legend(new_axes(), list(style.FATES)),
     ],
@@ -235,6 +247,18 @@ def test_a_plot_without_axes_makes_its_own_picture(draw):
     assert bundle["image/png"].startswith(b"\x89PNG")
     assert bundle["text/plain"] == "what it shows"
     assert metadata["image/png"]["width"] == 900
+
+
+def test_a_plot_puts_what_it_shows_in_words_and_a_reader_may_put_it_otherwise():
+    ax = plots.page_tables({"A": [3, 1], "B": [0]}, num_pages=5)
+    words = "in the order of their tokens, A in the pages 3, 1 and B in the pages 0; 2 of 5 pages are free."
+    assert show(ax).words == words
+    assert show(ax, "three pages are held").words == "three pages are held"
+
+
+def test_a_picture_without_words_is_refused():
+    with pytest.raises(ValueError, match="words must say what the picture shows, got none"):
+        show(new_axes())
 
 
 def test_a_picture_is_displayed_with_its_words_below(monkeypatch):

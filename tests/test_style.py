@@ -177,10 +177,15 @@ def test_the_lines_of_any_two_schemes_differ_in_colour_in_every_sight(sight, at_
     assert smallest_difference(LINES, sight) >= at_least
 
 
-def test_the_lines_of_any_two_schemes_differ_in_grey_and_by_their_markers():
+def test_the_lines_of_any_two_schemes_differ_in_grey():
     lightness = sorted(seen(colour, "normal")[0] for colour in LINES)
     assert min(lighter - darker for darker, lighter in pairwise(lightness)) >= 8.0
-    assert len({look["marker"] for look in style.SCHEMES.values()}) == len(LINES)
+
+
+def test_every_scheme_has_a_colour_of_the_palette_and_a_marker_of_its_own():
+    assert set(LINES) <= set(FATE_COLOURS)
+    looks = style.SCHEMES.values()
+    assert len({look["color"] for look in looks}) == len({look["marker"] for look in looks}) == 4
 
 
 @pytest.mark.parametrize("fate", style.FATES.values(), ids=list(style.FATES))

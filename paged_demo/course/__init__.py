@@ -1,4 +1,7 @@
-"""What one notebook alone needs, named by notebook: its sliders, its pictures, its exercises."""
+"""What one notebook alone needs, named by notebook: its sliders, its pictures, its exercises.
+
+Its plots are like those of `paged_demo.views.plots`: all take ``ax``, and tell what they show.
+"""
 
 # Each module adds its exercises to those that `check` and `hint` know.
 from paged_demo.course import nb00_exercises as nb00_exercises

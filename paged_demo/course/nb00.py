@@ -7,6 +7,10 @@ from matplotlib.figure import Figure, SubFigure
 
 from paged_demo.allocators.memory_map import MemoryUsage, account
 from paged_demo.allocators.studies import keep_one_sequence
+from paged_demo.course.nb00_plots import (
+    batch_against_page_size,
+    usage_bars,
+)
 from paged_demo.model import MIB, PRESETS, ModelSpec
 from paged_demo.paper.numbers import MAX_TOKENS, PAGE_SIZE
 from paged_demo.serving.saturation import FullPool
@@ -75,7 +79,7 @@ class _DialScene:
         top, bottom = figure.subfigures(2, 1, height_ratios=[5, 1], squeeze=False).flat
         left, right = top.subfigures(1, 2, width_ratios=[11, 9], squeeze=False).flat
         self._pool_scene = _PoolScene(left, pools)
-        curve = plots.batch_against_page_size(pools, ax=right.add_axes((0.14, 0.17, 0.83, 0.74)))
+        curve = batch_against_page_size(pools, ax=right.add_axes((0.14, 0.17, 0.83, 0.74)))
         self._mark = curve.plot([], [], "o", markersize=15, markerfacecolor="none", color="black")[0]
         plots.fate_legend(bottom.add_axes((0, 0, 1, 1)), FATES_OF_A_PAGED_POOL, num_columns=3)
 
@@ -117,7 +121,7 @@ class _OneSequenceBars:
         spec = PRESETS[model]
         usages = keep_one_sequence(num_tokens, page_size=page_size, max_tokens=MAX_TOKENS)
         clear_contents(self._ax)
-        plots.usage_bars(
+        usage_bars(
             usages,
             model=spec,
             words={"internal": "wasted"},

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 
 from paged_demo.course import nb01_plots
-from paged_demo.course.nb01_plots import WEIGHTS
+from paged_demo.course.nb01_plots import WEIGHTS, bytes_per_token, recomputation  # noqa: F401 - the notebook uses them
 from paged_demo.model import GIB, KIB, PRESETS, MemoryBudget
 from paged_demo.paper.numbers import MAX_TOKENS
 from paged_demo.views import style

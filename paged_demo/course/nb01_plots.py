@@ -1,4 +1,4 @@
-"""What a token costs: work that a cache saves, and memory that it takes."""
+"""Plots of notebook 01, of what a token costs: work that a cache saves, and memory that it takes."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +11,7 @@ from paged_demo.checks import check_count
 from paged_demo.model import GIB, KIB, MemoryBudget, ModelSpec
 from paged_demo.views import style
 from paged_demo.views.amounts import amount_of
-from paged_demo.views.picture import new_axes
+from paged_demo.views.picture import new_axes, with_words
 
 WEIGHTS: dict[str, Any] = {"facecolor": style.SEQUENCE_TINTS[6], "edgecolor": "none"}
 """The look of the weights: they have no slots, and so no fate."""
@@ -28,8 +28,6 @@ def recomputation(num_tokens: int, *, ax: Axes | None = None) -> Axes:
     ----------
     num_tokens : int
         Tokens to generate, one in each step.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     """
     ax = ax or new_axes(3.4)
     count = check_count("num_tokens", num_tokens)
@@ -52,9 +50,9 @@ def recomputation(num_tokens: int, *, ax: Axes | None = None) -> Axes:
     ax.set(xlim=(-0.2, gap + count + 0.2), ylim=(count, -0.8), xticks=[], ylabel="step")
     ax.set_yticks([0.4, count - 0.6], ["1", str(count)])
     ax.set_xlabel("tokens of the sequence, from left to right")
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    return ax
+    style.bare(ax)
+    others = f"{total} pairs are computed, of which {total - count} not for the first time"
+    return with_words(ax, f"without a cache {others}; with a cache {count}.")
 
 
 @style.applied()
@@ -65,8 +63,6 @@ def bytes_per_token(models: Iterable[ModelSpec], *, ax: Axes | None = None) -> A
     ----------
     models : iterable of ModelSpec
         From top to bottom.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     """
     specs = list(models)
     if not specs:
@@ -79,14 +75,15 @@ def bytes_per_token(models: Iterable[ModelSpec], *, ax: Axes | None = None) -> A
         heads = "1 KV head" if spec.num_kv_heads == 1 else f"{spec.num_kv_heads} KV heads"
         label = f"{size:,.0f} KiB = 2 x {spec.num_layers} layers x {heads} x {spec.head_dim}"
         label = f"{label} x {spec.bytes_per_element} B"
-        ax.annotate(label, (size, row), (6, 0), textcoords="offset points", va="center", fontsize=9)
+        style.note(ax, label, (size, row), (6, 0), fontsize=9)
     ax.set_yticks(rows, [spec.name for spec in specs])
     ax.set(ylim=(len(specs) - 0.4, -0.6), xlim=(0, 2.1 * max(sizes)), xlabel="KV cache of one token (KiB)")
     ax.xaxis.set_major_formatter(lambda size, _: f"{size:,.0f}")
     ax.xaxis.set_major_locator(MaxNLocator(6))
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    return ax
+    told = "; ".join(f"{spec.name} {size:,.0f} KiB" for spec, size in zip(specs, sizes, strict=True))
+    return with_words(ax, f"the keys and values of one token take: {told}.")
 
 
 @style.applied()
@@ -99,8 +96,6 @@ def memory_bar(budget: MemoryBudget, *, ax: Axes | None = None) -> Axes:
     ----------
     budget : MemoryBudget
         What to draw.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     """
     ax = ax or new_axes(1.8)
     memory, weights = budget.memory_bytes / GIB, budget.model.weight_bytes / GIB
@@ -122,19 +117,16 @@ def memory_bar(budget: MemoryBudget, *, ax: Axes | None = None) -> Axes:
     ax.text(memory, 1.24, f"memory: {amount_of(memory, 'GiB')}", ha="center", va="bottom", fontsize=9)
     kv = budget.kv_bytes / GIB
     parts = (
-        (f"weights\n{amount_of(weights, 'GiB')}", 0.0, min(weights, memory), {"color": "black"}),
-        (
-            f"keys and values\n{amount_of(kv, 'GiB')}",
-            weights,
-            min(end, memory),
-            style.FATES["used"].text_style(),
-        ),
-        (f"free\n{amount_of(budget.free_bytes / GIB, 'GiB')}", weights + kv, memory, {"color": "black"}),
+        ("weights", weights, 0.0, min(weights, memory)),
+        ("keys and values", kv, weights, min(end, memory)),
+        ("free", budget.free_bytes / GIB, weights + kv, memory),
     )
-    for text, start, stop, ink in parts:
+    for name, amount, start, stop in parts:
+        lines = name, amount_of(amount, "GiB")
+        ink = style.FATES["used"].text_style() if name == "keys and values" else {"color": "black"}
         # About so much of the axis does a letter take.
-        if stop - start > 0.012 * reach * max(map(len, text.split("\n"))):
-            ax.text((start + stop) / 2, 0.5, text, ha="center", va="center", fontsize=9, **ink)
+        if stop - start > 0.012 * reach * max(map(len, lines)):
+            ax.text((start + stop) / 2, 0.5, "\n".join(lines), ha="center", va="center", fontsize=9, **ink)
     ax.set(xlim=(0, reach), ylim=(-0.2, 1.6), yticks=[])
     ax.xaxis.set_major_locator(MaxNLocator(6))
     ax.set_xlabel("GiB")

@@ -19,6 +19,7 @@ from paged_demo.allocators.traditional import (
     reserve_oracle,
     reserve_pow2,
 )
+from paged_demo.course.nb02_plots import fates_by_name  # noqa: F401 - the notebook uses them
 from paged_demo.serving.scheduler import Scheduler
 from paged_demo.serving.workload import Request
 from paged_demo.views import plots, style

@@ -6,6 +6,8 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure, SubFigure
 
 from paged_demo.allocators.studies import measure_page_size
+from paged_demo.course import nb03_plots
+from paged_demo.course.nb03_plots import translation, waste_against_length  # noqa: F401 - the notebook uses them
 from paged_demo.paper.numbers import PAGE_SIZE
 from paged_demo.serving.workload import Request
 from paged_demo.views import plots
@@ -164,7 +166,7 @@ class _RowsScene:
         lengths = self._workloads.lengths[workload][:NUM_ROWS]
         reach = max(-(-length // size) * size for length in lengths for size in self._workloads.page_sizes)
         clear_contents(self._ax)
-        plots.rows_of_pages(lengths, page_size=page_size, axis_slots=reach, ax=self._ax)
+        nb03_plots.rows_of_pages(lengths, page_size=page_size, axis_slots=reach, ax=self._ax)
         set_title(self._ax, f"{workload}, pages of {page_size}: {percent(effect.wasted_share)} wasted")
         self._ax.title.set_fontsize(10.5)
         # The axis reaches as far as the workload's longest row.
@@ -190,7 +192,7 @@ class _PageSizeScene:
         self._marks = []
         for index, (name, label) in enumerate(EFFECTS.items()):
             ax = right.add_axes((0.17, 0.7 - 0.3 * index, 0.8, 0.23))
-            plots.effect_against_page_size(workloads.effects, name, label=label, ax=ax)
+            nb03_plots.effect_against_page_size(workloads.effects, name, label=label, ax=ax)
             ax.yaxis.label.set_fontsize(8)
             ax.tick_params(labelsize=8)
             if index < len(EFFECTS) - 1:

@@ -9,6 +9,7 @@ from paged_demo.attention.quick_kernel import paged_attention
 from paged_demo.attention.shapes import Floats, Ints
 from paged_demo.attention.store import KVStore
 from paged_demo.course import nb04_plots
+from paged_demo.course.nb04_plots import best_seconds, cost_by_page_size, scores_by_page  # noqa: F401 - the notebook uses them
 from paged_demo.paper.numbers import FIG_13, NUM_SLOTS_13B, tokens_in_pool
 from paged_demo.serving.step_time import OPT_13B_STEP
 from paged_demo.views import plots

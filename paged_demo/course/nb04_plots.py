@@ -1,6 +1,7 @@
-"""Attention over pages: what it computes, and what it costs."""
+"""Plots of notebook 04, of attention over pages: what it computes, and what it costs."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,7 @@ from paged_demo.checks import check_count
 from paged_demo.paper.numbers import FIG_13, NUM_SLOTS_13B, kernel_slowdowns, tokens_in_pool
 from paged_demo.serving.step_time import StepTime
 from paged_demo.views import style
-from paged_demo.views.picture import new_axes
-from paged_demo.views.plots.fates import PLATE
+from paged_demo.views.picture import new_axes, with_words
 
 Numbers = npt.NDArray[np.floating[Any]] | Sequence[float]
 
@@ -26,8 +26,6 @@ def output_bars(output: Numbers, *, expected: Numbers, ax: Axes | None = None) -
     ----------
     output, expected : sequence of float
         One number for each element of a head.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     """
     ax = ax or new_axes(2.2)
     elements = np.arange(len(output))
@@ -54,14 +52,12 @@ def scores_by_page(scores: Numbers, *, page_size: int, ax: Axes | None = None) -
         Query times key, scaled: one for each token.
     page_size : int
         Slots in a page.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     """
     check_count("page_size", page_size)
     ax = ax or new_axes(3.0)
     marks = np.asarray(scores, dtype=float)
     starts = range(0, len(marks), page_size)
-    highest = -np.inf
+    highest, steps = -np.inf, []
     for page, start in enumerate(starts):
         end = min(start + page_size, len(marks))
         higher = max(highest, marks[start:end].max())
@@ -69,22 +65,17 @@ def scores_by_page(scores: Numbers, *, page_size: int, ax: Axes | None = None) -
             ax.axvspan(start - 0.5, end - 0.5, color=style.FATES["cached"].colour, alpha=0.35, linewidth=0)
         ax.hlines(higher, start - 0.5, end - 0.5, color="black", linewidth=2.2)
         factor = "start" if page == 0 else f"x {np.exp(highest - higher):.2f}"
-        ax.annotate(
-            f"page {page}\n{factor}",
-            ((start + end - 1) / 2, 1),
-            (0, -4),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            ha="center",
-            va="top",
-        )
+        top, look = ((start + end - 1) / 2, 1), {"ha": "center", "va": "top"}
+        style.note(ax, f"page {page}\n{factor}", top, (0, -4), xycoords=("data", "axes fraction"), **look)
         highest = higher
+        steps.append(f"{highest:.2f}")
     ax.plot(np.arange(len(marks)), marks, "o", color=style.PAGED, markersize=5)
     spread = float(np.ptp(marks)) or 1.0
     ax.set(xlim=(-0.5, len(marks) - 0.5), ylim=(marks.min() - 0.1 * spread, marks.max() + 0.55 * spread))
     ax.set(xlabel="position of the token in its sequence", ylabel="score")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return ax
+    told = f"a dot for each of the {len(marks)} scores; lines for the highest so far, page by page"
+    return with_words(ax, f"{told}: {', '.join(steps)}.")
 
 
 @style.applied()
@@ -95,8 +86,6 @@ def cost_by_page_size(ratios: Mapping[int, float], *, ax: Axes | None = None) ->
     ----------
     ratios : mapping of int to float
         Time over pages by time over contiguous arrays, by page size in slots.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     """
     ax = ax or new_axes(3.0)
     page_sizes = list(ratios)
@@ -104,27 +93,18 @@ def cost_by_page_size(ratios: Mapping[int, float], *, ax: Axes | None = None) ->
     ax.axhspan(low, high, color=style.TRADITIONAL, alpha=0.25, linewidth=0)
     ax.axhline(1, color="black", linewidth=1.2, linestyle="--")
     ax.plot(page_sizes, list(ratios.values()), "o-", color=style.PAGED, linewidth=2.2, markersize=7)
-    ax.set_xscale("log", base=2)
-    ax.set_xticks(page_sizes, [str(size) for size in page_sizes])
-    ax.minorticks_off()
-    top = max(1.6, 1.15 * max(ratios.values()))
-    ax.set(ylim=(0, top), xlabel="page size (slots)", ylabel="time, contiguous = 1")
+    style.page_size_axis(ax, page_sizes)
+    ax.set(ylim=(0, max(1.6, 1.15 * max(ratios.values()))), ylabel="time, contiguous = 1")
     labels = {
         "dashed: contiguous memory": "black",
         "shaded: the paper's kernel on an A100 (Fig. 18a, batch 32)": style.TRADITIONAL,
     }
     for row, (label, colour) in enumerate(labels.items()):
         ax.text(0.99, 0.94 - 0.1 * row, label, transform=ax.transAxes, ha="right", va="center", color=colour)
-    ax.annotate(
-        "here, over pages",
-        (page_sizes[0], ratios[page_sizes[0]]),
-        (12, 2),
-        textcoords="offset points",
-        va="center",
-        color=style.PAGED,
-        bbox=PLATE,
-    )
-    return ax
+    first = (page_sizes[0], ratios[page_sizes[0]])
+    style.note(ax, "here, over pages", first, (12, 2), color=style.PAGED, bbox=style.PLATE)
+    told = f"pages of {max(ratios, key=ratios.__getitem__)} cost most. Paper: {low:.2f} to {high:.2f}"
+    return with_words(ax, f"time over pages by time over plain arrays: {told}")
 
 
 @style.applied()
@@ -143,8 +123,6 @@ def reading_bars(
         How many times as long the kernel over pages takes to read them.
     axis_ms : float
         How far the axis reaches.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     """
     ax = ax or new_axes(2.0)
     weights = 1000 * step.weights_s
@@ -154,8 +132,7 @@ def reading_bars(
         colour = style.PAGED if name == "paged" else style.TRADITIONAL
         ax.barh(row, kv, left=weights, height=0.6, color=colour)
         ax.text(weights / 2, row, f"weights {weights:.1f}", ha="center", va="center", fontsize=9.5)
-        label = f"KV {kv:.1f}"
-        ax.annotate(label, (weights + kv, row), (4, 0), textcoords="offset points", va="center", color=colour)
+        style.note(ax, f"KV {kv:.1f}", (weights + kv, row), (4, 0), color=colour)
     ax.set(xlim=(0, axis_ms), ylim=(1.5, -0.5), xlabel="one iteration (ms)")
     ax.set_yticks([0, 1], ["contiguous", "paged"])
     ax.tick_params(axis="y", length=0)
@@ -178,8 +155,6 @@ def rate_against_batch(
         Mean context of a sequence. The curves end where the pool of 15,744 slots is full of such sequences.
     slowdown : float
         How many times as long the kernel over pages takes to read keys and values.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     """
     ax = ax or new_axes()
     batches = np.linspace(1, NUM_SLOTS_13B / tokens_per_sequence, 60)
@@ -196,7 +171,26 @@ def rate_against_batch(
         rate = batch / step.reading_s(tokens_in_pool(scheme), slowdown=slowdown if is_paged else 1.0)
         ax.plot(batch, rate, "D", color="black", markerfacecolor="none", markersize=9)
         offset, side = ((0, -26), "center") if is_paged else ((12, -10), "left")
-        label = f"{scheme}: {rate:,.0f}"
-        ax.annotate(label, (batch, rate), offset, textcoords="offset points", ha=side, va="top", bbox=PLATE)
+        look: dict[str, Any] = {"ha": side, "va": "top", "bbox": style.PLATE}
+        style.note(ax, f"{scheme}: {rate:,.0f}", (batch, rate), offset, **look)
     ax.set(xlim=(0, 33.5), ylim=(0, 1400), xlabel="sequences in the batch", ylabel="tokens per second")
     return ax
+
+
+def best_seconds(ways: Mapping[Any, Callable[[], Any]], *, num_rounds: int = 60) -> dict[Any, float]:
+    """Run some functions in turn, and return the time of the best round of each.
+
+    Parameters
+    ----------
+    ways : mapping of name to callable
+        What to run.
+    num_rounds : int
+        How often; other programs only ever make a round slower.
+    """
+    seconds: dict[Any, list[float]] = {way: [] for way in ways}
+    for _ in range(check_count("num_rounds", num_rounds)):
+        for way, run in ways.items():
+            start = time.perf_counter()
+            run()
+            seconds[way].append(time.perf_counter() - start)
+    return {way: min(taken) for way, taken in seconds.items()}

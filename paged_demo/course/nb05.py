@@ -10,6 +10,7 @@ from paged_demo.allocators.memory_map import fates
 from paged_demo.allocators.studies import SharedPool, ask_with_prefix, sample_in_parallel
 from paged_demo.course import nb05_plots
 from paged_demo.course.nb03 import play
+from paged_demo.course.nb05_plots import eviction_queues, hits_against_pages, reference_counts  # noqa: F401 - the notebook uses them
 from paged_demo.paper.numbers import PAGE_SIZE
 from paged_demo.views import plots
 from paged_demo.views.amounts import count_of, percent

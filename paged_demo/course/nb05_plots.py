@@ -1,10 +1,10 @@
-"""Shared pages: who holds them, what sharing saves, and in which order they are forgotten."""
+"""Plots of notebook 05, of shared pages: who holds them, what they save, in which order they are given up."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.patches import Rectangle
 
 from paged_demo.allocators.studies import SharedPool
@@ -12,11 +12,9 @@ from paged_demo.checks import check_count
 from paged_demo.serving.rules import pages_held, pages_without_sharing
 from paged_demo.serving.workload import Request
 from paged_demo.views import style
-from paged_demo.views.picture import new_axes
-from paged_demo.views.plots.pages import page_tables
+from paged_demo.views.picture import new_axes, with_words
+from paged_demo.views.plots.pages import page_edges, page_tables
 from paged_demo.views.strip import Box, collect, letter, tint
-
-MOST_PAGE_EDGES = 100
 
 
 @style.applied()
@@ -25,6 +23,7 @@ def reference_counts(
     *,
     num_pages: int,
     copies: Sequence[tuple[int, int]] = (),
+    holders: str = "the sequences",
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the page tables of sequences that share a pool, and how many of them hold each page.
@@ -37,8 +36,8 @@ def reference_counts(
         Pages in the pool.
     copies : sequence of (int, int)
         Pages that were copied, from and to: an arrow for each.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
+    holders : str
+        What to call the sequences in words.
     """
     ax = page_tables(tables, num_pages=num_pages, ax=ax or new_axes(3.2))
     width = ax.get_xlim()[1] - 0.2
@@ -49,25 +48,21 @@ def reference_counts(
         ax.text(pool_x + page_id, -0.75, str(count), ha="center", va="center", weight=weight)
     for src_page, dst_page in copies:
         bend = 0.35 if src_page < dst_page else -0.35
-        look = {"arrowstyle": "->", "color": "black", "linewidth": 1.6, "connectionstyle": f"arc3,rad={bend}"}
-        ax.annotate("", (pool_x + dst_page, -1.0), (pool_x + src_page, -1.0), arrowprops=look)
-        middle = pool_x + (src_page + dst_page) / 2
-        ax.text(middle, -1.05, "copy", ha="center", va="top", fontsize=9)
+        style.arrow(ax, (pool_x + src_page, -1.0), (pool_x + dst_page, -1.0), bend=bend)
+        ax.text(pool_x + (src_page + dst_page) / 2, -1.05, "copy", ha="center", va="top", fontsize=9)
     reach = max((abs(dst_page - src_page) for src_page, dst_page in copies), default=0)
     ax.set_ylim(-1.0 - (0.6 + 0.2 * reach if copies else 0), 2.9)
     ax.set_yticks(
         [-0.75, -0.25, 0.35, 2.35], ["references", "page", "physical\npages", "logical\npages"], fontsize=10
     )
-    return ax
+    entries = [page_id for table in tables.values() for page_id in table]
+    held = f"{holders} hold {len(set(entries))} pages"
+    return with_words(ax, f"{held}, and their tables have {len(entries)} entries.")
 
 
 @style.applied()
 def rows_of_shared_pages(
-    pool: SharedPool,
-    *,
-    axis_slots: int | None = None,
-    num_rows: int | None = None,
-    ax: Axes | None = None,
+    pool: SharedPool, *, axis_slots: int | None = None, num_rows: int | None = None, ax: Axes | None = None
 ) -> Axes:
     """Draw sequences as rows of pages: which they share, which are their own, and what was copied.
 
@@ -79,35 +74,28 @@ def rows_of_shared_pages(
         How far the axis reaches; as far as the longest row if left out.
     num_rows : int, optional
         Rows to leave room for; as many as there are sequences if left out.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     """
     ax = ax or new_axes(2.6)
     size = pool.memory_map.page_size or 1
     region_of = {region.start_slot // size: region for region in pool.memory_map.regions}
     boxes: dict[str, list[Box]] = {"shared": [], "reserved": []}
     own: dict[str, list[Box]] = {}
-    edges: list[tuple[int, int]] = []
     for row, (seq_id, table) in enumerate(pool.page_tables.items()):
         num_tokens = pool.num_tokens[seq_id]
         num_shared = min(size * sum(len(region_of[page_id].seq_ids) > 1 for page_id in table), num_tokens)
         boxes["shared"].append(_bar(row, 0, num_shared))
         own.setdefault(tint(seq_id), []).append(_bar(row, num_shared, num_tokens))
         boxes["reserved"].append(_bar(row, num_tokens, len(table) * size))
-        edges += [(row, page * size) for page in range(1, len(table))]
         ax.text(0, row, f"{letter(seq_id)} ", ha="right", va="center", fontsize=10)
-    looks = [(style.FATES[name].patch_style(), bars) for name, bars in boxes.items()]
-    looks += [({"facecolor": colour}, bars) for colour, bars in own.items()]
-    looks.append(
-        ({"facecolor": "none", "edgecolor": "black", "linewidth": 2, "zorder": 3}, _copied(pool, size))
-    )
-    for look, bars in looks:
-        ax.add_collection(collect(bars, **look), autolim=False)
-    reach = axis_slots or max(map(len, pool.page_tables.values())) * size
-    if edges and size >= reach / MOST_PAGE_EDGES:
-        lines = [[(start, row - 0.37), (start, row + 0.37)] for row, start in edges]
-        ax.add_collection(LineCollection(lines, color="white", linewidth=1, zorder=2), autolim=False)
-    ax.set(xlim=(0, reach), ylim=((num_rows or len(pool.page_tables)) - 0.4, -0.6), yticks=[])
+    drawn = [collect(bars, **style.FATES[name].patch_style()) for name, bars in boxes.items()]
+    drawn += [collect(bars, facecolor=colour) for colour, bars in own.items()]
+    drawn.append(collect(_copied(pool, size), facecolor="none", edgecolor="black", linewidth=2, zorder=3))
+    for collection in drawn:
+        ax.add_collection(collection, autolim=False)
+    num_pages = [len(table) for table in pool.page_tables.values()]
+    reach = axis_slots or max(num_pages) * size
+    ax.set(xlim=(0, reach), ylim=((num_rows or len(num_pages)) - 0.4, -0.6), yticks=[])
+    page_edges(ax, num_pages, size)
     ax.set_xlabel("slots, in the order of the tokens")
     ax.spines["left"].set_visible(False)
     return ax
@@ -140,8 +128,6 @@ def saved_against_prompt(*, num_samples: int, page_size: int, longest: int, ax: 
         Slots in a page.
     longest : int
         Tokens of the longest prompt.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     """
     ax = ax or new_axes(2.6)
     check_count("page_size", page_size)
@@ -165,20 +151,14 @@ def copied_against_prompt(*, page_size: int, longest: int, ax: Axes | None = Non
         Slots in a page.
     longest : int
         Tokens of the longest prompt.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     """
     ax = ax or new_axes(2.6)
     lengths = np.arange(1, check_count("longest", longest) + 1)
     copied = 100 * (lengths % check_count("page_size", page_size)) / page_size
     ax.plot(lengths, copied, color=style.TRADITIONAL, linewidth=1.6)
     ax.axhline(100, color="black", linewidth=0.8, linestyle="--")
-    ax.set(
-        xlim=(0, longest),
-        ylim=(0, 112),
-        xlabel="tokens of the prompt",
-        ylabel="copied by a\nsample (% of a page)",
-    )
+    ax.set(xlim=(0, longest), ylim=(0, 112))
+    ax.set(xlabel="tokens of the prompt", ylabel="copied by a\nsample (% of a page)")
     return ax
 
 
@@ -192,8 +172,6 @@ def found_against_prefix(*, page_size: int, longest: int, ax: Axes | None = None
         Slots in a page.
     longest : int
         Tokens of the longest beginning.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     """
     ax = ax or new_axes(2.6)
     lengths = np.arange(check_count("longest", longest) + 1)
@@ -213,17 +191,14 @@ def eviction_queues(queues: Mapping[str, Mapping[int, str]], *, ax: Axes | None 
     ----------
     queues : mapping of str to mapping of int to str
         For each moment, what happened: the pages in the order of their eviction, with what they hold.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     """
     if not queues:
         raise ValueError("queues must hold at least one moment, got none")
     ax = ax or new_axes(0.9 + 0.55 * len(queues))
+    edge: dict[str, Any] = {"edgecolor": "black", "linewidth": 0.8}
     for row, queue in enumerate(queues.values()):
         for place, (page_id, held) in enumerate(queue.items()):
-            box = Rectangle((place, row - 0.36), 0.94, 0.72, facecolor=tint(held[:1]), linewidth=0.8)
-            box.set_edgecolor("black")
-            ax.add_patch(box)
+            ax.add_patch(Rectangle((place, row - 0.36), 0.94, 0.72, facecolor=tint(held[:1]), **edge))
             ax.text(place + 0.47, row, f"{held}\npage {page_id}", ha="center", va="center", fontsize=9)
         if not queue:
             ax.text(0.05, row, "none", va="center")
@@ -231,9 +206,9 @@ def eviction_queues(queues: Mapping[str, Mapping[int, str]], *, ax: Axes | None 
     ax.set_yticks(range(len(queues)), list(queues))
     ax.set(xlim=(0, max(longest, 1)), ylim=(len(queues) - 0.5, -0.5))
     ax.set_xticks([0.47], ["evicted next"])
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    return ax
+    style.bare(ax)
+    told = "; ".join(f"{event}: {', '.join(queue.values())}" for event, queue in queues.items())
+    return with_words(ax, f"the free pages that remember something, next to go first. {told}.")
 
 
 @style.applied()
@@ -248,16 +223,18 @@ def hits_against_pages(
         For each workload: the share, 0 to 1, by the pages of the pool.
     asked_pages : int, optional
         Pages that hold all different prompts at once, to be marked.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     """
     ax = ax or new_axes(2.8)
     for line, (name, curve) in zip(("-", "--", ":", "-."), curves.items(), strict=False):
         shares = [100 * share for share in curve.values()]
         ax.plot(list(curve), shares, line, color=style.PAGED, linewidth=2, label=name)
+    words = "tokens found by the size of the pool."
     if asked_pages is not None:
         ax.axvline(asked_pages, color="black", linewidth=0.8, linestyle="--")
-        ax.annotate("all prompts fit", (asked_pages, 3), (5, 0), textcoords="offset points", va="bottom")
+        style.note(ax, "all prompts fit", (asked_pages, 3), (5, 0), va="bottom")
+        half = asked_pages // 2
+        if told := [f"{name} {100 * curve[half]:.0f} %" for name, curve in curves.items() if half in curve]:
+            words += f" With {half} pages, room for half of the prompts: {', '.join(told)}."
     ax.legend(loc="upper left", fontsize=10)
     ax.set(xlim=(0, None), ylim=(0, 104), xlabel="pages in the pool", ylabel="tokens found (%)")
-    return ax
+    return with_words(ax, words)

@@ -8,11 +8,27 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FuncFormatter
+from tqdm.auto import tqdm as progress  # noqa: F401 - the notebook uses them
 
 from paged_demo.allocators.memory_map import account
 from paged_demo.checks import check_count
 from paged_demo.course import nb06_plots
-from paged_demo.course.nb06_plots import FATES_OVER_TIME
+from paged_demo.course.nb06_plots import (  # noqa: F401 - the notebook uses them
+    FATES_OVER_TIME,
+    latency_against_rate,
+    memory_beside_paper,
+    request_timeline,
+    sharing_beside_paper,
+    swap_or_recompute,
+)
+from paged_demo.course.nb06_servers import (  # noqa: F401 - the notebook uses them
+    SMALL_SERVERS,
+    conversations,
+    film_of,
+    rates_by_kernel,
+    served_both_ways,
+    small_requests,
+)
 from paged_demo.paper.experiment import SERVERS
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_SLOTS_13B, PAGE_SIZE, SCHEMES, SUSTAINED_LATENCY_S
 from paged_demo.serving.lengths import LengthDistribution, alpaca, azure_code, azure_conv, sharegpt

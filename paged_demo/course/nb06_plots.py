@@ -1,24 +1,43 @@
-"""Serving: who runs and who waits, and where the slots go meanwhile."""
+"""Plots of notebook 06, of serving: who runs and who waits, and where the slots go meanwhile."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import FuncFormatter
 
 from paged_demo.checks import check_count
+from paged_demo.paper.experiment import Experiment
+from paged_demo.paper.latency_figures import LatencyCurves
+from paged_demo.paper.numbers import FIG_12_LEAVES_AT, FIG_19A_MS, SUSTAINED_LATENCY_S
 from paged_demo.serving.run import Moment, Run
-from paged_demo.views import style
-from paged_demo.views.picture import new_axes
+from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP
+from paged_demo.views import plots, style
+from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.strip import letter
 
 FATES_OVER_TIME = ("used", "reserved", "internal", "rounding", "free")
 
+HIGHEST_LATENCY_S = 2.0
 
-def _require_moments(moments: Sequence[Moment]) -> None:
+TOKENS_OF_FIG_19A = 256
+
+OPEN_POINTS: dict[str, Any] = {
+    "linestyle": "none",
+    "markerfacecolor": "white",
+    "markersize": 7,
+    "markeredgewidth": 1.6,
+}
+"""How the paper's points look."""
+
+
+def _times(moments: Sequence[Moment]) -> list[float]:
     if not moments:
         raise ValueError("moments must hold at least one moment, got none")
+    return [moment.time_s for moment in moments]
 
 
 @style.applied()
@@ -29,12 +48,9 @@ def in_flight(moments: Sequence[Moment], *, ax: Axes | None = None) -> Axes:
     ----------
     moments : sequence of Moment
         What `simulate` noted.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     """
-    _require_moments(moments)
+    times = _times(moments)
     ax = ax or new_axes(2.6)
-    times = [moment.time_s for moment in moments]
     running = np.array([moment.num_running for moment in moments])
     waiting = np.array([moment.num_waiting for moment in moments])
     ax.fill_between(times, 0, running, step="post", color=style.RUNNING, linewidth=0)
@@ -56,13 +72,10 @@ def usage_over_time(moments: Sequence[Moment], *, num_slots: int, ax: Axes | Non
         What `simulate` noted.
     num_slots : int
         Slots in the pool.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     """
-    _require_moments(moments)
+    times = _times(moments)
     check_count("num_slots", num_slots)
     ax = ax or new_axes(2.6)
-    times = [moment.time_s for moment in moments]
     bottom = np.zeros(len(moments))
     for name in FATES_OVER_TIME[:-1]:
         top = bottom + 100 * np.array([getattr(moment, name) for moment in moments]) / num_slots
@@ -77,38 +90,36 @@ def usage_over_time(moments: Sequence[Moment], *, num_slots: int, ax: Axes | Non
 
 
 @style.applied()
-def request_timeline(run: Run, *, first: int = 0, count: int = 30, ax: Axes | None = None) -> Axes:
+def request_timeline(
+    runs: Mapping[str, Run], name: str, *, first: int = 0, count: int = 30, ax: Axes | None = None
+) -> Axes:
     """Draw when each request waited and when it ran: a line for the one and a bar for the other.
 
     A cross marks the end of a bar where the request was preempted.
 
     Parameters
     ----------
-    run : Run
-        The record of a run.
+    runs : mapping of str to Run
+        The records of some runs; the words say of each when its last request ends.
+    name : str
+        The run to draw.
     first, count : int
         Which requests to draw, in the order of their arrival.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     """
     check_count("first", first, minimum=0)
     check_count("count", count)
+    run = runs[name]
     requests = run.requests[first : first + count]
     if not requests:
         raise ValueError(f"first must be below the number of requests ({len(run.requests)}), got {first}")
     ax = ax or new_axes(0.9 + 0.15 * len(requests))
     row_of = {request.request_id: row for row, request in enumerate(requests)}
     finish_s = dict(zip([request.request_id for request in run.requests], run.finish_s, strict=True))
-    for request in requests:
-        row = row_of[request.request_id]
-        ax.plot(
-            [request.arrival_s, finish_s[request.request_id]],
-            [row, row],
-            color=style.WAITING,
-            linewidth=1.6,
-            solid_capstyle="butt",
-            zorder=1,
-        )
+    line: dict[str, Any] = {"color": style.WAITING, "linewidth": 1.6}
+    cross: dict[str, Any] = {"color": "black", "marker": "x", "linestyle": "none", "markeredgewidth": 1.8}
+    for row, request in enumerate(requests):
+        span = [request.arrival_s, finish_s[request.request_id]]
+        ax.plot(span, [row, row], solid_capstyle="butt", zorder=1, **line)
     for stay in run.stays:
         if stay.request_id not in row_of:
             continue
@@ -116,16 +127,108 @@ def request_timeline(run: Run, *, first: int = 0, count: int = 30, ax: Axes | No
         place = ((stay.start_s, row - 0.36), stay.end_s - stay.start_s, 0.72)
         ax.add_patch(Rectangle(*place, facecolor=style.RUNNING, edgecolor="white", linewidth=0.3))
         if stay.is_preempted:
-            ax.plot(stay.end_s, row, "x", color="black", markersize=6, markeredgewidth=1.8)
+            ax.plot(stay.end_s, row, **cross)
     keys = [
-        Line2D([], [], color=style.WAITING, linewidth=1.6, label="waits"),
+        Line2D([], [], label="waits", **line),
         Patch(color=style.RUNNING, label="runs"),
-        Line2D(
-            [], [], color="black", marker="x", linestyle="none", markeredgewidth=1.8, label="is preempted"
-        ),
+        Line2D([], [], label="is preempted", **cross),
     ]
     ax.legend(handles=keys, loc="lower left", fontsize=10)
     ax.set(ylim=(len(requests) - 0.4, -0.6), xlabel="time (s)", ylabel="request")
     ax.set_yticks(range(len(requests)), [letter(request.request_id) for request in requests])
     ax.tick_params(axis="y", length=0, labelsize=9)
-    return ax
+    ends = [f"{name}, the last request ends at {max(run.finish_s):.2f} s" for name, run in runs.items()]
+    return with_words(ax, f"When each request waited, ran and was preempted. {'; '.join(ends)}.")
+
+
+@style.applied()
+def latency_against_rate(curves: LatencyCurves, *, workload: str, ax: Axes | None = None) -> Axes:
+    """Draw latency against rate: our lines, the mean over the seeds, and the paper's points.
+
+    Parameters
+    ----------
+    curves : LatencyCurves
+        What `fig_12` measured.
+    workload : str
+        The workload it was measured for.
+    """
+    ax = ax or new_axes(3.4)
+    for scheme, ours in curves.ours.items():
+        look = style.SCHEMES[scheme]
+        rates = sorted(set.intersection(*(set(curve) for curve in ours)))
+        latencies = [float(np.mean([curve[rate] for curve in ours])) for rate in rates]
+        # Lines are straight where both axes are linear, as in the paper: that is how a crossing is read.
+        between = np.linspace(rates[0], rates[-1], 400)
+        ax.plot(between, np.interp(between, rates, latencies), color=look["color"], linewidth=2)
+        published = curves.paper[scheme]
+        ax.plot(list(published), list(published.values()), **look, **OPEN_POINTS)
+        if scheme in FIG_12_LEAVES_AT.get(workload, {}):
+            last = max(published)
+            beyond = FIG_12_LEAVES_AT[workload][scheme]
+            line = np.linspace([last, published[last]], beyond, 50)
+            ax.plot(line[:, 0], line[:, 1], color=look["color"], linestyle=":")
+        leaves = np.interp(HIGHEST_LATENCY_S, latencies, rates)
+        label = scheme.replace(" (", "\n(")
+        ax.text(leaves, 1.01, label, transform=ax.get_xaxis_transform(), ha="center", color=look["color"])
+    ax.axhline(SUSTAINED_LATENCY_S, color="black", linewidth=0.8, linestyle="--")
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda latency, _: f"{latency:g}"))
+    ax.text(0.01, SUSTAINED_LATENCY_S, "0.5 s/token", transform=ax.get_yaxis_transform(), va="bottom")
+    ax.set(ylim=(0.02, HIGHEST_LATENCY_S), xlim=(0, None))
+    ax.set(xlabel="arrival rate (requests/s)", ylabel="latency (s per output token)")
+    rows = curves.sustained.rows
+    told = ", ".join(f"{scheme} {row['rate (1/s)'].mean:.2f}" for scheme, row in rows.items())
+    words = f"latency against rate for four schemes. Ours cross 0.5 s per token at {told} requests/s."
+    return with_words(ax, words)
+
+
+@style.applied()
+def swap_or_recompute(num_tokens: int = 256, *, ax: Axes | None = None) -> Axes:
+    """Draw the time to bring a request back against the page size: swapped out and in, or computed again.
+
+    Parameters
+    ----------
+    num_tokens : int
+        Tokens of the request. At 256 the paper's points are drawn too (Fig. 19a).
+    """
+    check_count("num_tokens", num_tokens)
+    ax = ax or new_axes(3.2)
+    sizes = list(FIG_19A_MS["recompute"])
+    pages = [-(-num_tokens // size) for size in sizes]
+    swap_ms = [
+        1e3 * OPT_13B_SWAP(num_pages_out=count, num_pages_in=count, page_size=size)
+        for size, count in zip(sizes, pages, strict=True)
+    ]
+    recompute_ms = 1e3 * OPT_13B_STEP(
+        num_batched=num_tokens, num_requests=0, num_sequences=0, num_kv_tokens=0
+    )
+    ax.plot(sizes, swap_ms, color=style.PAGED, linewidth=2)
+    ax.plot(sizes, [recompute_ms] * len(sizes), color=style.TRADITIONAL, linewidth=2, linestyle="--")
+    told = "swapping takes less the larger the pages, computing takes the same."
+    words = f"time to bring back {num_tokens} tokens: {told}"
+    if num_tokens == TOKENS_OF_FIG_19A:
+        published = [FIG_19A_MS["swap in"][size] + FIG_19A_MS["swap out"][size] for size in sizes]
+        recomputed = list(FIG_19A_MS["recompute"].values())
+        ax.plot(sizes, published, marker="o", color=style.PAGED, **OPEN_POINTS)
+        ax.plot(sizes, recomputed, marker="s", color=style.TRADITIONAL, **OPEN_POINTS)
+        words += " Open marks are the paper's (Fig. 19a)."
+    look = {"va": "baseline", "color": style.PAGED}
+    style.note(ax, "swap out and in", (sizes[1], swap_ms[1]), (8, 6), **look)
+    look |= {"ha": "right", "color": style.TRADITIONAL}
+    style.note(ax, "compute again", (sizes[-1], recompute_ms), (0, 6), **look)
+    style.page_size_axis(ax, sizes)
+    ax.set(ylim=(0, None), ylabel="time (ms)")
+    return with_words(ax, words)
+
+
+def memory_beside_paper(experiment: Experiment, *, ax: Axes | None = None) -> Axes:
+    """Draw Fig. 2, and say of each scheme how many of the slots hold a token."""
+    told = [f"{scheme}: {row['used'].mean:.1f} % hold a token" for scheme, row in experiment.rows.items()]
+    words = f"bars of the paper and ours, part by part. Ours: {', '.join(told)}."
+    return with_words(plots.usage_beside_paper(experiment, ax=ax), words)
+
+
+def sharing_beside_paper(experiment: Experiment, *, ax: Axes | None = None) -> Axes:
+    """Draw Fig. 15, and say what it shows; the numbers stand in the table below it."""
+    words = "pages saved by sharing, paper and ours, for 2, 4 and 6 samples or beams on two workloads."
+    return with_words(plots.savings_beside_paper(experiment, ax=ax), words)

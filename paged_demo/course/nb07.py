@@ -13,12 +13,15 @@ import ipywidgets as widgets
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure, SubFigure
 
-from paged_demo.course.nb07_texts import (
+from paged_demo.course.nb07_texts import (  # noqa: F401 - the notebook uses them
     MOST_ROWS,
     Frame,
     frame_of,
     key_of_pool,
     pool_of_pages,
+    record,
+    recorder_of_beams,
+    text_in_pages,
     texts_so_far,
 )
 from paged_demo.llm.cache import PagedCache

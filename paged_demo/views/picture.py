@@ -62,12 +62,29 @@ def new_axes(height: float = 3.6) -> Axes:
         return figure.subplots()
 
 
-def show(axes: Axes, words: str) -> Picture:
-    """Finish the figure of some axes as a picture, with what it shows in words."""
+def with_words(axes: Axes, words: str) -> Axes:
+    """Keep with some axes what they show in words, for `show`, and return the axes."""
+    axes.set_label(words)  # Matplotlib's own place for a name; that of axes is not drawn.
+    return axes
+
+
+def show(axes: Axes, words: str = "") -> Picture:
+    """Finish the figure of some axes as a picture, with what it shows in words.
+
+    Parameters
+    ----------
+    axes : Axes
+        What a plot has drawn, or a reader.
+    words : str
+        What the picture shows; what the plot says of itself if left out.
+    """
+    told = words or str(axes.get_label())
+    if not told:
+        raise ValueError("words must say what the picture shows, got none")
     figure = axes.get_figure(root=True)
     assert figure is not None
     draw(figure)
-    return Picture(encode_png(figure), words)
+    return Picture(encode_png(figure), told)
 
 
 def draw(figure: Figure) -> None:

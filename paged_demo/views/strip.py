@@ -77,8 +77,7 @@ def slot_strip(
     ax.set(xlim=(0, columns), ylim=(num_rows, 0), xticks=[])
     ax.set_yticks(range(0, num_rows, max(1, num_rows // 4)))
     ax.set_yticklabels([f"{row * columns:,}" for row in ax.get_yticks()])
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
+    style.bare(ax)
     ax.set_ylabel("slot")
     return ax
 
@@ -112,15 +111,7 @@ def _boxes(start: int, num_slots: int, columns: int) -> list[Box]:
 
 def collect(boxes: Iterable[Box], **look: Any) -> PolyCollection:
     """Make rectangles that look alike one artist, which is much quicker to draw."""
-    corners = [
-        [
-            (box.x, box.y),
-            (box.x + box.width, box.y),
-            (box.x + box.width, box.y + box.height),
-            (box.x, box.y + box.height),
-        ]
-        for box in boxes
-    ]
+    corners = [[(x, y), (x + dx, y), (x + dx, y + dy), (x, y + dy)] for x, y, dx, dy in boxes]
     return PolyCollection(corners, **look)
 
 

@@ -5,13 +5,14 @@ normal, protan, deutan and tritan sight (Machado et al. 2009, severity 100), is 
 palette it is 10.9. In grey any two fates are 8 L* apart or more. Two tints differ by 12.4 or more.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 
 from paged_demo.checks import check_count
 
@@ -117,6 +118,12 @@ RC: dict[str, Any] = {
 }
 """The Matplotlib settings of every figure."""
 
+PLATE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
+"""Behind a label that a line may cross."""
+
+MOST_PAGE_SIZE_LABELS = 9
+LABELLED_PAGE_SIZES = (1, 4, 16, 64, 256, 2048)
+
 
 @contextmanager
 def applied() -> Iterator[None]:
@@ -135,6 +142,33 @@ def applied() -> Iterator[None]:
     settings: Any = RC  # Matplotlib 3.11 types the keys as literals, earlier versions as str
     with mpl.rc_context(settings):
         yield
+
+
+def note(ax: Axes, text: str, point: tuple[Any, Any], offset: tuple[float, float], **look: Any) -> None:
+    """Write a note beside a point. The offset is in points, and so the same at every scale."""
+    ax.annotate(text, point, offset, textcoords="offset points", **{"va": "center"} | look)
+
+
+def arrow(
+    ax: Axes, start: tuple[float, float], end: tuple[float, float], *, bend: float = 0, width: float = 1.6
+) -> None:
+    """Draw an arrow from a point to another."""
+    look = {"arrowstyle": "->", "color": "black", "linewidth": width, "connectionstyle": f"arc3,rad={bend}"}
+    ax.annotate("", end, start, arrowprops=look)
+
+
+def bare(ax: Axes) -> None:
+    """Take the frame and the tick marks off some axes; labels stay."""
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+
+
+def page_size_axis(ax: Axes, sizes: Sequence[int]) -> None:
+    """Give some axes page sizes, powers of two, from left to right. Of many only some have a label."""
+    ax.set_xscale("log", base=2)
+    labelled = sizes if len(sizes) <= MOST_PAGE_SIZE_LABELS else LABELLED_PAGE_SIZES
+    ax.set_xticks(sizes, [str(size) if size in labelled else "" for size in sizes])
+    ax.set_xlabel("page size (slots)")
 
 
 def sequence_letter(index: int) -> str:

@@ -1,55 +1,41 @@
-"""Pages: which a sequence holds, and how many requests a pool of them holds."""
+"""Pages: which a sequence holds, and the words that lie in them."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from paged_demo.allocators.studies import PageSizeEffect
-from paged_demo.checks import check_count
-from paged_demo.paper.numbers import FIG_13, MAX_TOKENS, NUM_SLOTS_13B, PAGE_SIZE
-from paged_demo.serving.saturation import FullPool
+from paged_demo.allocators.memory_map import FateRun, MemoryMap, fates
 from paged_demo.views import style
-from paged_demo.views.picture import new_axes
-from paged_demo.views.strip import letter, tint
+from paged_demo.views.picture import new_axes, with_words
+from paged_demo.views.strip import Box, collect, letter, tint
+
+MOST_PAGE_EDGES = 100
 
 MOST_LETTERS_ACROSS = 60
 """How many letters of the usual size stand side by side in a picture of page tables."""
 
-LABELLED_PAGE_SIZES = (1, 4, 16, 64, 256, 2048)
+CELL_HEIGHT = 0.8
+
+FONT: Mapping[str, Any] = MappingProxyType({"size": 9})
+
+GAP = 3.3
+"""Between the logical pages and the physical ones, in slots: room for the lines from the one to the other."""
+
+COUNTS_WIDTH = 1.7
+"""To the right of the pool, in slots: room for the holders of a page and for a copy."""
 
 
-@style.applied()
-def batch_against_page_size(pools: Mapping[int, FullPool], *, ax: Axes | None = None) -> Axes:
-    """Draw the requests in flight against the page size, beside the paper's numbers.
+class Cell(NamedTuple):
+    """A slot to draw, at its upper left corner or its lower one, as the axis goes."""
 
-    The paper's are those of its own pool, at its own two page sizes; others have no number to compare.
-
-    Parameters
-    ----------
-    pools : mapping of int to FullPool
-        What the pool held, by page size in slots.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
-    """
-    ax = ax or new_axes()
-    page_sizes = list(pools)
-    ax.plot(page_sizes, [pool.mean_running for pool in pools.values()], "o-", color=style.PAGED, linewidth=2)
-    ends = [("vLLM", PAGE_SIZE, (0, -22), "center"), ("Orca (Max)", MAX_TOKENS, (-14, -4), "right")]
-    for name, page_size, offset, align in ends:
-        if page_size not in pools or pools[page_size].memory_map.num_slots != NUM_SLOTS_13B:
-            continue
-        point = (page_size, FIG_13["ShareGPT"][name])
-        ax.plot(*point, "D", color="black", markerfacecolor="none", markersize=9)
-        label = f"paper,\n{name}: {point[1]:.2f}"
-        ax.annotate(label, point, offset, textcoords="offset points", ha=align, va="center")
-    ax.set_xscale("log", base=2)
-    is_crowded = len(page_sizes) > len(LABELLED_PAGE_SIZES) + 1
-    labels = [str(size) if size in LABELLED_PAGE_SIZES or not is_crowded else "" for size in page_sizes]
-    ax.set_xticks(page_sizes, labels)
-    ax.set(ylim=(0, None), xlabel="page size (slots)", ylabel="requests in flight")
-    return ax
+    x: float
+    y: float
+    text: str = ""
+    width: float = 1
 
 
 @style.applied()
@@ -62,8 +48,6 @@ def page_tables(tables: Mapping[Hashable, Sequence[int]], *, num_pages: int, ax:
         The page tables.
     num_pages : int
         Pages in the pool.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
     """
     ax = ax or new_axes(2.6)
     num_logical = sum(map(len, tables.values())) + len(tables) - 1
@@ -89,117 +73,134 @@ def page_tables(tables: Mapping[Hashable, Sequence[int]], *, num_pages: int, ax:
         ax.add_patch(Rectangle((pool_x + page_id, 0), 1, 0.7, **look))
         ax.text(pool_x + page_id + 0.5, -0.1, str(page_id), ha="center", va="top")
         letters = "".join(map(letter, holders))
-        ax.text(
-            pool_x + page_id + 0.5,
-            0.35,
-            letters,
-            ha="center",
-            va="center",
-            fontsize=11 if len(letters) * width < MOST_LETTERS_ACROSS else 7,
-            **fate.text_style() if len(holders) > 1 else {},
-        )
+        ink = fate.text_style() if len(holders) > 1 else {}
+        size = 11 if len(letters) * width < MOST_LETTERS_ACROSS else 7
+        ax.text(pool_x + page_id + 0.5, 0.35, letters, ha="center", va="center", fontsize=size, **ink)
     ax.set(xlim=(-0.2, width + 0.2), ylim=(-0.6, 2.9))
     ax.set_yticks([0.35, 2.35], ["physical\npages", "logical\npages"])
     ax.set_xticks([])
-    ax.tick_params(length=0)
+    style.bare(ax)
+    told = [f"{letter(seq_id)} in the pages {', '.join(map(str, table))}" for seq_id, table in tables.items()]
+    left = f"{num_pages - len(owners)} of {num_pages} pages are free"
+    return with_words(ax, f"in the order of their tokens, {' and '.join(told)}; {left}.")
+
+
+@style.applied()
+def words_in_pages(
+    memory_map: MemoryMap,
+    future_tokens: Mapping[Hashable, int],
+    words: Mapping[int, str],
+    *,
+    page_tables: Mapping[Hashable, Sequence[int]] | None = None,
+    new_slots: Collection[int] = (),
+    copies: Collection[tuple[int, int]] = (),
+    counts_references: bool = False,
+    font_size: float = 9,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a small pool, a page in each row, with the word that each slot holds.
+
+    Parameters
+    ----------
+    memory_map, future_tokens
+        As for `paged_demo.fates`; the map of a pool with pages.
+    words : mapping of int to str
+        The word in each slot that holds one.
+    page_tables : mapping of sequence id to sequence of int, optional
+        Sequences to draw to the left of the pool as they see themselves: page by page, in order.
+    new_slots : collection of int
+        Slots to frame, since they were written just now.
+    copies : collection of (int, int)
+        Pages that were copied just now, from and to: an arrow for each, to the right of the pool.
+    counts_references : bool
+        Whether to write beside each page how many sequences hold it.
+    font_size : float
+        Of the words, in points.
+    """
+    size = memory_map.page_size
+    if size is None:
+        raise ValueError("memory_map must be of a pool with pages, got one without")
+    ax = ax or new_axes(4.2)
+    left = 0.0 if page_tables is None else size + GAP
+    rows = [(left, float(page_id), page_id) for page_id in range(memory_map.num_slots // size)]
+    label: dict[str, Any] = {"va": "center", "fontsize": font_size}
+    row = 0.0
+    for seq_id, table in (page_tables or {}).items():
+        for logical, page_id in enumerate(table):
+            rows.append((0.0, row, page_id))
+            ax.text(-0.1, row + 0.4, f"{letter(seq_id)}{logical}", ha="right", **label)
+            ax.text(size + 0.1, row + 0.4, f"in page {page_id}", ha="left", **label)
+            ends = [size + 1.1, left - 0.8], [row + 0.4, page_id + 0.4]
+            ax.plot(*ends, color="black", linewidth=0.8)
+            row += 1
+        row += 0.4
+    cells_of: dict[int, list[Cell]] = {}
+    for x, y, page_id in rows:
+        for offset in range(size):
+            slot = page_id * size + offset
+            cells_of.setdefault(slot, []).append(Cell(x + offset, y, words.get(slot, "")))
+    new_cells = [cell for slot in new_slots for cell in cells_of[slot]]
+    for slot in new_slots:  # Their words are written with their frames.
+        cells_of[slot] = [cell._replace(text="") for cell in cells_of[slot]]
+    holders: dict[int, str] = {}
+    alike: dict[str, list[Cell]] = {}
+    for run in fates(memory_map, future_tokens):
+        owner = ", ".join(map(letter, run.seq_ids))
+        owner = f"{len(run.seq_ids)}: {owner}" if counts_references and owner else owner
+        fill = _fill(run)
+        for slot in range(run.start_slot, run.start_slot + run.num_slots):
+            holders[slot // size] = owner
+            alike.setdefault(fill, []).extend(cells_of[slot])
+    font = {"size": font_size}
+    for fill, cells in alike.items():
+        look: dict[str, Any] = {"facecolor": fill, "edgecolor": "white"}
+        if fill in style.FATES:
+            look = style.FATES[fill].patch_style() | {"linewidth": 0}
+        ink = style.FATES["shared"].text_style() if fill == "shared" else {}
+        draw_cells(ax, cells, font | ink, **look)
+    outlines = [Cell(x, y, width=size) for x, y, _ in rows]
+    draw_cells(ax, outlines, facecolor="none", edgecolor="black", linewidth=1)
+    draw_cells(ax, new_cells, font, is_new=True, facecolor="none")
+    nobody = "0" if counts_references else ""
+    for page_id in range(memory_map.num_slots // size):
+        ax.text(left - 0.1, page_id + 0.4, f"page {page_id}", ha="right", **label)
+        ax.text(left + size + 0.1, page_id + 0.4, holders.get(page_id) or nobody, ha="left", **label)
+    right = left + size + (COUNTS_WIDTH if counts_references else 0.4)
+    for src_page, dst_page in copies:
+        style.arrow(ax, (right - 0.75, src_page + 0.4), (right - 0.75, dst_page + 0.4), bend=-0.3)
+        ax.text(right, (src_page + dst_page) / 2 + 0.4, "copy", ha="right", **label)
+    bottom = memory_map.num_slots // size
+    ax.set(xlim=(-1 if page_tables is None else -0.4, right), ylim=(bottom, -0.2), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
     return ax
 
 
-@style.applied()
-def waste_against_length(*, page_size: int = PAGE_SIZE, num_pages: int = 5, ax: Axes | None = None) -> Axes:
-    """Draw the empty slots of a sequence's last page against its length, up to so many pages.
-
-    Parameters
-    ----------
-    page_size : int
-        Slots in a page.
-    num_pages : int
-        Pages of the longest sequence.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
-    """
-    ax = ax or new_axes(2.8)
-    lengths = np.arange(1, check_count("num_pages", num_pages) * check_count("page_size", page_size) + 1)
-    wasted = -lengths % page_size
-    ax.bar(lengths, wasted, width=1.0, **style.FATES["internal"].patch_style() | {"hatch": None})
-    ax.axhline(page_size, color="black", linewidth=1, linestyle="--")
-    ax.axhline(wasted.mean(), color="black", linewidth=1.6)
-    for text, height in ((f"one page: {page_size}", page_size), (f"mean: {wasted.mean():g}", wasted.mean())):
-        ax.annotate(
-            text,
-            (1.0, height),
-            (6, 0),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            va="center",
-        )
-    ax.set(xlim=(0.5, lengths[-1] + 0.5), ylim=(0, 1.15 * page_size))
-    ax.set_xticks([1, *range(page_size, lengths[-1] + 1, page_size)])
-    ax.set(xlabel="length of the sequence (tokens)", ylabel="empty slots")
-    return ax
+def page_edges(ax: Axes, num_pages: Iterable[int], page_size: int) -> None:
+    """Draw the edges between the pages of rows, unless there are too many to be told apart."""
+    if page_size >= ax.get_xlim()[1] / MOST_PAGE_EDGES:
+        edges = [(page * page_size, row) for row, count in enumerate(num_pages) for page in range(1, count)]
+        starts, rows = np.array(edges).reshape(-1, 2).T
+        ax.vlines(starts, rows - 0.37, rows + 0.37, color="white", linewidth=1)
 
 
-@style.applied()
-def rows_of_pages(
-    lengths: Sequence[int], *, page_size: int, axis_slots: int | None = None, ax: Axes | None = None
-) -> Axes:
-    """Draw sequences as rows of pages: the tokens that each holds, and what its last page wastes.
-
-    Parameters
-    ----------
-    lengths : sequence of int
-        Tokens of each sequence, from top to bottom.
-    page_size : int
-        Slots in a page.
-    axis_slots : int, optional
-        How far the axis reaches; as far as the longest row if left out.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
-    """
-    ax = ax or new_axes(2.6)
-    tokens = np.asarray(lengths)
-    pages = -(-tokens // check_count("page_size", page_size))
-    rows = np.arange(len(tokens))
-    reach = axis_slots or int(pages.max()) * page_size
-    ax.barh(rows, tokens, height=0.74, **style.FATES["used"].patch_style())
-    wasted = pages * page_size - tokens
-    ax.barh(rows, wasted, left=tokens, height=0.74, **style.FATES["internal"].patch_style())
-    if page_size >= reach / 100:
-        edges = [(row, page * page_size) for row in rows for page in range(1, pages[row])]
-        if edges:
-            at_rows, starts = np.array(edges).T
-            ax.vlines(starts, at_rows - 0.37, at_rows + 0.37, color="white", linewidth=1)
-    ax.set(xlim=(0, reach), ylim=(len(tokens) - 0.4, -0.6), yticks=[])
-    ax.set_xlabel("slots that each sequence holds")
-    ax.spines["left"].set_visible(False)
-    return ax
+def _fill(run: FateRun) -> str:
+    """Say what a run is filled with: the name of a fate, or the tint of its only sequence."""
+    if run.fate != "used":
+        return run.fate
+    return "shared" if len(run.seq_ids) > 1 else tint(run.seq_ids[0])
 
 
-@style.applied()
-def effect_against_page_size(
-    effects: Mapping[str, Mapping[int, PageSizeEffect]], name: str, *, label: str, ax: Axes | None = None
-) -> Axes:
-    """Draw one effect of the page size, for several workloads.
-
-    Parameters
-    ----------
-    effects : mapping of str to mapping of int to PageSizeEffect
-        The effect by workload and by page size in slots.
-    name : str
-        The field of `PageSizeEffect` to draw; one that ends in ``_share`` is drawn in percent.
-    label : str
-        What the axis says.
-    ax : Axes, optional
-        Where to draw; a new figure if left out.
-    """
-    ax = ax or new_axes(2.6)
-    scale = 100 if name.endswith("_share") else 1
-    for line, (workload, by_size) in zip(("-", "--", ":", "-."), effects.items(), strict=False):
-        values = [scale * getattr(effect, name) for effect in by_size.values()]
-        ax.plot(list(by_size), values, line, color=style.PAGED, linewidth=2, label=workload)
-    ax.set_xscale("log", base=2)
-    sizes = list(next(iter(effects.values())))
-    ax.set_xticks(sizes, [str(size) if size in LABELLED_PAGE_SIZES else "" for size in sizes])
-    ax.set(xlabel="page size (slots)", ylabel=label, ylim=(0, None))
-    return ax
+def draw_cells(
+    ax: Axes, cells: Sequence[Cell], font: Mapping[str, Any] = FONT, *, is_new: bool = False, **look: Any
+) -> None:
+    """Draw cells that look alike. What was written just now has a frame, and bold words."""
+    if is_new:
+        look |= {"edgecolor": "black", "linewidth": 2.4, "zorder": 3}
+    boxes = [Box(cell.x, cell.y, cell.width, CELL_HEIGHT) for cell in cells]
+    # The limits are set by hand: to find them would take longer than to draw.
+    ax.add_collection(collect(boxes, **look), autolim=False)
+    for cell in cells:
+        if cell.text:
+            center = cell.x + cell.width / 2, cell.y + CELL_HEIGHT / 2
+            weight = "bold" if is_new else "normal"
+            ax.text(*center, cell.text, ha="center", va="center", weight=weight, zorder=4, **font)
