@@ -17,11 +17,16 @@ import nbformat
 from nbclient import NotebookClient
 
 from paged_demo.llm.weights import what_is_missing
-from paged_demo.views.frozen import freeze
+from paged_demo.views.frozen import drop_widgets
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
 NEEDS_WEIGHTS = {"07_real_model"}
+
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
 
 
 def run(notebook):
@@ -36,6 +41,14 @@ def run(notebook):
     ).execute()
     freeze(fresh)
     return nbformat.from_dict(fresh)
+
+
+def freeze(notebook):
+    """Remove what a commit should not hold, in place: widgets, and what one machine or editor noted."""
+    drop_widgets(notebook)
+    notebook["metadata"] = METADATA
+    for cell in notebook["cells"]:
+        cell["metadata"] = {}
 
 
 def differences(committed, fresh):

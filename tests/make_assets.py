@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from two_pools import tell_two_pools
 
 from paged_demo import PRESETS, fill_by_page_size, keep_one_sequence, sharegpt
-from paged_demo.course.nb00 import FATES_OF_A_PAGED_POOL, explore_page_size
+from paged_demo.course.nb00 import explore_page_size
 from paged_demo.paper import fig_2
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_SLOTS_13B, PAGE_SIZE
 from paged_demo.views import plots, style
@@ -63,7 +63,7 @@ def page_sizes():
     sizes = (1, 16, 64, 256, MAX_TOKENS)
     pools = fill_by_page_size(requests, sizes, num_slots=NUM_SLOTS_13B)
     sheet = explore_page_size(pools).contact_sheet(
-        [{"page_size": size} for size in sizes], num_columns=3, height=2.2, key=FATES_OF_A_PAGED_POOL
+        [{"page_size": size} for size in sizes], num_columns=3, height=2.2, key=True
     )
     *others, last = sizes
     words = (

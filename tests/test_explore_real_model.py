@@ -1,18 +1,15 @@
 """The views of notebook 07 on a tiny random model, without weights, kernel or browser."""
 
 import asyncio
-import io
 import re
 import threading
 
 import nbformat
-import numpy as np
 import pytest
+from explorers import as_text, ends_and_middle, pixels, small_run, tiny_model
 from freeze import NOTEBOOKS, differences, run
-from PIL import Image
-from test_explorers import alt, ends_and_middle, pixels
-from test_llm_tokenizer import make_tokenizer, vocabulary
-from tiny_llama import Fuse, make_tiny, write_gguf
+from test_llm_tokenizer import make_tokenizer
+from tiny_llama import Fuse
 
 from paged_demo.allocators.memory_map import fates
 from paged_demo.course import nb07 as real_model
@@ -31,35 +28,19 @@ from paged_demo.llm import weights
 from paged_demo.llm.beam import beam_search
 from paged_demo.llm.cache import PagedCache
 from paged_demo.llm.generate import Engine
-from paged_demo.llm.load import load_model
 from paged_demo.views.frozen import WIDGET_VIEW
-from paged_demo.views.picture import DPI, Picture, show
+from paged_demo.views.picture import Picture, show
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tiny") / "tiny.gguf"
-    write_gguf(make_tiny(np.random.default_rng(3), vocabulary=len(vocabulary())), path)
-    return load_model(path)
+@pytest.fixture
+def model():
+    return tiny_model()
 
 
-def as_text(token_ids):
-    return " ".join(map(str, token_ids))
-
-
-@pytest.fixture(scope="module")
-def frames(model):
+@pytest.fixture
+def frames():
     """Three texts in a pool in which the newest has to give way."""
-    engine = Engine(model, PagedCache(model.spec, num_pages=9, page_size=4))
-    texts = [engine.submit(range(size), max_new_tokens=12)[0] for size in (7, 6, 5)]
-    return record(engine, texts, as_text)
-
-
-@pytest.fixture(params=["run", "box"])
-def explorer(request, model, frames):
-    if request.param == "run":
-        return explore_run(frames, step=3)
-    return PromptBox(model, make_tokenizer(), "hello, what is 12?", num_tokens=9)
+    return small_run()
 
 
 def test_a_frame_tells_the_pages_and_the_words_of_every_text(frames):
@@ -91,7 +72,7 @@ def test_every_page_bears_its_number_and_covers_no_letter(model):
     box = PromptBox(model, make_tokenizer(), "hello", num_tokens=30)
     for step in range(1, 31):
         box.controls["step"].value = step
-        texts = box._scene._strip.texts
+        texts = box.panels["pool"].texts
         names = [text for text in texts if text.get_text().startswith("page ")]
         assert [name.get_text() for name in names] == [f"page {number}" for number in range(16)]
         plates = [name.get_bbox_patch().get_window_extent() for name in names]
@@ -135,44 +116,6 @@ def test_shared_pages_count_once(model):
     for frame in frames:
         assert frame.num_held_pages < sum(map(len, frame.page_tables.values()))
         assert frame.num_held_pages == len(frame.memory_map.regions)
-
-
-def test_every_step_can_be_shown_and_told(explorer):
-    steps = explorer.controls["step"]
-    size = pixels(explorer).shape
-    for value in ends_and_middle(steps):
-        steps.value = value
-        assert pixels(explorer).shape == size
-        assert explorer.words.startswith(f"Step {value} of {steps.max}: ")
-        assert alt(explorer) == explorer.words
-
-
-def test_the_picture_that_follows_a_slider_is_the_one_a_full_drawing_gives(explorer):
-    for value in ends_and_middle(explorer.controls["step"]):
-        explorer.controls["step"].value = value
-        quick = pixels(explorer).astype(int)
-        explorer._figure.canvas.draw()
-        full = np.asarray(explorer._figure.canvas.buffer_rgba())[..., :3].astype(int)
-        assert (np.abs(quick - full).max(axis=-1) > 40).mean() < 0.002
-
-
-def test_no_label_leaves_the_picture(explorer):
-    for value in ends_and_middle(explorer.controls["step"]):
-        explorer.controls["step"].value = value
-        box = explorer._figure.bbox
-        for artist in explorer._scene.moving():
-            extent = artist.get_window_extent(explorer._figure.canvas.get_renderer())
-            assert box.x0 <= extent.x0
-            assert extent.x1 <= box.x1
-            assert box.y0 <= extent.y0
-            assert extent.y1 <= box.y1
-
-
-def test_a_contact_sheet_shows_several_steps(explorer):
-    steps = [1, 2]
-    sheet = explorer.contact_sheet([{"step": step} for step in steps], num_columns=1, height=2)
-    assert [int(step) for step in re.findall(r"^Step (\d+) of", sheet.words, re.MULTILINE)] == steps
-    assert Image.open(io.BytesIO(sheet.png)).size == (9 * DPI, 4 * DPI)
 
 
 def test_a_box_answers_when_it_is_made_and_its_last_picture_shows_the_pages_still_held(model):

@@ -3,28 +3,9 @@
 import re
 
 import pytest
+from explorers import move, names, small_films
 
-from paged_demo import PagedPool, Request, TraditionalPool, reserve_max
 from paged_demo.course.nb06 import _knee, _serve, explore_film, explore_serving
-from paged_demo.serving.scheduler import scheduler_of
-
-
-def film(pool):
-    requests = [Request(number, 4, 6 + number, arrival_s=0.03 * number) for number in range(6)]
-    scheduler = scheduler_of(requests, pool)
-    snapshots = []
-    while scheduler.num_waiting or scheduler.num_running:
-        scheduler.step()
-        snapshots.append(scheduler.snapshot())
-    return snapshots
-
-
-@pytest.fixture(scope="module")
-def films():
-    return {
-        "traditional": film(TraditionalPool(num_slots=64, reserve=reserve_max(32))),
-        "paged": film(PagedPool(num_pages=16, page_size=4)),
-    }
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +13,8 @@ def serving():
     return explore_serving()
 
 
-def test_the_two_ways_can_be_compared_iteration_by_iteration(films):
-    explorer = explore_film(films)
+def test_the_two_ways_can_be_compared_iteration_by_iteration():
+    explorer = explore_film(small_films())
     explorer.controls["iteration"].value = 5
     explorer.controls["scheme"].value = "traditional"
     assert "traditional, iteration 5: 2 requests in flight" in explorer.words
@@ -41,7 +22,8 @@ def test_the_two_ways_can_be_compared_iteration_by_iteration(films):
     assert "paged, iteration 5: 5 requests in flight, waiting: F" in explorer.words
 
 
-def test_a_film_that_is_over_stays_at_its_end(films):
+def test_a_film_that_is_over_stays_at_its_end():
+    films = small_films()
     explorer = explore_film(films)
     assert len(films["paged"]) < len(films["traditional"])
     explorer.controls["scheme"].value = "paged"
@@ -64,8 +46,7 @@ def test_every_scheme_and_workload_is_served_at_both_ends_of_every_slider(servin
                     values = {"workload": workload, "scheme": scheme, "rate": rate}
                     values |= {"page_size": page_size, "watermark": watermark}
                     words = serving.contact_sheet([values], num_columns=1, height=4).words
-                    for value in values.values():
-                        assert re.search(rf"(?<!\w){re.escape(str(value))}(?!\w)", words), (value, words)
+                    assert all(names(words, value) for value in values.values()), (values, words)
 
 
 def test_orca_max_holds_7_at_most_whatever_the_page_size(serving):
@@ -85,20 +66,19 @@ def test_a_rate_that_vllm_sustains_is_too_high_for_orca(serving):
 
 
 def test_the_mark_lies_on_the_curve(serving):
-    scene = serving._scene
     for rate in (0.5, 5):
-        serving.controls["rate"].value = rate
-        curve = dict(zip(*scene._curve.get_data(), strict=True))
-        assert scene._mark.get_data()[1][0] == pytest.approx(curve[rate])
+        move(serving, rate=rate)
+        curve, mark = serving.panels["latency"].lines[-2:]
+        assert mark.get_data()[1][0] == pytest.approx(dict(zip(*curve.get_data(), strict=True))[rate])
 
 
 def test_moving_the_rate_does_not_serve_at_all_other_rates_again(serving):
-    curve = serving._scene._curve.get_data()[1]
+    curve = serving.panels["latency"].lines[-2].get_data()[1]
     misses = _knee.cache_info().misses
     for rate in (0.25, 3, 30):
         serving.controls["rate"].value = rate
     assert _knee.cache_info().misses == misses
-    assert list(serving._scene._curve.get_data()[1]) == list(curve)
+    assert list(serving.panels["latency"].lines[-2].get_data()[1]) == list(curve)
 
 
 def test_an_unknown_beginning_is_named():

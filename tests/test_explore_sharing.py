@@ -4,39 +4,18 @@ import itertools
 import re
 
 import pytest
-from test_explorers import ends_and_middle
+from explorers import move
 
 from paged_demo.allocators.studies import ask_with_prefix, sample_in_parallel
-from paged_demo.course.nb05 import FATES_OF_SAMPLES, explore_prefixes, explore_samples, play_two_samples
+from paged_demo.course.nb05 import explore_prefixes, explore_samples, play_two_samples
 from paged_demo.views.picture import new_figure
-
-
-@pytest.fixture(params=[play_two_samples, explore_samples, explore_prefixes], ids=lambda make: make.__name__)
-def explorer(request):
-    return request.param()
-
-
-def move(explorer, setting):
-    for name, value in setting.items():
-        explorer.controls[name].value = value
-
-
-def test_no_label_leaves_the_picture(explorer):
-    for control in explorer.controls.values():
-        for value in ends_and_middle(control):
-            control.value = value
-            figure = explorer._figure.bbox
-            for artist in explorer._scene.moving():
-                box = artist.get_window_extent(explorer._figure.canvas.get_renderer())
-                assert figure.x0 - 1 <= box.x0, artist
-                assert box.x1 <= figure.x1 + 1, artist
 
 
 def test_all_controls_of_the_samples_at_their_ends_tell_what_the_allocator_does():
     explorer = explore_samples()
     for setting in ({"prompt": 1, "samples": 1}, {"prompt": 95, "samples": 8}, {"prompt": 64, "samples": 8}):
         for page_size in (1, 64):
-            move(explorer, setting | {"page_size": page_size})
+            move(explorer, **setting, page_size=page_size)
             pool = sample_in_parallel(setting["prompt"], setting["samples"], page_size=page_size)
             assert f"{pool.num_pages} page" in explorer.words
             assert ("Nothing copied" in explorer.words) == (not pool.copies)
@@ -45,7 +24,7 @@ def test_all_controls_of_the_samples_at_their_ends_tell_what_the_allocator_does(
 def test_all_controls_of_the_prefixes_at_their_ends_tell_what_the_allocator_does():
     explorer = explore_prefixes()
     for common, requests, page_size in itertools.product((0, 128), (1, 8), (1, 64)):
-        move(explorer, {"common": common, "requests": requests, "page_size": page_size})
+        move(explorer, common=common, requests=requests, page_size=page_size)
         pool = ask_with_prefix(common, requests, page_size=page_size)
         assert f": {pool.num_found:,} of {sum(pool.num_tokens.values()):,} tokens found" in explorer.words
         assert f" {pool.num_pages_unshared - pool.num_pages:,} saved" in explorer.words
@@ -53,22 +32,24 @@ def test_all_controls_of_the_prefixes_at_their_ends_tell_what_the_allocator_does
 
 def test_the_title_and_the_marks_follow_the_sliders():
     samples, prefixes = explore_samples(), explore_prefixes()
-    move(samples, {"prompt": 40, "samples": 3, "page_size": 16})
-    scene = samples._scene
-    assert scene._rows.get_title() == "5 pages, not 9: 44.4 % saved\n2 copied (framed), 8 tokens each"
-    assert [list(ax.lines[-1].get_xdata()) for ax in (scene._saved, scene._copied)] == [[40, 40]] * 2
-    move(samples, {"samples": 1})
-    assert scene._rows.get_title() == "3 pages, none saved\nnothing copied"
-    move(prefixes, {"common": 40, "requests": 3, "page_size": 16})
-    assert prefixes._scene._rows.get_title() == "64 of 180 tokens found\n8 pages, not 12"
-    assert list(prefixes._scene._found.lines[-1].get_xdata()) == [40, 40]
+    move(samples, prompt=40, samples=3, page_size=16)
+    assert (
+        samples.panels["rows"].get_title() == "5 pages, not 9: 44.4 % saved\n2 copied (framed), 8 tokens each"
+    )
+    for name in ("saved", "copied"):
+        assert list(samples.panels[name].lines[-1].get_xdata()) == [40, 40]
+    move(samples, samples=1)
+    assert samples.panels["rows"].get_title() == "3 pages, none saved\nnothing copied"
+    move(prefixes, common=40, requests=3, page_size=16)
+    assert prefixes.panels["rows"].get_title() == "64 of 180 tokens found\n8 pages, not 12"
+    assert list(prefixes.panels["found"].lines[-1].get_xdata()) == [40, 40]
 
 
 def test_one_copy_and_several_are_told():
     explorer = explore_samples()
-    move(explorer, {"prompt": 17, "samples": 2, "page_size": 16})
+    move(explorer, prompt=17, samples=2, page_size=16)
     assert explorer.words.endswith("1 page copied, with 1 token.")
-    move(explorer, {"prompt": 18, "samples": 3})
+    move(explorer, prompt=18, samples=3)
     assert explorer.words.endswith("2 pages copied, each with 2 tokens.")
 
 
@@ -81,17 +62,19 @@ def test_one_copy_and_several_are_told():
 )
 def test_in_the_sheet_the_rows_fill_their_axes_and_beside_the_sliders_these_stay(make, setting):
     explorer = make()
-    move(explorer, setting)
-    before = explorer._scene._rows.axis()
-    sheet_scene = explorer._make_sheet_scene(new_figure(2.3))
-    sheet_scene.update(**setting)
-    assert sheet_scene._rows.axis()[1:3] == (64, 3.6)
-    move(explorer, {name: control.max for name, control in explorer.controls.items() if name != "page_size"})
-    assert explorer._scene._rows.axis() == before
+    move(explorer, **setting)
+    before = explorer.panels["rows"].axis()
+    alone = explorer._lay_out(new_figure(2.3), explorer._sheet)
+    explorer._fill(alone, **setting)
+    assert alone["rows"].axis()[1:3] == (64, 3.6)
+    move(
+        explorer, **{name: control.max for name, control in explorer.controls.items() if name != "page_size"}
+    )
+    assert explorer.panels["rows"].axis() == before
 
 
 def test_the_film_strip_tells_every_step():
-    strip = play_two_samples().film_strip(num_columns=2, height=2.3, key=FATES_OF_SAMPLES)
+    strip = play_two_samples().film_strip(num_columns=2, height=2.3, key=True)
     assert strip.png.startswith(b"\x89PNG")
     assert re.findall(r"^Step (\d)", strip.words, re.MULTILINE) == list("123456")
 
@@ -105,7 +88,7 @@ def test_the_player_takes_sentences_and_explains_what_they_leave_empty():
         return {text.get_text().partition(":")[0] for legend in legends if legend for text in legend.texts}
 
     assert keys(player) == {"shared", "reserved", "internal"}
-    assert keys(play_two_samples()) == set(FATES_OF_SAMPLES)
+    assert keys(play_two_samples()) == {"shared", "reserved", "free"}
 
 
 def test_the_player_begins_where_the_samples_part_and_tells_the_copy():

@@ -2,35 +2,28 @@
 
 import threading
 
-import ipywidgets as widgets
 import matplotlib as mpl
 import pytest
 
-from paged_demo.views.live import Explorer
+from paged_demo.views.live import Explorer, number
 
 LONG_ENOUGH_TO_GET_IN_S = 0.3
 
 
-class LineScene:
+def explore_line(got_in, draw_another):
     """A line as high as the slider says; while it is set to 1, it gives others the time to get in."""
 
-    frame = None
-
-    def __init__(self, figure, got_in, draw_another):
-        [self._line] = figure.add_axes((0, 0, 1, 1)).plot([0, 1], [0, 0])
-        self._got_in, self._draw_another = got_in, draw_another
-
-    def update(self, *, height):
-        self._line.set_ydata([height, height])
+    def fill(panels, *, height):
+        panels["line"].plot([0, 1], [height, height])
         if height == 1:
-            self._draw_another()
-            assert not self._got_in.wait(LONG_ENOUGH_TO_GET_IN_S), "two threads draw at a time"
+            draw_another()
+            assert not got_in.wait(LONG_ENOUGH_TO_GET_IN_S), "two threads draw at a time"
         if height == 2:
-            self._got_in.set()
+            got_in.set()
         return f"height {height}"
 
-    def moving(self):
-        return [self._line]
+    controls = {"height": number("height", 0, lowest=0, highest=2)}
+    return Explorer(fill, controls, panels={"line": (0, 0, 1, 1)}, height=1)
 
 
 @pytest.mark.parametrize("is_same", [True, False])
@@ -44,14 +37,7 @@ def test_a_slider_moved_while_something_is_drawn_waits_for_its_turn(is_same):
         threads.append(threading.Thread(target=other.controls["height"].set_trait, args=("value", 2)))
         threads[0].start()
 
-    explorers = [
-        Explorer(
-            lambda figure: LineScene(figure, got_in, draw_another),
-            {"height": widgets.IntSlider(0, 0, 2)},
-            height=1,
-        )
-        for _ in range(2)
-    ]
+    explorers = [explore_line(got_in, draw_another) for _ in range(2)]
     explorers[0].controls["height"].value = 1
     threads[0].join()
     assert got_in.is_set()
@@ -80,11 +66,7 @@ def test_whoever_takes_a_picture_meanwhile_waits_too(draw):
         threads.append(threading.Thread(target=take))
         threads[0].start()
 
-    explorer = Explorer(
-        lambda figure: LineScene(figure, done, take_one),
-        {"height": widgets.IntSlider(0, 0, 2)},
-        height=1,
-    )
+    explorer = explore_line(done, take_one)
     explorer.controls["height"].value = 1
     threads[0].join()
     assert done.is_set()

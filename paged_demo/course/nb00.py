@@ -2,9 +2,6 @@
 
 from collections.abc import Mapping
 
-from matplotlib.artist import Artist
-from matplotlib.figure import Figure, SubFigure
-
 from paged_demo.allocators.memory_map import MemoryUsage, account
 from paged_demo.allocators.studies import keep_one_sequence
 from paged_demo.course.nb00_plots import (
@@ -16,79 +13,10 @@ from paged_demo.paper.numbers import MAX_TOKENS, PAGE_SIZE
 from paged_demo.serving.saturation import FullPool
 from paged_demo.views import plots, style
 from paged_demo.views.amounts import count_of, percent
-from paged_demo.views.controls import choice, number
-from paged_demo.views.live import Explorer, clear_contents, contents, set_title
+from paged_demo.views.live import MARK, Explorer, Panels, choice, number
 from paged_demo.views.strip import slot_strip
 
 LARGEST_PAGE = 256
-
-FATES_OF_A_PAGED_POOL = ("used", "reserved", "internal", "external", "free")
-
-
-class _PoolScene:
-    """The slots of a full pool, cut into pages of one size."""
-
-    frame = None
-
-    def __init__(self, figure: Figure | SubFigure, pools: Mapping[int, FullPool]) -> None:
-        self._pools = pools
-        self._ax = figure.add_axes((0.02, 0.03, 0.96, 0.85))
-        self._ax.yaxis.set_visible(False)
-        self._artists: dict[int, list[Artist]] = {}
-        self._limits: dict[int, dict[str, tuple[float, float]]] = {}
-        self._words: dict[int, str] = {}
-        self._page_size = 0
-
-    def update(self, *, page_size: int) -> str:
-        if page_size not in self._artists:
-            self._draw(page_size)
-        for size, artists in self._artists.items():
-            for artist in artists:
-                artist.set_visible(size == page_size)
-        # Pools of other page sizes have rows of other lengths.
-        self._ax.set(**self._limits[page_size])
-        set_title(self._ax, f"page size {page_size}: {self._pools[page_size].mean_running:.1f} requests")
-        self._page_size = page_size
-        return self._words[page_size]
-
-    def moving(self) -> list[Artist]:
-        return [*self._artists[self._page_size], self._ax.title]
-
-    def _draw(self, page_size: int) -> None:
-        pool = self._pools[page_size]
-        earlier = set(contents(self._ax))
-        slot_strip(pool.memory_map, pool.future_tokens, ax=self._ax)
-        self._artists[page_size] = [artist for artist in contents(self._ax) if artist not in earlier]
-        self._limits[page_size] = {"xlim": self._ax.get_xlim(), "ylim": self._ax.get_ylim()}
-        usage = account(pool.memory_map, pool.future_tokens)
-        self._words[page_size] = (
-            f"Page size {page_size}: on average {pool.mean_running:.1f} requests in flight, and"
-            f" {percent(pool.mean_used_share)} of the {usage.num_slots:,} slots hold a token;"
-            f" {pool.num_preempted:,} restarts among {pool.num_requests:,} requests."
-            f" In the picture: {len(pool.future_tokens)} requests, {_describe_fates(usage)} slots."
-        )
-
-
-class _DialScene:
-    """A full pool, and where its page size lies on the curve of all page sizes."""
-
-    frame = None
-
-    def __init__(self, figure: Figure | SubFigure, pools: Mapping[int, FullPool]) -> None:
-        self._pools = pools
-        top, bottom = figure.subfigures(2, 1, height_ratios=[5, 1], squeeze=False).flat
-        left, right = top.subfigures(1, 2, width_ratios=[11, 9], squeeze=False).flat
-        self._pool_scene = _PoolScene(left, pools)
-        curve = batch_against_page_size(pools, ax=right.add_axes((0.14, 0.17, 0.83, 0.74)))
-        self._mark = curve.plot([], [], "o", markersize=15, markerfacecolor="none", color="black")[0]
-        plots.fate_legend(bottom.add_axes((0, 0, 1, 1)), FATES_OF_A_PAGED_POOL, num_columns=3)
-
-    def update(self, *, page_size: int) -> str:
-        self._mark.set_data([page_size], [self._pools[page_size].mean_running])
-        return self._pool_scene.update(page_size=page_size)
-
-    def moving(self) -> list[Artist]:
-        return [*self._pool_scene.moving(), self._mark]
 
 
 def explore_page_size(pools: Mapping[int, FullPool]) -> Explorer:
@@ -101,69 +29,63 @@ def explore_page_size(pools: Mapping[int, FullPool]) -> Explorer:
     """
     if not pools:
         raise ValueError("pools must hold at least one page size, got none")
+
+    def fill(panels: Panels, *, page_size: int) -> str:
+        pool = pools[page_size]
+        slot_strip(pool.memory_map, pool.future_tokens, ax=panels["pool"])
+        panels["pool"].set_title(f"page size {page_size}: {pool.mean_running:.1f} requests")
+        if "curve" in panels:
+            panels["curve"].plot(page_size, pool.mean_running, **MARK)
+        usage = account(pool.memory_map, pool.future_tokens)
+        return (
+            f"Page size {page_size}: on average {pool.mean_running:.1f} requests in flight, and"
+            f" {percent(pool.mean_used_share)} of the {usage.num_slots:,} slots hold a token;"
+            f" {pool.num_preempted:,} restarts among {pool.num_requests:,} requests."
+            f" In the picture: {len(pool.future_tokens)} requests, {_describe_fates(usage)} slots."
+        )
+
     return Explorer(
-        lambda figure: _DialScene(figure, pools),
+        fill,
         {"page_size": choice("page size (slots)", pools, PAGE_SIZE if PAGE_SIZE in pools else None)},
+        panels={
+            "pool": (0.011, 0.191667, 0.528, 0.708333),
+            "curve": (0.613, 0.308333, 0.3735, 0.616667),
+            "key": (0, 0, 1, 0.166667),
+        },
+        sheet={"pool": (0.02, 0.03, 0.96, 0.85)},
         height=4.3,
-        make_sheet_scene=lambda figure: _PoolScene(figure, pools),
+        background={
+            "pool": lambda ax: ax.yaxis.set_visible(False),
+            "curve": lambda ax: batch_against_page_size(pools, ax=ax),
+        },
+        key=("used", "reserved", "internal", "external", "free"),
     )
 
 
-class _OneSequenceBars:
-    """One sequence kept both ways: what it holds, uses and wastes."""
-
-    frame = ""
-
-    def __init__(self, figure: Figure | SubFigure) -> None:
-        self._ax = figure.add_axes((0.15, 0.2, 0.71, 0.6))
-
-    def update(self, *, num_tokens: int, page_size: int, model: str) -> str:
-        spec = PRESETS[model]
-        usages = keep_one_sequence(num_tokens, page_size=page_size, max_tokens=MAX_TOKENS)
-        clear_contents(self._ax)
-        usage_bars(
-            usages,
-            model=spec,
-            words={"internal": "wasted"},
-            axis_slots=MAX_TOKENS + LARGEST_PAGE,
-            ax=self._ax,
-        )
-        comparison = _compare(usages["paged"].allocated, usages["traditional"].allocated)
-        length = count_of(num_tokens, "token")
-        set_title(self._ax, f"{length}, pages of {page_size}: paging holds {comparison}")
-        self.frame = model
-        return (
-            f"{model}, {length}, page size {page_size}."
-            f" Traditional: {_describe_usage(usages['traditional'], spec)}."
-            f" Paged: {count_of(usages['paged'].allocated // page_size, 'page')},"
-            f" {_describe_usage(usages['paged'], spec)}."
-            f" Paging holds {comparison}."
-        )
-
-    def moving(self) -> list[Artist]:
-        return contents(self._ax)
-
-
-class _OneSequenceScene:
-    """The bars of one sequence, and where its length lies on the curves of all lengths."""
-
-    def __init__(self, figure: Figure | SubFigure) -> None:
-        top, bottom = figure.subfigures(2, 1, height_ratios=[2, 3], squeeze=False).flat
-        self._bars = _OneSequenceBars(top)
-        self._ax = bottom.add_axes((0.15, 0.2, 0.71, 0.76))
-
-    @property
-    def frame(self) -> str:
-        return self._bars.frame
-
-    def update(self, *, num_tokens: int, page_size: int, model: str) -> str:
-        clear_contents(self._ax)
-        plots.memory_against_length(PRESETS[model], page_size=page_size, max_tokens=MAX_TOKENS, ax=self._ax)
-        self._ax.axvline(num_tokens, color="black", linewidth=1)
-        return self._bars.update(num_tokens=num_tokens, page_size=page_size, model=model)
-
-    def moving(self) -> list[Artist]:
-        return [*contents(self._ax), *self._bars.moving()]
+def _fill_one_sequence(panels: Panels, *, num_tokens: int, page_size: int, model: str) -> str:
+    spec = PRESETS[model]
+    usages = keep_one_sequence(num_tokens, page_size=page_size, max_tokens=MAX_TOKENS)
+    bars = usage_bars(
+        usages,
+        model=spec,
+        words={"internal": "wasted"},
+        axis_slots=MAX_TOKENS + LARGEST_PAGE,
+        ax=panels["bars"],
+    )
+    comparison = _compare(usages["paged"].allocated, usages["traditional"].allocated)
+    length = count_of(num_tokens, "token")
+    bars.set_title(f"{length}, pages of {page_size}: paging holds {comparison}")
+    if "curves" in panels:
+        curves = panels["curves"]
+        plots.memory_against_length(spec, page_size=page_size, max_tokens=MAX_TOKENS, ax=curves)
+        curves.axvline(num_tokens, color="black", linewidth=1)
+    return (
+        f"{model}, {length}, page size {page_size}."
+        f" Traditional: {_describe_usage(usages['traditional'], spec)}."
+        f" Paged: {count_of(usages['paged'].allocated // page_size, 'page')},"
+        f" {_describe_usage(usages['paged'], spec)}."
+        f" Paging holds {comparison}."
+    )
 
 
 def explore_one_sequence(model: str = "Llama-2-7B") -> Explorer:
@@ -176,14 +98,15 @@ def explore_one_sequence(model: str = "Llama-2-7B") -> Explorer:
     """
     begin_with = PRESETS[model].name
     return Explorer(
-        _OneSequenceScene,
+        _fill_one_sequence,
         {
             "num_tokens": number("tokens", 500, lowest=1, highest=MAX_TOKENS),
             "page_size": number("page size (slots)", PAGE_SIZE, lowest=1, highest=LARGEST_PAGE),
             "model": choice("model", PRESETS, begin_with),
         },
+        panels={"bars": (0.15, 0.68, 0.71, 0.24), "curves": (0.15, 0.12, 0.71, 0.456)},
+        sheet={"bars": (0.15, 0.2, 0.71, 0.6)},
         height=4.6,
-        make_sheet_scene=_OneSequenceBars,
     )
 
 

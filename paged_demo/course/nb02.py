@@ -7,8 +7,6 @@ from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.artist import Artist
-from matplotlib.figure import Figure, SubFigure
 
 from paged_demo.allocators.memory_map import MemoryMap, MemoryUsage, account
 from paged_demo.allocators.placement import PlacementPolicy, best_fit, buddy, first_fit
@@ -22,14 +20,13 @@ from paged_demo.allocators.traditional import (
 from paged_demo.course.nb02_plots import fates_by_name  # noqa: F401 - the notebook uses them
 from paged_demo.serving.scheduler import Scheduler
 from paged_demo.serving.workload import Request
-from paged_demo.views import plots, style
+from paged_demo.views import style
 from paged_demo.views.amounts import percent
-from paged_demo.views.controls import choice, number
-from paged_demo.views.live import Explorer, clear_contents, contents, set_title
+from paged_demo.views.live import Explorer, Panels, choice, number
 from paged_demo.views.strip import slot_strip
 
-FATES_OF_RESERVATIONS = ("reserved", "internal", "rounding", "external")
-"""For the key: slots that hold a token have the tint and the letter of their request. In a full pool no hole
+KEY = ("reserved", "internal", "rounding", "external")
+"""Slots that hold a token have the tint and the letter of their request. In a full pool no hole
 takes the next request, so that no slot is just free."""
 
 NUM_SLOTS = 240
@@ -47,8 +44,8 @@ MAX_TOKENS = (32, 64, 128)
 SPREADS = (0.0, 0.5, 1.0, 1.5)
 
 
-class Moment(NamedTuple):
-    """The small pool in one iteration.
+class Still(NamedTuple):
+    """One picture of a film: the small pool in one iteration.
 
     Attributes
     ----------
@@ -71,13 +68,13 @@ class Film(NamedTuple):
 
     Attributes
     ----------
-    moments : tuple of Moment
+    stills : tuple of Still
         One for each iteration.
     mean_running, mean_used_share : float
-        Requests in flight, and the share of the slots that hold a token: means over the moments.
+        Requests in flight, and the share of the slots that hold a token: means over the stills.
     """
 
-    moments: tuple[Moment, ...]
+    stills: tuple[Still, ...]
     mean_running: float
     mean_used_share: float
 
@@ -108,7 +105,7 @@ def film(reservation: str, placement: str, max_tokens: int, spread: float) -> Fi
     requests = _requests(max_tokens, spread)
     allocator = TraditionalAllocator(NUM_SLOTS, reserve=reserve, placement=placements[placement])
     scheduler = Scheduler(allocator, requests)
-    moments = []
+    stills = []
     for iteration in range(WARM_UP + NUM_MOMENTS):
         scheduler.step()
         if iteration >= WARM_UP:
@@ -117,11 +114,11 @@ def film(reservation: str, placement: str, max_tokens: int, spread: float) -> Fi
             final = following.num_prompt_tokens + following.num_output_tokens
             wanted = reserve(following.num_prompt_tokens, final)
             usage = account(snapshot.memory_map, snapshot.future_tokens, request_slots=wanted)
-            moments.append(Moment(snapshot.memory_map, snapshot.future_tokens, wanted, usage))
+            stills.append(Still(snapshot.memory_map, snapshot.future_tokens, wanted, usage))
     return Film(
-        moments=tuple(moments),
-        mean_running=fmean(len(moment.future_tokens) for moment in moments),
-        mean_used_share=fmean(moment.usage.used for moment in moments) / NUM_SLOTS,
+        stills=tuple(stills),
+        mean_running=fmean(len(still.future_tokens) for still in stills),
+        mean_used_share=fmean(still.usage.used for still in stills) / NUM_SLOTS,
     )
 
 
@@ -135,57 +132,28 @@ def _requests(max_tokens: int, spread: float) -> list[Request]:
     ]
 
 
-class _StripScene:
-    """The pool of one moment, slot by slot."""
-
-    frame = None
-
-    def __init__(self, figure: Figure | SubFigure) -> None:
-        self._ax = figure.add_axes((0.07, 0.06, 0.92, 0.74))
-
-    def update(self, *, reservation: str, placement: str, max_tokens: int, spread: float, moment: int) -> str:
-        shown = film(reservation, placement, max_tokens, spread)
-        now = shown.moments[moment - 1]
-        clear_contents(self._ax)
-        slot_strip(now.memory_map, now.future_tokens, request_slots=now.request_slots, ax=self._ax)
-        used = percent(shown.mean_used_share)
-        setting = f"{reservation}, {placement}, spread {spread}"
-        set_title(self._ax, f"{setting}: {used} of the slots hold a token on average")
-        parts = zip(style.FATES, astuple(now.usage), strict=False)
-        told = ", ".join(f"{slots} {name}" for name, slots in parts if slots)
-        return (
-            f"Reservation {reservation}, placement {placement}, at most {max_tokens} tokens, spread {spread}:"
-            f" on average {shown.mean_running:.1f} requests in flight, and {used} of {NUM_SLOTS} slots hold a"
-            f" token. Moment {moment}: {told}; the next request asks for {now.request_slots}."
-        )
-
-    def moving(self) -> list[Artist]:
-        return contents(self._ax)
-
-
-class _ReservationScene:
-    """The strip, and the key to its looks."""
-
-    frame = None
-
-    def __init__(self, figure: Figure | SubFigure) -> None:
-        top, bottom = figure.subfigures(2, 1, height_ratios=[3, 1], squeeze=False).flat
-        self._strip = _StripScene(top)
-        plots.fate_legend(bottom.add_axes((0, 0, 1, 1)), FATES_OF_RESERVATIONS, num_columns=3)
-
-    def update(self, *, reservation: str, placement: str, max_tokens: int, spread: float, moment: int) -> str:
-        return self._strip.update(
-            reservation=reservation, placement=placement, max_tokens=max_tokens, spread=spread, moment=moment
-        )
-
-    def moving(self) -> list[Artist]:
-        return self._strip.moving()
+def _fill(
+    panels: Panels, *, reservation: str, placement: str, max_tokens: int, spread: float, moment: int
+) -> str:
+    shown = film(reservation, placement, max_tokens, spread)
+    now = shown.stills[moment - 1]
+    strip = slot_strip(now.memory_map, now.future_tokens, request_slots=now.request_slots, ax=panels["strip"])
+    used = percent(shown.mean_used_share)
+    setting = f"{reservation}, {placement}, spread {spread}"
+    strip.set_title(f"{setting}: {used} of the slots hold a token on average")
+    parts = zip(style.FATES, astuple(now.usage), strict=False)
+    told = ", ".join(f"{slots} {name}" for name, slots in parts if slots)
+    return (
+        f"Reservation {reservation}, placement {placement}, at most {max_tokens} tokens, spread {spread}:"
+        f" on average {shown.mean_running:.1f} requests in flight, and {used} of {NUM_SLOTS} slots hold a"
+        f" token. Moment {moment}: {told}; the next request asks for {now.request_slots}."
+    )
 
 
 def explore_reservations() -> Explorer:
     """Explore what reservations waste, by what is reserved and where, and by the lengths of the requests."""
     return Explorer(
-        _ReservationScene,
+        _fill,
         {
             "reservation": choice("reservation", RESERVATIONS),
             "placement": choice("placement", PLACEMENTS),
@@ -193,6 +161,8 @@ def explore_reservations() -> Explorer:
             "spread": choice("spread of lengths", SPREADS, 0.5),
             "moment": number("moment", 1, lowest=1, highest=NUM_MOMENTS),
         },
+        panels={"strip": (0.07, 0.295, 0.92, 0.555), "key": (0, 0, 1, 0.25)},
+        sheet={"strip": (0.07, 0.06, 0.92, 0.74)},
         height=2.9,
-        make_sheet_scene=_StripScene,
+        key=KEY,
     )

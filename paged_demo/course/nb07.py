@@ -7,11 +7,10 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
-from matplotlib.artist import Artist
-from matplotlib.figure import Figure, SubFigure
 
 from paged_demo.course.nb07_texts import (  # noqa: F401 - the notebook uses them
     MOST_ROWS,
@@ -29,8 +28,8 @@ from paged_demo.llm.generate import Engine
 from paged_demo.llm.llama import Llama
 from paged_demo.llm.weights import what_is_missing
 from paged_demo.views.amounts import count_of
-from paged_demo.views.controls import LOOKS, number
-from paged_demo.views.live import DRAWING, Explorer, clear_contents, contents, set_title
+from paged_demo.views.live import DRAWING, LOOKS, Box, Explorer, Panels, number
+from paged_demo.views.picture import DPI
 
 if TYPE_CHECKING:  # It loads a package that a reader may not have.
     from paged_demo.llm.tokenizer import Tokenizer
@@ -53,43 +52,29 @@ def model_is_here() -> bool:
     return not missing
 
 
-class _RunScene:
-    """The pool, its key, and the texts at one step of a run."""
-
-    frame = None
-
-    def __init__(
-        self, figure: Figure | SubFigure, frames: Sequence[Frame], num_rows: int = MOST_ROWS
-    ) -> None:
-        self._frames = frames
-        self._num_rows = num_rows
-        whole = _height(num_rows)
-        texts_top = (MARGIN_INCHES + num_rows * ROW_INCHES) / whole
-        key_height = KEY_INCHES / whole
-        self._strip = figure.add_axes((0.08, texts_top + key_height, 0.9, POOL_INCHES / whole))
-        key_of_pool(ax=figure.add_axes((0.08, texts_top, 0.9, key_height)))
-        margin = MARGIN_INCHES / whole
-        self._texts = figure.add_axes((0.08, margin, 0.9, texts_top - margin))
-
-    def update(self, *, step: int) -> str:
-        self.show(self._frames[step - 1], f"step {step} of {len(self._frames)}")
-        return f"Step {step} of {len(self._frames)}: {self._frames[step - 1].words()}"
-
-    def show(self, frame: Frame, title: str) -> None:
-        """Draw any frame of this pool."""
-        clear_contents(self._strip)
-        pool_of_pages(frame, ax=self._strip)
-        set_title(self._strip, title)
-        clear_contents(self._texts)
-        texts_so_far(frame, num_rows=self._num_rows, ax=self._texts)
-
-    def moving(self) -> list[Artist]:
-        return [*contents(self._strip), *contents(self._texts)]
+def _fill_run(frames: Sequence[Frame], panels: Panels, *, step: int) -> str:
+    """Draw the pool at one step of a run, and of the texts as many lines as there is room for."""
+    frame, room = frames[step - 1], panels["texts"].bbox.height / DPI
+    pool_of_pages(frame, ax=panels["pool"]).set_title(f"step {step} of {len(frames)}")
+    texts_so_far(frame, num_rows=round(room / ROW_INCHES), ax=panels["texts"])
+    return f"Step {step} of {len(frames)}: {frame.words()}"
 
 
 def _height(num_rows: int) -> float:
     """Return the height of a picture with so many lines of text, in inches."""
     return TITLE_INCHES + POOL_INCHES + KEY_INCHES + num_rows * ROW_INCHES + MARGIN_INCHES
+
+
+def _panels(num_rows: int) -> dict[str, Box]:
+    """Lay out the pool, its key, and so many lines of text."""
+    whole = _height(num_rows)
+    margin, key_height = MARGIN_INCHES / whole, KEY_INCHES / whole
+    texts_top = margin + num_rows * ROW_INCHES / whole
+    return {
+        "pool": (0.08, texts_top + key_height, 0.9, POOL_INCHES / whole),
+        "key": (0.08, texts_top, 0.9, key_height),
+        "texts": (0.08, margin, 0.9, texts_top - margin),
+    }
 
 
 def explore_run(frames: Sequence[Frame], *, step: int | None = None) -> Explorer:
@@ -112,9 +97,11 @@ def explore_run(frames: Sequence[Frame], *, step: int | None = None) -> Explorer
     if step is not None and not 1 <= step <= len(frames):
         raise ValueError(f"step must be from 1 to {len(frames)}, got {step}")
     return Explorer(
-        lambda figure: _RunScene(figure, frames),
+        partial(_fill_run, frames),
         {"step": number("step", step or len(frames), lowest=1, highest=len(frames))},
+        panels=_panels(MOST_ROWS),
         height=_height(MOST_ROWS),
+        background={"key": lambda ax: key_of_pool(ax=ax)},
     )
 
 
@@ -143,10 +130,12 @@ class PromptBox(Explorer):
         self._must_stop = threading.Event()
         steps = number("step", 1, lowest=1, highest=1)
         super().__init__(
-            lambda figure: _RunScene(figure, self._frames, ROWS_OF_ONE_TEXT),
+            partial(_fill_run, self._frames),
             {"step": steps},
+            panels=_panels(ROWS_OF_ONE_TEXT),
+            sheet=_panels(ROWS_ON_PAPER),
             height=_height(ROWS_OF_ONE_TEXT),
-            make_sheet_scene=lambda figure: _RunScene(figure, self._frames, ROWS_ON_PAPER),
+            background={"key": lambda ax: key_of_pool(ax=ax)},
         )
         wide = {"layout": {"width": "min(100%, 60em)"}, "style": LOOKS["style"]}
         self.question = widgets.Text(question, description="prompt", **wide)

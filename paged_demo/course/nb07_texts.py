@@ -215,19 +215,16 @@ def text_in_pages(
         Where to draw; a new figure if left out.
     """
     ax = ax or new_axes(0.3 + 0.32 * len(page_table))
-    look: dict[str, Any]
-    for row in range(len(page_table)):
-        in_page = [drawable(piece) for piece in pieces[row * page_size : (row + 1) * page_size]]
-        for column in range(page_size):
-            fate = style.FATES["free"]
-            look = {"facecolor": fate.colour, "edgecolor": fate.outline}
-            if column < len(in_page):
-                look = {"facecolor": style.sequence_tint(0), "edgecolor": "white"}
-                label = in_page[column] if len(in_page[column]) <= 8 else in_page[column][:7] + "…"
-                ax.text(
-                    column + 0.5, row + 0.5, label, ha="center", va="center", fontsize=7.5, parse_math=False
-                )
-            ax.barh(row + 0.5, 1, left=column, height=0.9, linewidth=0.8, **look)
+    empty = style.FATES["free"].patch_style()
+    written: dict[str, Any] = {"facecolor": style.sequence_tint(0), "edgecolor": "white", "linewidth": 0.8}
+    for index in range(len(page_table) * page_size):
+        row, column = divmod(index, page_size)
+        look = written if index < len(pieces) else empty
+        ax.barh(row + 0.5, 1, left=column, height=0.9, **look)
+        if index < len(pieces):
+            piece = drawable(pieces[index])
+            label = piece if len(piece) <= 8 else piece[:7] + "…"
+            ax.text(column + 0.5, row + 0.5, label, ha="center", va="center", fontsize=7.5, parse_math=False)
     ax.set(xlim=(0, page_size), ylim=(len(page_table), 0), xticks=[])
     ax.set_yticks(
         [row + 0.5 for row in range(len(page_table))], [f"page {page_id}" for page_id in page_table]

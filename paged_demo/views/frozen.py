@@ -12,10 +12,6 @@ LONGEST_LINE = 110
 """Characters of text that a page such as GitHub's shows without a scroll bar."""
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-METADATA = {
-    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-    "language_info": {"name": "python"},
-}
 
 
 def drop_widgets(notebook: dict[str, Any]) -> None:
@@ -51,14 +47,6 @@ def words_below(words: str) -> str:
         textwrap.fill(line, LONGEST_LINE, break_on_hyphens=False) if len(line) > LONGEST_LINE else line
         for line in lines
     )
-
-
-def freeze(notebook: dict[str, Any]) -> None:
-    """Remove what a commit should not hold, in place: widgets, and what one machine or editor noted."""
-    drop_widgets(notebook)
-    notebook["metadata"] = METADATA
-    for cell in notebook["cells"]:
-        cell["metadata"] = {}
 
 
 def drop_widgets_when_saved(*, model: dict[str, Any], **_: Any) -> None:

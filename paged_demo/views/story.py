@@ -1,4 +1,4 @@
-"""Stories for a player: requests in a small pool, one moment after the other."""
+"""Stories for a player: requests in a small pool, scene by scene."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +15,8 @@ SMALL_PAGE_SIZE = 4
 PAGES_IN_THE_ORDER_OF_THEIR_RELEASE = (7, 1, 3, 5, 2, 0, 4, 6)
 """So that the first request lies in pages 7, 1 and 3, as in Fig. 6."""
 
+COUNTS = ("no", "one", "two", "three", "four")
+
 SENTENCES: Mapping[Hashable, str] = {
     "A": "Four score and seven years ago our fathers brought forth",
     "B": "It was the best of times it",
@@ -30,7 +32,7 @@ SAMPLES: Mapping[Hashable, str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class Scene:
     """A small pool after one step of a story.
 
     Attributes
@@ -62,16 +64,22 @@ class Moment:
 
 
 class Storyteller:
-    """Plays requests through an allocator of the package, and notes each moment.
+    """Plays requests through an allocator of the package, and notes each scene.
 
     Parameters
     ----------
     sentences : mapping of sequence id to str
         What each sequence will say in the end, word for word.
+    free_pages : sequence of int
+        All pages of the pool, in the order in which they are to be taken.
     """
 
-    def __init__(self, sentences: Mapping[Hashable, str]) -> None:
-        self.moments: list[Moment] = []
+    def __init__(
+        self,
+        sentences: Mapping[Hashable, str],
+        free_pages: Sequence[int] = PAGES_IN_THE_ORDER_OF_THEIR_RELEASE,
+    ) -> None:
+        self.scenes: list[Scene] = []
         self._sentences = {seq_id: sentence.split() for seq_id, sentence in sentences.items()}
         self._copies: list[tuple[int, int]] = []
         self._allocator = PagedAllocator(SMALL_POOL_PAGES, SMALL_PAGE_SIZE)
@@ -80,13 +88,14 @@ class Storyteller:
         # Earlier requests came and went, and left the free pages in an order of their own.
         for page_id in range(SMALL_POOL_PAGES):
             self._allocator.allocate(page_id, [0])
-        for page_id in PAGES_IN_THE_ORDER_OF_THEIR_RELEASE:
+        for page_id in free_pages:
             self._allocator.free(page_id)
 
-    def prompt(self, seq_id: str, num_tokens: int) -> None:
-        """Let a request arrive with the first words of its sentence."""
+    def prompt(self, seq_id: str, num_tokens: int) -> list[int]:
+        """Let a request arrive with the first words of its sentence, and return its pages, in order."""
         self._allocator.allocate(seq_id, range(num_tokens))
         self._future[seq_id] = len(self._sentences[seq_id]) - num_tokens
+        return self.page_table(seq_id)
 
     def fork(self, parent_id: str, child_id: str) -> None:
         """Let a second sample continue where the first one is."""
@@ -112,15 +121,15 @@ class Storyteller:
         del self._future[seq_id]
 
     def note(self, title: str, told: str) -> None:
-        """Note the moment, and what is to be said about it."""
+        """Note the scene, and what is to be said about it."""
         before = self._words
         self._words = {
             slot: word
             for seq_id in self._future
             for slot, word in zip(self._allocator.slots(seq_id), self._sentences[seq_id], strict=False)
         }
-        self.moments.append(
-            Moment(
+        self.scenes.append(
+            Scene(
                 title=title,
                 told=told,
                 memory_map=self._allocator.memory_map(),
@@ -134,40 +143,54 @@ class Storyteller:
         self._copies.clear()
 
 
-def tell_two_requests() -> list[Moment]:
+def tell_two_requests(free_pages: Sequence[int] = PAGES_IN_THE_ORDER_OF_THEIR_RELEASE) -> list[Scene]:
     """Tell the story of the paper's Figs. 6 and 7, with an end of our own.
+
+    Parameters
+    ----------
+    free_pages : sequence of int
+        All pages of the small pool, in the order in which they are to be taken.
 
     Examples
     --------
     >>> tell_two_requests()[3].page_tables
     {'A': [7, 1, 3]}
     """
-    teller = Storyteller(SENTENCES)
-    teller.note("empty", "All pages are free. The first in the queue is page 7, then 1, 3, 5, 2, 0, 4 and 6.")
-    teller.prompt("A", 7)
-    teller.note("prompt of A", "A's prompt has seven tokens. They need two pages, and take 7 and 1.")
+    teller = Storyteller(SENTENCES, free_pages)
+    first, *others = free_pages
+    told = f"The first in the queue is page {first}, then {_listed(others)}."
+    teller.note("empty", f"All pages are free. {told}")
+    held = teller.prompt("A", 7)
+    told = f"They need {COUNTS[len(held)]} pages, and take {_listed(held)}."
+    teller.note("prompt of A", f"A's prompt has seven tokens. {told}")
     teller.append("A")
-    teller.note("A: fathers", "The new token of A fills the last slot of page 1. No page is taken.")
+    full = held[-1]
+    teller.note("A: fathers", f"The new token of A fills the last slot of page {full}. No page is taken.")
     teller.append("A")
-    teller.note("A: brought", "Page 1 is full, so the new token of A starts another page: page 3.")
-    teller.prompt("B", 6)
-    teller.note("prompt of B", "B arrives with six tokens, and takes pages 5 and 2, between those of A.")
+    held = teller.page_table("A")
+    told = f"Page {full} is full, so the new token of A starts another page: page {held[-1]}."
+    teller.note("A: brought", told)
+    beside = teller.prompt("B", 6)
+    are_between = all(min(held) < page_id < max(held) for page_id in beside)
+    where = ", between those of A" if are_between else ""
+    told = f"B arrives with six tokens, and takes pages {_listed(beside)}{where}."
+    teller.note("prompt of B", told)
     teller.append("A")
     teller.append("B")
     teller.note("one more each", "Both grow by a token, side by side, and neither is in the other's way.")
     teller.free("A")
-    teller.note(
-        "A ends", "A is finished, and its three pages go to the end of the queue. B stays where it is."
-    )
-    teller.prompt("C", 13)
-    teller.note(
-        "prompt of C",
-        "C needs four pages, and takes 0, 4, 6 and 3: no four free pages are neighbours, and any will do.",
-    )
-    return teller.moments
+    told = f"A is finished, and its {COUNTS[len(held)]} pages go to the end of the queue."
+    teller.note("A ends", f"{told} B stays where it is.")
+    largest = max(hole.num_slots for hole in teller.scenes[-1].memory_map.holes) // SMALL_PAGE_SIZE
+    held = teller.prompt("C", 13)
+    needed = COUNTS[len(held)]
+    why = f"no {needed} free pages are neighbours, and " if largest < len(held) else ""
+    told = f"C needs {needed} pages, and takes {_listed(held)}: {why}any will do."
+    teller.note("prompt of C", told)
+    return teller.scenes
 
 
-def tell_two_samples(sentences: Sequence[str] = tuple(SAMPLES.values())) -> list[Moment]:
+def tell_two_samples(sentences: Sequence[str] = tuple(SAMPLES.values())) -> list[Scene]:
     """Tell the story of the paper's Fig. 8: two samples of one prompt, and where they part.
 
     Parameters
@@ -183,7 +206,7 @@ def tell_two_samples(sentences: Sequence[str] = tuple(SAMPLES.values())) -> list
 
     Examples
     --------
-    >>> [moment.copies for moment in tell_two_samples()]
+    >>> [scene.copies for scene in tell_two_samples()]
     [(), (), ((1, 3),), (), (), ()]
     """
     said = [sentence.split() for sentence in sentences]
@@ -199,8 +222,7 @@ def tell_two_samples(sentences: Sequence[str] = tuple(SAMPLES.values())) -> list
             f" {num_common} words in common takes {num_pages}, got {sentences!r}"
         )
     teller = Storyteller({"A": sentences[0], "B": sentences[1]})
-    teller.prompt("A", num_common)
-    prompt = teller.page_table("A")
+    prompt = teller.prompt("A", num_common)
     teller.note(
         "prompt", f"The prompt has {count_of(num_common, 'token')}, in {_pages(prompt)}. Only A refers to it."
     )
@@ -237,9 +259,13 @@ def tell_two_samples(sentences: Sequence[str] = tuple(SAMPLES.values())) -> list
     teller.free("A")
     stays = f" In {_pages(kept)} one reference less is counted; B goes on reading there." if kept else ""
     teller.note("A ends", f"A is finished, and gives back {_pages(freed)}.{stays}")
-    return teller.moments
+    return teller.scenes
 
 
 def _pages(page_ids: Sequence[int]) -> str:
-    *others, last = page_ids
-    return f"the pages {', '.join(map(str, others))} and {last}" if others else f"page {last}"
+    return f"{'the pages' if len(page_ids) > 1 else 'page'} {_listed(page_ids)}"
+
+
+def _listed(page_ids: Sequence[int]) -> str:
+    *others, last = map(str, page_ids)
+    return f"{', '.join(others)} and {last}" if others else last

@@ -7,10 +7,10 @@ from statistics import median, quantiles
 
 import nbformat
 import pytest
+from freeze import METADATA
 
 from browser.in_lab import CHROMIUM_FLAGS, INTERACT, ROOT, Notebook, find_chromium, served
 from paged_demo.llm.weights import what_is_missing
-from paged_demo.views.frozen import METADATA
 
 NEEDS_WEIGHTS = {"07_real_model"}
 
@@ -22,17 +22,19 @@ from ipywidgets import SelectionSlider, interact
 from paged_demo import fill_by_page_size, sharegpt
 from paged_demo.paper.numbers import NUM_SLOTS_13B
 from paged_demo.views import style
-from paged_demo.course.nb00 import _DialScene
+from paged_demo.course.nb00 import explore_page_size
 from paged_demo.views.picture import DPI
 
 requests = sharegpt.sample(1000, rng=np.random.default_rng(0))
 pools = fill_by_page_size(requests, [2**power for power in range(12)], num_slots=NUM_SLOTS_13B)
+dial = explore_page_size(pools)
+boxes = {name: ax.get_position().bounds for name, ax in dial.panels.items()}
 
 
 def draw(page_size):
     with style.applied():
         figure = plt.figure(figsize=(9, 4.3), dpi=DPI)
-        _DialScene(figure, pools).update(page_size=page_size)
+        dial._fill(dial._lay_out(figure, boxes), page_size=page_size)
         plt.show()
 
 

@@ -1,0 +1,134 @@
+"""Every explorer by name, and what can be seen of one without a kernel and without a browser."""
+
+import base64
+import html
+import io
+import re
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from test_llm_tokenizer import make_tokenizer, vocabulary
+from tiny_llama import make_tiny, write_gguf
+
+from paged_demo import PagedPool, Request, TraditionalPool, alpaca, fill_by_page_size, reserve_max, sharegpt
+from paged_demo.course.nb00 import explore_one_sequence, explore_page_size
+from paged_demo.course.nb01 import explore_memory
+from paged_demo.course.nb02 import explore_reservations
+from paged_demo.course.nb03 import explore_page_choice, play_two_requests
+from paged_demo.course.nb04 import explore_page_order, explore_roofline
+from paged_demo.course.nb05 import explore_prefixes, explore_samples, play_two_samples
+from paged_demo.course.nb06 import explore_film, explore_serving
+from paged_demo.course.nb07 import PromptBox, explore_run
+from paged_demo.course.nb07_texts import record
+from paged_demo.llm.cache import PagedCache
+from paged_demo.llm.generate import Engine
+from paged_demo.llm.load import load_model
+from paged_demo.serving.scheduler import scheduler_of
+
+
+@cache
+def small_pools():
+    requests = [Request(request_id, 40 + request_id, 300) for request_id in range(60)]
+    return fill_by_page_size(requests, [2**power for power in range(12)], num_slots=2 * 2048 + 100)
+
+
+@cache
+def small_workloads():
+    rng = np.random.default_rng(0)
+    return {"chat": sharegpt.sample(200, rng=rng), "short": alpaca.sample(200, rng=rng)}
+
+
+@cache
+def small_films():
+    return {
+        "traditional": film(TraditionalPool(num_slots=64, reserve=reserve_max(32))),
+        "paged": film(PagedPool(num_pages=16, page_size=4)),
+    }
+
+
+def film(pool):
+    requests = [Request(number, 4, 6 + number, arrival_s=0.03 * number) for number in range(6)]
+    scheduler = scheduler_of(requests, pool)
+    snapshots = []
+    while scheduler.num_waiting or scheduler.num_running:
+        scheduler.step()
+        snapshots.append(scheduler.snapshot())
+    return snapshots
+
+
+@cache
+def tiny_model():
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tiny.gguf"
+        write_gguf(make_tiny(np.random.default_rng(3), vocabulary=len(vocabulary())), path)
+        return load_model(path)
+
+
+def as_text(token_ids):
+    return " ".join(map(str, token_ids))
+
+
+@cache
+def small_run():
+    """Three texts in a pool in which the newest has to give way."""
+    engine = Engine(tiny_model(), PagedCache(tiny_model().spec, num_pages=9, page_size=4))
+    texts = [engine.submit(range(size), max_new_tokens=12)[0] for size in (7, 6, 5)]
+    return record(engine, texts, as_text)
+
+
+EXPLORERS = {
+    "page_size": lambda: explore_page_size(small_pools()),
+    "one_sequence": explore_one_sequence,
+    "memory": explore_memory,
+    "reservations": explore_reservations,
+    "two_requests": play_two_requests,
+    "page_choice": lambda: explore_page_choice(small_workloads(), [1, 4, 16, 64, 512]),
+    "page_order": explore_page_order,
+    "roofline": explore_roofline,
+    "two_samples": play_two_samples,
+    "samples": explore_samples,
+    "prefixes": explore_prefixes,
+    "serving": explore_serving,
+    "film": lambda: explore_film(small_films()),
+    "run": lambda: explore_run(small_run(), step=3),
+    "prompt_box": lambda: PromptBox(tiny_model(), make_tokenizer(), "hello, what is 12?", num_tokens=9),
+}
+
+
+def ends_and_middle(control):
+    """Values to drive a control through: all of a few options."""
+    if hasattr(control, "options"):
+        return list(control.options)
+    return sorted(
+        {control.min, control.min + 1, (control.min + control.max) // 2, control.max - 1, control.max}
+    )
+
+
+def move(explorer, **values):
+    for name, value in values.items():
+        explorer.controls[name].value = value
+
+
+def pixels(explorer):
+    source = re.search(r'src="data:image/png;base64,([^"]+)"', explorer._image.value)[1]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source))))
+
+
+def share_that_differs(explorer):
+    """The share of the pixels that are not as they would be if the picture were drawn as a whole."""
+    quick = pixels(explorer).astype(int)
+    explorer._figure.canvas.draw()
+    whole = np.asarray(explorer._figure.canvas.buffer_rgba())[..., :3].astype(int)
+    return (np.abs(quick - whole).max(axis=-1) > 40).mean()
+
+
+def alt(explorer):
+    return html.unescape(re.search(r'<img alt="([^"]*)"', explorer._image.value)[1])
+
+
+def names(words, value):
+    """Whether words name a value, as a word of its own."""
+    return re.search(rf"(?<!\w){re.escape(str(value))}(?!\w)", words.replace(",", "")) is not None
