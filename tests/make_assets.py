@@ -23,8 +23,8 @@ from paged_demo.course.nb00 import explore_page_size
 from paged_demo.paper import fig_2
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_SLOTS_13B, PAGE_SIZE
 from paged_demo.views import plots, style
-from paged_demo.views.amounts import amount_of, percent, scale_of
 from paged_demo.views.picture import draw, encode_png, new_figure
+from paged_demo.views.style import amount_of, percent, scale_of
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 

@@ -22,15 +22,7 @@ from paged_demo import (
     simulate,
 )
 from paged_demo.allocators.studies import sample_in_parallel
-from paged_demo.course import (
-    nb00_plots,
-    nb01_plots,
-    nb02_plots,
-    nb03_plots,
-    nb04_plots,
-    nb05_plots,
-    nb06_plots,
-)
+from paged_demo.course import nb00, nb01, nb02, nb03, nb04, nb05_plots, nb06_plots
 from paged_demo.model import GIB, MemoryBudget
 from paged_demo.paper.experiment import Comparison, Experiment
 from paged_demo.paper.latency_figures import LatencyCurves
@@ -47,12 +39,12 @@ MOMENTS = [Moment(0.0, 1, 0, 10, 5, 0, 5), Moment(1.0, 2, 3, 20, 5, 10, 0), Mome
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda: nb00_plots.usage_bars(keep_one_sequence(500)),
-        lambda: nb04_plots.output_bars([1.0], expected=[1.0]),
-        lambda: nb04_plots.scores_by_page([1.0, 2.0], page_size=1),
-        lambda: nb04_plots.cost_by_page_size({16: 1.1}),
-        lambda: nb04_plots.reading_bars(OPT_13B_STEP, num_kv_tokens=10, slowdown=1.0, axis_ms=40),
-        lambda: nb04_plots.rate_against_batch(OPT_13B_STEP, tokens_per_sequence=500, slowdown=1.2),
+        lambda: nb00.usage_bars(keep_one_sequence(500)),
+        lambda: nb04.output_bars([1.0], expected=[1.0]),
+        lambda: nb04.scores_by_page([1.0, 2.0], page_size=1),
+        lambda: nb04.cost_by_page_size({16: 1.1}),
+        lambda: nb04.reading_bars(OPT_13B_STEP, num_kv_tokens=10, slowdown=1.0, axis_ms=40),
+        lambda: nb04.rate_against_batch(OPT_13B_STEP, tokens_per_sequence=500, slowdown=1.2),
     ],
 )
 def test_a_plot_without_axes_makes_its_own_picture(draw):
@@ -65,7 +57,7 @@ def experiment(rows):
 
 def test_plots_keep_their_look_inside_a_dark_style():
     with mpl.rc_context({"text.color": "white", "figure.facecolor": "black"}):
-        ax = nb00_plots.usage_bars(keep_one_sequence(500))
+        ax = nb00.usage_bars(keep_one_sequence(500))
         assert {
             to_hex(text.get_color())
             for text in ax.texts
@@ -75,7 +67,7 @@ def test_plots_keep_their_look_inside_a_dark_style():
 
 def test_usage_bars_are_as_long_as_the_slots_they_stand_for():
     usages = keep_one_sequence(500)
-    ax = nb00_plots.usage_bars(usages, ax=new_axes())
+    ax = nb00.usage_bars(usages, ax=new_axes())
     widths = sorted(patch.get_width() for patch in ax.patches)
     assert widths == sorted([500, 1548, 500, 12, 1536])
     assert "traditional\nholds 2,048 slots" in texts(ax)
@@ -83,16 +75,14 @@ def test_usage_bars_are_as_long_as_the_slots_they_stand_for():
 
 
 def test_usage_bars_of_a_model_are_in_mib():
-    ax = nb00_plots.usage_bars(
-        keep_one_sequence(500), model=LLAMA_7B, words={"internal": "wasted"}, ax=new_axes()
-    )
+    ax = nb00.usage_bars(keep_one_sequence(500), model=LLAMA_7B, words={"internal": "wasted"}, ax=new_axes())
     assert max(patch.get_width() for patch in ax.patches) == 774
     assert {"used 250 MiB", "wasted 774 MiB", "free 768 MiB", "paged\nholds 256 MiB"} <= set(texts(ax))
 
 
 def test_large_amounts_are_in_gib():
     usages = {"pool": account(PagedAllocator(984, 16).memory_map(), {})}
-    ax = nb00_plots.usage_bars(usages, model=PRESETS["OPT-13B"], ax=new_axes())
+    ax = nb00.usage_bars(usages, model=PRESETS["OPT-13B"], ax=new_axes())
     assert "free 12.01 GiB" in texts(ax)
 
 
@@ -100,7 +90,7 @@ def test_large_amounts_are_in_gib():
 def test_the_batch_curve_has_a_point_per_page_size_and_the_papers_beside_its_own_pool(num_slots, paper):
     requests = [Request(request_id, 100, 300) for request_id in range(150)]
     pools = fill_by_page_size(requests, [16, 256, 2048], num_slots=num_slots)
-    ax = nb00_plots.batch_against_page_size(pools, ax=new_axes())
+    ax = nb00.batch_against_page_size(pools, ax=new_axes())
     assert list(ax.lines[0].get_xdata()) == [16, 256, 2048]
     assert list(ax.lines[0].get_ydata()) == [pool.mean_running for pool in pools.values()]
     assert {(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines[1:]} == paper
@@ -108,28 +98,28 @@ def test_the_batch_curve_has_a_point_per_page_size_and_the_papers_beside_its_own
 
 
 def test_the_triangle_has_a_cell_for_every_pair_that_is_computed():
-    ax = nb01_plots.recomputation(5, ax=new_axes())
+    ax = nb01.recomputation(5, ax=new_axes())
     widths = [patch.get_width() for patch in ax.patches]
     assert sum(widths) == 2 * 5 * 6 / 2
     assert texts(ax) == ["without a cache: 15 computed", "with a cache: 5 computed"]
 
 
 def test_the_factors_beside_a_bar_give_its_length():
-    ax = nb01_plots.bytes_per_token(PRESETS.values(), ax=new_axes())
+    ax = nb01.bytes_per_token(PRESETS.values(), ax=new_axes())
     for label, bar, model in zip(texts(ax), ax.patches, PRESETS.values(), strict=True):
         size, product = label.replace(",", "").split(" KiB = ")
         factors = [int(number) for number in re.findall(r"\d+", product)]
         assert np.prod(factors) == int(size) * 1024 == model.kv_bytes_per_token
         assert bar.get_width() == int(size)
     with pytest.raises(ValueError, match="models must hold at least one model, got none"):
-        nb01_plots.bytes_per_token([])
+        nb01.bytes_per_token([])
 
 
 def test_a_memory_bar_names_its_parts_where_there_is_room():
     budget = MemoryBudget(
         model=PRESETS["OPT-13B"], memory_bytes=40 * GIB, num_requests=7, tokens_per_request=2048
     )
-    shown = texts(nb01_plots.memory_bar(budget))
+    shown = texts(nb01.memory_bar(budget))
     assert shown == ["memory: 40 GiB", "weights\n23.94 GiB", "keys and values\n10.94 GiB", "free\n5.12 GiB"]
 
 
@@ -137,7 +127,7 @@ def test_each_fate_is_named_above_its_first_slots_and_told_with_its_count():
     allocator = TraditionalAllocator(64, reserve=reserve_max(24))
     for seq_id, num_tokens in {"A": 7, "B": 3}.items():
         allocator.allocate(seq_id, range(num_tokens), final_tokens=20)
-    ax = nb02_plots.fates_by_name(allocator.memory_map(), {"A": 2, "B": 0}, request_slots=24, ax=new_axes())
+    ax = nb02.fates_by_name(allocator.memory_map(), {"A": 2, "B": 0}, request_slots=24, ax=new_axes())
     places = {text.get_text(): text.get_position()[0] for text in ax.texts if len(text.get_text()) > 1}
     assert places == {"used": 3.5, "reserved": 8, "internal": 16.5, "external": 56}
     words = "A: 7 used, 2 reserved, 15 internal. B: 3 used, 21 internal. Then 16 external slots."
@@ -150,7 +140,7 @@ def test_the_translation_ends_at_the_slot_of_the_allocator(position):
     allocator.allocate("other", range(9))
     allocator.allocate("A", range(12))
     table = allocator.page_table("A")
-    ax = nb03_plots.translation(table, position, page_size=4, num_pages=8, ax=new_axes())
+    ax = nb03.translation(table, position, page_size=4, num_pages=8, ax=new_axes())
     slot = allocator.slots("A")[position]
     assert ax.get_title().endswith(f" = {slot}")
     framed = next(item for item in ax.collections if item.get_linewidth() > 2)
@@ -161,30 +151,30 @@ def test_the_translation_ends_at_the_slot_of_the_allocator(position):
 @pytest.mark.parametrize("position", [-1, 12, 2.0, True])
 def test_a_position_outside_the_table_is_named(position):
     with pytest.raises((ValueError, TypeError), match="position must be"):
-        nb03_plots.translation([7, 1, 3], position, page_size=4, num_pages=8)
+        nb03.translation([7, 1, 3], position, page_size=4, num_pages=8)
 
 
 @pytest.mark.parametrize("page_table", [[7, 1, 8], [7, -1, 3]])
 def test_a_page_outside_the_pool_is_named(page_table):
     with pytest.raises(ValueError, match=r"page_table must name pages from 0 to 7, got \[7, "):
-        nb03_plots.translation(page_table, 9, page_size=4, num_pages=8)
+        nb03.translation(page_table, 9, page_size=4, num_pages=8)
 
 
 def test_the_waste_is_a_saw_tooth_below_one_page():
-    ax = nb03_plots.waste_against_length(page_size=4, num_pages=3, ax=new_axes())
+    ax = nb03.waste_against_length(page_size=4, num_pages=3, ax=new_axes())
     assert [bar.get_height() for bar in ax.patches] == [3, 2, 1, 0] * 3
     assert texts(ax) == ["one page: 4", "mean: 1.5"]
 
 
 def test_rows_of_pages_hold_the_tokens_and_the_waste():
-    ax = nb03_plots.rows_of_pages([5, 8, 1], page_size=4, ax=new_axes())
+    ax = nb03.rows_of_pages([5, 8, 1], page_size=4, ax=new_axes())
     assert [bar.get_width() for bar in ax.patches] == [5, 8, 1, 3, 0, 3]
     assert ax.get_xlim() == (0, 8)
     assert not any(isinstance(item, PolyCollection) for item in ax.collections)
 
 
 def test_output_bars_show_the_output_within_the_outlines_of_what_it_should_be():
-    ax = nb04_plots.output_bars([1.0, -2.0], expected=[1.5, -2.0], ax=new_axes())
+    ax = nb04.output_bars([1.0, -2.0], expected=[1.5, -2.0], ax=new_axes())
     heights = [patch.get_height() for patch in ax.patches]
     assert heights == [1.0, -2.0, 1.5, -2.0]
     assert to_hex(ax.patches[0].get_facecolor()) == style.PAGED.lower()
@@ -192,12 +182,12 @@ def test_output_bars_show_the_output_within_the_outlines_of_what_it_should_be():
 
 
 def test_an_output_of_nan_can_be_drawn():
-    show(nb04_plots.output_bars([np.nan, np.nan], expected=[1.0, 2.0]), "nothing")
+    show(nb04.output_bars([np.nan, np.nan], expected=[1.0, 2.0]), "nothing")
 
 
 def test_the_highest_score_rises_page_by_page_and_rescales_what_came_before():
     scores = [1.0, 0.0, 3.0, 2.0, 2.5]
-    ax = nb04_plots.scores_by_page(scores, page_size=2, ax=new_axes())
+    ax = nb04.scores_by_page(scores, page_size=2, ax=new_axes())
     levels = [lines.get_segments()[0][0][1] for lines in ax.collections]
     assert levels == [1.0, 3.0, 3.0]
     assert texts(ax) == ["page 0\nstart", f"page 1\nx {np.exp(-2):.2f}", "page 2\nx 1.00"]
@@ -206,7 +196,7 @@ def test_the_highest_score_rises_page_by_page_and_rescales_what_came_before():
 
 @pytest.mark.parametrize(("scores", "page_size"), [([5.0], 1), ([0.0] * 7, 16), ([-1e4, 1e4], 1)])
 def test_extreme_scores_can_be_drawn(scores, page_size):
-    show(nb04_plots.scores_by_page(scores, page_size=page_size), "scores")
+    show(nb04.scores_by_page(scores, page_size=page_size), "scores")
 
 
 def test_the_slowdowns_of_the_papers_kernel_are_those_of_its_figure():
@@ -218,7 +208,7 @@ def test_the_slowdowns_of_the_papers_kernel_are_those_of_its_figure():
 
 
 def test_the_cost_has_a_point_per_page_size_beside_the_papers_band():
-    ax = nb04_plots.cost_by_page_size({4: 2.0, 16: 1.2}, ax=new_axes())
+    ax = nb04.cost_by_page_size({4: 2.0, 16: 1.2}, ax=new_axes())
     line = ax.lines[-1]
     assert list(line.get_xdata()) == [4, 16]
     assert list(line.get_ydata()) == [2.0, 1.2]
@@ -229,21 +219,21 @@ def test_the_cost_has_a_point_per_page_size_beside_the_papers_band():
 
 
 def test_reading_bars_are_as_long_as_the_milliseconds_they_stand_for():
-    ax = nb04_plots.reading_bars(OPT_13B_STEP, num_kv_tokens=10_000, slowdown=1.5, axis_ms=40, ax=new_axes())
+    ax = nb04.reading_bars(OPT_13B_STEP, num_kv_tokens=10_000, slowdown=1.5, axis_ms=40, ax=new_axes())
     assert [patch.get_width() for patch in ax.patches] == pytest.approx([16.7, 5.27, 16.7, 7.905])
     assert {"KV 5.3", "KV 7.9", "weights 16.7"} == set(texts(ax))
 
 
 def test_the_rates_at_the_papers_batches_are_about_380_518_685_and_1232_tokens_per_second():
-    ax = nb04_plots.rate_against_batch(OPT_13B_STEP, tokens_per_sequence=500, slowdown=1.0, ax=new_axes())
+    ax = nb04.rate_against_batch(OPT_13B_STEP, tokens_per_sequence=500, slowdown=1.0, ax=new_axes())
     points = {line.get_xdata()[0]: line.get_ydata()[0] for line in ax.lines if line.get_marker() == "D"}
     assert list(points) == list(FIG_13["ShareGPT"].values())
     assert [round(rate) for rate in points.values()] == [381, 518, 685, 1232]
 
 
 def test_only_the_paged_curve_and_vllm_follow_the_slowdown():
-    slow = nb04_plots.rate_against_batch(OPT_13B_STEP, tokens_per_sequence=500, slowdown=2.0, ax=new_axes())
-    even = nb04_plots.rate_against_batch(OPT_13B_STEP, tokens_per_sequence=500, slowdown=1.0, ax=new_axes())
+    slow = nb04.rate_against_batch(OPT_13B_STEP, tokens_per_sequence=500, slowdown=2.0, ax=new_axes())
+    even = nb04.rate_against_batch(OPT_13B_STEP, tokens_per_sequence=500, slowdown=1.0, ax=new_axes())
     moved = [
         not np.array_equal(one.get_ydata(), other.get_ydata())
         for one, other in zip(slow.lines, even.lines, strict=True)
@@ -253,12 +243,12 @@ def test_only_the_paged_curve_and_vllm_follow_the_slowdown():
 
 def test_a_page_size_of_zero_is_named():
     with pytest.raises(ValueError, match="page_size must be at least 1, got 0"):
-        nb04_plots.scores_by_page([1.0], page_size=0)
+        nb04.scores_by_page([1.0], page_size=0)
 
 
 def test_ways_are_run_in_turn_and_the_best_round_of_each_counts():
     ran = []
-    best = nb04_plots.best_seconds({4: lambda: ran.append(4), 8: lambda: ran.append(8)}, num_rounds=3)
+    best = nb04.best_seconds({4: lambda: ran.append(4), 8: lambda: ran.append(8)}, num_rounds=3)
     assert ran == [4, 8] * 3
     assert list(best) == [4, 8]
     assert all(0 < seconds < 1 for seconds in best.values())

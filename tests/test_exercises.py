@@ -15,8 +15,7 @@ from paged_demo import PagedPool, sharegpt, simulate
 from paged_demo.course import check, hint
 from paged_demo.course import nb03_exercises as pages
 from paged_demo.course.exercises.functions import Endless, FunctionExercise, Raised, Returned, attempt
-from paged_demo.course.exercises.kinds import ChoiceExercise, NumberExercise
-from paged_demo.course.exercises.registry import EXERCISES
+from paged_demo.course.exercises.kinds import EXERCISES, ChoiceExercise, NumberExercise
 from paged_demo.course.exercises.verdict import Verdict, pool_with_marks
 from paged_demo.paper.experiment import draw_trace
 from paged_demo.paper.numbers import NUM_PAGES_13B

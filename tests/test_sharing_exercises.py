@@ -10,7 +10,7 @@ from paged_demo.allocators.studies import ask_with_prefix, sample_in_parallel
 from paged_demo.course import check
 from paged_demo.course import nb05_exercises as sharing
 from paged_demo.course import nb05_writes as writes
-from paged_demo.course.exercises.registry import EXERCISES
+from paged_demo.course.exercises.kinds import EXERCISES
 
 
 def play(case):

@@ -1,17 +1,141 @@
 """Notebook 01: what the memory of a GPU goes to."""
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
-from paged_demo.course import nb01_plots
-from paged_demo.course.nb01_plots import WEIGHTS, bytes_per_token, recomputation  # noqa: F401 - the notebook uses them
-from paged_demo.model import GIB, KIB, PRESETS, MemoryBudget
+from paged_demo.checks import check_count
+from paged_demo.model import GIB, KIB, PRESETS, MemoryBudget, ModelSpec
 from paged_demo.paper.numbers import MAX_TOKENS
 from paged_demo.views import style
-from paged_demo.views.amounts import amount_of, count_of
 from paged_demo.views.live import Explorer, Panels, choice, number
+from paged_demo.views.picture import new_axes, with_words
+from paged_demo.views.style import amount_of, count_of
+
+WEIGHTS: dict[str, Any] = {"facecolor": style.SEQUENCE_TINTS[6], "edgecolor": "none"}
+"""The look of the weights: they have no slots, and so no fate."""
+
+AXIS_REACH = 1.3
+"""How far beyond the memory a bar is drawn, as a multiple of it."""
+
+
+@style.applied()
+def recomputation(num_tokens: int, *, ax: Axes | None = None) -> Axes:
+    """Draw for which tokens each step computes keys and values: without a cache, and with one.
+
+    Parameters
+    ----------
+    num_tokens : int
+        Tokens to generate, one in each step.
+    """
+    ax = ax or new_axes(3.4)
+    count = check_count("num_tokens", num_tokens)
+    computed = style.FATES["used"].patch_style()
+    again = style.FATES["internal"].patch_style()
+    read = style.FATES["free"].patch_style()
+    gap = count + 1 + count // 4
+    for left, old in ((0, again), (gap, read)):
+        for step in range(count):
+            if step:
+                ax.add_patch(Rectangle((left, step), step, 0.86, **old))
+            ax.add_patch(Rectangle((left + step, step), 1, 0.86, **computed))
+    total = count * (count + 1) // 2
+    titles = ((0, f"without a cache: {total} computed"), (gap, f"with a cache: {count} computed"))
+    for left, text in titles:
+        ax.text(left, -0.5, text, ha="left", va="bottom", fontsize=12)
+    legend = (("computed, new", computed), ("computed again", again), ("read from the cache", read))
+    handles = [Rectangle((0, 0), 1, 1, label=label, **look) for label, look in legend]
+    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 0.95))
+    ax.set(xlim=(-0.2, gap + count + 0.2), ylim=(count, -0.8), xticks=[], ylabel="step")
+    ax.set_yticks([0.4, count - 0.6], ["1", str(count)])
+    ax.set_xlabel("tokens of the sequence, from left to right")
+    style.bare(ax)
+    others = f"{total} pairs are computed, of which {total - count} not for the first time"
+    return with_words(ax, f"without a cache {others}; with a cache {count}.")
+
+
+@style.applied()
+def bytes_per_token(models: Iterable[ModelSpec], *, ax: Axes | None = None) -> Axes:
+    """Draw what one token's keys and values take, for several models, with the factors.
+
+    Parameters
+    ----------
+    models : iterable of ModelSpec
+        From top to bottom.
+    """
+    specs = list(models)
+    if not specs:
+        raise ValueError("models must hold at least one model, got none")
+    ax = ax or new_axes(0.9 + 0.36 * len(specs))
+    sizes = [spec.kv_bytes_per_token / KIB for spec in specs]
+    rows = range(len(specs))
+    ax.barh(rows, sizes, height=0.66, **style.FATES["used"].patch_style())
+    for row, (spec, size) in enumerate(zip(specs, sizes, strict=True)):
+        heads = "1 KV head" if spec.num_kv_heads == 1 else f"{spec.num_kv_heads} KV heads"
+        label = f"{size:,.0f} KiB = 2 x {spec.num_layers} layers x {heads} x {spec.head_dim}"
+        label = f"{label} x {spec.bytes_per_element} B"
+        style.note(ax, label, (size, row), (6, 0), fontsize=9)
+    ax.set_yticks(rows, [spec.name for spec in specs])
+    ax.set(ylim=(len(specs) - 0.4, -0.6), xlim=(0, 2.1 * max(sizes)), xlabel="KV cache of one token (KiB)")
+    ax.xaxis.set_major_formatter(lambda size, _: f"{size:,.0f}")
+    ax.xaxis.set_major_locator(MaxNLocator(6))
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    told = "; ".join(f"{spec.name} {size:,.0f} KiB" for spec, size in zip(specs, sizes, strict=True))
+    return with_words(ax, f"the keys and values of one token take: {told}.")
+
+
+@style.applied()
+def memory_bar(budget: MemoryBudget, *, ax: Axes | None = None) -> Axes:
+    """Draw what a GPU's memory goes to, as one bar: the weights, each request, and what is free.
+
+    What does not fit is drawn beyond the end of the memory, as far as there is room.
+
+    Parameters
+    ----------
+    budget : MemoryBudget
+        What to draw.
+    """
+    ax = ax or new_axes(1.8)
+    memory, weights = budget.memory_bytes / GIB, budget.model.weight_bytes / GIB
+    reach = AXIS_REACH * memory
+    end = min(weights + budget.kv_bytes / GIB, reach)
+    free = style.FATES["free"].patch_style()
+    ax.add_patch(Rectangle((0, 0), memory, 1, **free))
+    ax.add_patch(Rectangle((0, 0), min(weights, reach), 1, **WEIGHTS))
+    if end > weights:
+        ax.add_patch(Rectangle((weights, 0), end - weights, 1, **style.FATES["used"].patch_style()))
+        request = budget.request_bytes / GIB
+        if request > reach / 200:
+            starts = [weights + index * request for index in range(1, budget.num_requests)]
+            ax.vlines([start for start in starts if start < end], 0, 1, color="white", linewidth=1)
+    if end > memory:
+        lost = style.FATES["internal"].patch_style()
+        ax.add_patch(Rectangle((memory, 0), end - memory, 1, **lost))
+    ax.plot([memory, memory], [-0.18, 1.18], color="black", linewidth=2)
+    ax.text(memory, 1.24, f"memory: {amount_of(memory, 'GiB')}", ha="center", va="bottom", fontsize=9)
+    kv = budget.kv_bytes / GIB
+    parts = (
+        ("weights", weights, 0.0, min(weights, memory)),
+        ("keys and values", kv, weights, min(end, memory)),
+        ("free", budget.free_bytes / GIB, weights + kv, memory),
+    )
+    for name, amount, start, stop in parts:
+        lines = name, amount_of(amount, "GiB")
+        ink = style.FATES["used"].text_style() if name == "keys and values" else {"color": "black"}
+        # About so much of the axis does a letter take.
+        if stop - start > 0.012 * reach * max(map(len, lines)):
+            ax.text((start + stop) / 2, 0.5, "\n".join(lines), ha="center", va="center", fontsize=9, **ink)
+    ax.set(xlim=(0, reach), ylim=(-0.2, 1.6), yticks=[])
+    ax.xaxis.set_major_locator(MaxNLocator(6))
+    ax.set_xlabel("GiB")
+    ax.spines["left"].set_visible(False)
+    return ax
+
 
 BYTES_BY_TYPE = {"FP16": 2, "FP8": 1, "FP32": 4}
 CONTEXTS = tuple(2**power for power in range(8, 18))
@@ -24,7 +148,7 @@ def _fill(panels: Panels, *, model: str, context: int, batch: int, kv_type: str,
     budget = MemoryBudget(
         model=spec, memory_bytes=memory_gib * GIB, num_requests=batch, tokens_per_request=context
     )
-    bar = nb01_plots.memory_bar(budget, ax=panels["bar"])
+    bar = memory_bar(budget, ax=panels["bar"])
     fits = f"{count_of(budget.most_requests, 'request')} of {context:,} tokens fit"
     if budget.most_requests == 1:
         fits = fits.replace(" fit", " fits")

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from random import Random
 
 from paged_demo.course.exercises.functions import ask_function
-from paged_demo.course.exercises.kinds import ask_letters, ask_number, read_number
-from paged_demo.course.exercises.registry import mistake
+from paged_demo.course.exercises.kinds import ask_letters, ask_number, mistake, read_number
 from paged_demo.model import GIB, LLAMA_2_7B, LLAMA_2_70B, OPT_13B
 from paged_demo.paper.numbers import NUM_SLOTS_13B
 

@@ -3,12 +3,14 @@
 from collections.abc import Hashable, Mapping
 from dataclasses import astuple
 from functools import lru_cache, partial
+from itertools import groupby
 from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 
-from paged_demo.allocators.memory_map import MemoryMap, MemoryUsage, account
+from paged_demo.allocators.memory_map import MemoryMap, MemoryUsage, account, fates
 from paged_demo.allocators.placement import PlacementPolicy, best_fit, buddy, first_fit
 from paged_demo.allocators.traditional import (
     ReservationPolicy,
@@ -17,13 +19,13 @@ from paged_demo.allocators.traditional import (
     reserve_oracle,
     reserve_pow2,
 )
-from paged_demo.course.nb02_plots import fates_by_name  # noqa: F401 - the notebook uses them
 from paged_demo.serving.scheduler import Scheduler
 from paged_demo.serving.workload import Request
 from paged_demo.views import style
-from paged_demo.views.amounts import percent
 from paged_demo.views.live import Explorer, Panels, choice, number
+from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.strip import slot_strip
+from paged_demo.views.style import percent
 
 KEY = ("reserved", "internal", "rounding", "external")
 """Slots that hold a token have the tint and the letter of their request. In a full pool no hole
@@ -166,3 +168,29 @@ def explore_reservations() -> Explorer:
         height=2.9,
         key=KEY,
     )
+
+
+def fates_by_name(
+    memory_map: MemoryMap,
+    future_tokens: Mapping[Hashable, int],
+    *,
+    request_slots: int,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a pool of one row slot by slot, and name each fate where it comes first.
+
+    Parameters
+    ----------
+    memory_map, future_tokens, request_slots
+        As for `paged_demo.fates`; the next request finds no room.
+    """
+    ax = slot_strip(memory_map, future_tokens, request_slots=request_slots, ax=ax or new_axes(1.9))
+    runs = fates(memory_map, future_tokens, request_slots=request_slots)
+    for run in {run.fate: run for run in reversed(runs)}.values():
+        middle = run.start_slot + run.num_slots / 2
+        ax.text(middle, -0.08, run.fate, ha="center", color="black", fontsize=10)
+    told = []
+    for seq_ids, held in groupby(runs, key=lambda run: run.seq_ids):
+        parts = ", ".join(f"{run.num_slots} {run.fate}" for run in held)
+        told.append(f"{', '.join(map(str, seq_ids))}: {parts}." if seq_ids else f"Then {parts} slots.")
+    return with_words(ax, " ".join(told))

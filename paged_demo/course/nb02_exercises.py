@@ -11,8 +11,7 @@ import numpy as np
 from paged_demo.allocators.memory_map import CacheFullError, Hole
 from paged_demo.allocators.placement import buddy, first_fit
 from paged_demo.course.exercises.functions import Finding, ask_function, read_finding, unexpected
-from paged_demo.course.exercises.kinds import ask_number
-from paged_demo.course.exercises.registry import mistake
+from paged_demo.course.exercises.kinds import ask_number, mistake
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_SLOTS_13B
 from paged_demo.serving.lengths import sharegpt
 

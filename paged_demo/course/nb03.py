@@ -3,17 +3,166 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+import numpy as np
 from matplotlib.axes import Axes
 
-from paged_demo.allocators.studies import measure_page_size
-from paged_demo.course import nb03_plots
-from paged_demo.course.nb03_plots import translation, waste_against_length  # noqa: F401 - the notebook uses them
+from paged_demo.allocators.studies import PageSizeEffect, measure_page_size
+from paged_demo.checks import check_count
 from paged_demo.paper.numbers import PAGE_SIZE
 from paged_demo.serving.workload import Request
-from paged_demo.views import plots
-from paged_demo.views.amounts import count_of, percent
+from paged_demo.views import plots, style
 from paged_demo.views.live import Explorer, Panels, Player, choice
+from paged_demo.views.picture import new_axes, with_words
+from paged_demo.views.plots.pages import CELL_HEIGHT, Cell, draw_cells, page_edges
 from paged_demo.views.story import Scene, tell_two_requests
+from paged_demo.views.strip import tint
+from paged_demo.views.style import count_of, percent
+
+
+@style.applied()
+def translation(
+    page_table: Sequence[int], position: int, *, page_size: int, num_pages: int, ax: Axes | None = None
+) -> Axes:
+    """Draw how a token's position becomes its slot: through the page table of its sequence.
+
+    Parameters
+    ----------
+    page_table : sequence of int
+        The physical page of each logical page.
+    position : int
+        The token's place in its sequence.
+    page_size : int
+        Slots in a page.
+    num_pages : int
+        Pages in the pool.
+    """
+    check_count("page_size", page_size)
+    num_positions = len(page_table) * page_size
+    if check_count("position", position, minimum=0) >= num_positions:
+        raise ValueError(
+            f"position must be below {num_positions}, the slots of the page table, got {position}"
+        )
+    last_page = check_count("num_pages", num_pages) - 1
+    if not all(0 <= page_id <= last_page for page_id in page_table):
+        raise ValueError(f"page_table must name pages from 0 to {last_page}, got {list(page_table)}")
+    ax = ax or new_axes(3.4)
+    page, offset = divmod(position, page_size)
+    slot = page_table[page] * page_size + offset
+    num_slots = num_pages * page_size
+    left = (num_slots - num_positions) / 2
+    held, free = tint("A"), style.FATES["free"].colour
+    positions = [Cell(left + index, 4, str(index)) for index in range(num_positions)]
+    slots = [Cell(index, 0, str(index)) for index in range(num_slots)]
+    draw_cells(ax, positions, facecolor=held, edgecolor="white")
+    for is_held, fill in ((True, held), (False, free)):
+        alike = [slots[index] for index in range(num_slots) if (index // page_size in page_table) == is_held]
+        draw_cells(ax, alike, facecolor=fill, edgecolor="white")
+    for logical, page_id in enumerate(page_table):
+        entry = Cell(left + logical * page_size, 2.1, f"page {page_id}", page_size)
+        fill = held if logical == page else "white"
+        draw_cells(ax, [entry], {"size": 11}, facecolor=fill, edgecolor="black")
+        name = f"logical page {logical}"
+        ax.text(entry.x + page_size / 2, 5.05, name, ha="center", va="bottom", fontsize=9)
+    pages = [Cell(page_id * page_size, 0, width=page_size) for page_id in range(num_pages)]
+    draw_cells(ax, pages, facecolor="none", edgecolor="black", linewidth=1.2)
+    for page_id, cell in enumerate(pages):
+        ax.text(cell.x + page_size / 2, -0.15, f"page {page_id}", ha="center", va="top", fontsize=9)
+    draw_cells(ax, [positions[position], slots[slot]], is_new=True, facecolor=held)
+    middle = left + (page + 0.5) * page_size
+    style.arrow(ax, (left + position + 0.5, 4), (middle, 2.9), width=1.4)
+    style.arrow(ax, (middle, 2.1), (slot + 0.5, CELL_HEIGHT), width=1.4)
+    ax.set(xlim=(-0.2, num_slots + 0.2), ylim=(-0.9, 5.7), xticks=[])
+    ax.set_yticks([0.4, 2.5, 4.4], ["pool,\nslot by slot", "page table", "sequence,\nby position"])
+    style.bare(ax)
+    page_id = page_table[page]
+    title = (
+        f"position {position}: logical page {position} // {page_size} = {page},"
+        f" offset {position} % {page_size} = {offset}."
+        f"  It is page {page_id}: slot {page_id} * {page_size} + {offset} = {slot}"
+    )
+    ax.set_title(title)
+    return with_words(ax, f"{title}.")
+
+
+@style.applied()
+def waste_against_length(*, page_size: int = PAGE_SIZE, num_pages: int = 5, ax: Axes | None = None) -> Axes:
+    """Draw the empty slots of a sequence's last page against its length, up to so many pages.
+
+    Parameters
+    ----------
+    page_size : int
+        Slots in a page.
+    num_pages : int
+        Pages of the longest sequence.
+    """
+    ax = ax or new_axes(2.8)
+    lengths = np.arange(1, check_count("num_pages", num_pages) * check_count("page_size", page_size) + 1)
+    wasted = -lengths % page_size
+    ax.bar(lengths, wasted, width=1.0, **style.FATES["internal"].patch_style() | {"hatch": None})
+    ax.axhline(page_size, color="black", linewidth=1, linestyle="--")
+    ax.axhline(wasted.mean(), color="black", linewidth=1.6)
+    for text, height in ((f"one page: {page_size}", page_size), (f"mean: {wasted.mean():g}", wasted.mean())):
+        style.note(ax, text, (1.0, height), (6, 0), xycoords=("axes fraction", "data"))
+    ax.set(xlim=(0.5, lengths[-1] + 0.5), ylim=(0, 1.15 * page_size))
+    ax.set_xticks([1, *range(page_size, lengths[-1] + 1, page_size)])
+    ax.set(xlabel="length of the sequence (tokens)", ylabel="empty slots")
+    told = f"from {page_size - 1} empty slots after each new page down to 0; the mean is {wasted.mean()}"
+    return with_words(ax, f"a saw-tooth {told}, whatever the length.")
+
+
+@style.applied()
+def rows_of_pages(
+    lengths: Sequence[int], *, page_size: int, axis_slots: int | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw sequences as rows of pages: the tokens that each holds, and what its last page wastes.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Tokens of each sequence, from top to bottom.
+    page_size : int
+        Slots in a page.
+    axis_slots : int, optional
+        How far the axis reaches; as far as the longest row if left out.
+    """
+    ax = ax or new_axes(2.6)
+    tokens = np.asarray(lengths)
+    pages = -(-tokens // check_count("page_size", page_size))
+    rows = np.arange(len(tokens))
+    reach = axis_slots or int(pages.max()) * page_size
+    ax.barh(rows, tokens, height=0.74, **style.FATES["used"].patch_style())
+    wasted = pages * page_size - tokens
+    ax.barh(rows, wasted, left=tokens, height=0.74, **style.FATES["internal"].patch_style())
+    ax.set(xlim=(0, reach), ylim=(len(tokens) - 0.4, -0.6), yticks=[])
+    page_edges(ax, pages, page_size)
+    ax.set_xlabel("slots that each sequence holds")
+    ax.spines["left"].set_visible(False)
+    return ax
+
+
+@style.applied()
+def effect_against_page_size(
+    effects: Mapping[str, Mapping[int, PageSizeEffect]], name: str, *, label: str, ax: Axes | None = None
+) -> Axes:
+    """Draw one effect of the page size, for several workloads.
+
+    Parameters
+    ----------
+    effects : mapping of str to mapping of int to PageSizeEffect
+        The effect by workload and by page size in slots.
+    name : str
+        The field of `PageSizeEffect` to draw; one that ends in ``_share`` is drawn in percent.
+    label : str
+        What the axis says.
+    """
+    ax = ax or new_axes(2.6)
+    scale = 100 if name.endswith("_share") else 1
+    for line, (workload, by_size) in zip(("-", "--", ":", "-."), effects.items(), strict=False):
+        values = [scale * getattr(effect, name) for effect in by_size.values()]
+        ax.plot(list(by_size), values, line, color=style.PAGED, linewidth=2, label=workload)
+    style.page_size_axis(ax, list(next(iter(effects.values()))))
+    ax.set(ylabel=label, ylim=(0, None))
+    return ax
 
 
 def play_two_requests() -> Player:
@@ -104,7 +253,7 @@ def explore_page_choice(workloads: Mapping[str, Sequence[Request]], page_sizes: 
 
     def draw_effect(name: str, ax: Axes) -> None:
         first, *_, last = EFFECTS
-        nb03_plots.effect_against_page_size(effects, name, label=EFFECTS[name], ax=ax)
+        effect_against_page_size(effects, name, label=EFFECTS[name], ax=ax)
         ax.yaxis.label.set_fontsize(8)
         ax.tick_params(labelsize=8)
         if name != last:
@@ -115,7 +264,7 @@ def explore_page_choice(workloads: Mapping[str, Sequence[Request]], page_sizes: 
     def fill(panels: Panels, *, page_size: int, workload: str) -> str:
         effect, lengths = effects[workload][page_size], finals[workload][:NUM_ROWS]
         reach = max(-(-length // size) * size for length in lengths for size in page_sizes)
-        rows = nb03_plots.rows_of_pages(lengths, page_size=page_size, axis_slots=reach, ax=panels["rows"])
+        rows = rows_of_pages(lengths, page_size=page_size, axis_slots=reach, ax=panels["rows"])
         rows.tick_params(labelsize=9)
         rows.xaxis.label.set_fontsize(9)
         title = f"{workload}, pages of {page_size}: {percent(effect.wasted_share)} wasted"

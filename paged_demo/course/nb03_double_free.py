@@ -7,7 +7,7 @@ from typing import Any
 
 from paged_demo.allocators.page_pool import PagePool
 from paged_demo.course.exercises.functions import Finding, ask_function, read_finding
-from paged_demo.course.exercises.registry import mistake
+from paged_demo.course.exercises.kinds import mistake
 
 NUM_POOL_PAGES = 2
 

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from paged_demo.attention.store import KVStore
 from paged_demo.course.exercises.functions import ask_function, unexpected
-from paged_demo.course.exercises.kinds import ask_letters, ask_number
-from paged_demo.course.exercises.registry import mistake
+from paged_demo.course.exercises.kinds import ask_letters, ask_number, mistake
 from paged_demo.model import OPT_13B
 from paged_demo.paper.numbers import PAGE_SIZE
 

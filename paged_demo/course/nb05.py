@@ -8,9 +8,9 @@ from paged_demo.course import nb05_plots
 from paged_demo.course.nb03 import play
 from paged_demo.course.nb05_plots import eviction_queues, hits_against_pages, reference_counts  # noqa: F401 - the notebook uses them
 from paged_demo.paper.numbers import PAGE_SIZE
-from paged_demo.views.amounts import count_of, percent
 from paged_demo.views.live import Box, Explorer, Panels, Player, choice, number
 from paged_demo.views.story import SAMPLES, tell_two_samples
+from paged_demo.views.style import count_of, percent
 
 PAGE_SIZES = (1, 2, 4, 8, 16, 32, 64)
 LONGEST_PROMPT = 95

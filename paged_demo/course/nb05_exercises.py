@@ -6,8 +6,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from paged_demo.course.exercises.functions import ask_function, read_whole_numbers, unexpected
-from paged_demo.course.exercises.kinds import ask_letters
-from paged_demo.course.exercises.registry import mistake
+from paged_demo.course.exercises.kinds import ask_letters, mistake
 from paged_demo.course.exercises.verdict import describe
 
 ask_letters(

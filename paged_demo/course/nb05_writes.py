@@ -6,7 +6,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from paged_demo.course.exercises.functions import ask_function, read_whole_number, read_whole_numbers
-from paged_demo.course.exercises.registry import mistake
+from paged_demo.course.exercises.kinds import mistake
 from paged_demo.course.exercises.verdict import DrawnPool, describe
 from paged_demo.course.nb05_exercises import free
 

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from paged_demo.course.exercises.functions import ask_function, unexpected
-from paged_demo.course.exercises.kinds import ask_letters, ask_number
-from paged_demo.course.exercises.registry import mistake
+from paged_demo.course.exercises.kinds import ask_letters, ask_number, mistake
 from paged_demo.paper.experiment import SERVERS, draw_trace
 from paged_demo.paper.numbers import FIG_19A_MS, NUM_SLOTS_13B, SUSTAINED_LATENCY_S
 from paged_demo.serving.lengths import alpaca

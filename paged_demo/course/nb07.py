@@ -27,9 +27,9 @@ from paged_demo.llm.cache import PagedCache
 from paged_demo.llm.generate import Engine
 from paged_demo.llm.llama import Llama
 from paged_demo.llm.weights import what_is_missing
-from paged_demo.views.amounts import count_of
 from paged_demo.views.live import DRAWING, LOOKS, Box, Explorer, Panels, number
 from paged_demo.views.picture import DPI
+from paged_demo.views.style import count_of
 
 if TYPE_CHECKING:  # It loads a package that a reader may not have.
     from paged_demo.llm.tokenizer import Tokenizer

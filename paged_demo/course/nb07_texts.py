@@ -15,9 +15,9 @@ from paged_demo.llm.cache import PagedCache
 from paged_demo.llm.decoding import Text
 from paged_demo.llm.generate import Engine
 from paged_demo.views import style
-from paged_demo.views.amounts import count_of
 from paged_demo.views.picture import new_axes
 from paged_demo.views.strip import letter, slot_strip, tint
+from paged_demo.views.style import count_of
 
 Decode = Callable[[Sequence[int]], str]
 

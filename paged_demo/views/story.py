@@ -6,7 +6,7 @@ from itertools import takewhile
 
 from paged_demo.allocators.memory_map import MemoryMap
 from paged_demo.allocators.paged import PagedAllocator
-from paged_demo.views.amounts import count_of
+from paged_demo.views.style import count_of
 
 SMALL_POOL_PAGES = 8
 SMALL_PAGE_SIZE = 4

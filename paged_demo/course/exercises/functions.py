@@ -11,7 +11,7 @@ from io import StringIO
 from types import FrameType
 from typing import Any, NamedTuple
 
-from paged_demo.course.exercises.registry import Exercise, Function, Misconception, add
+from paged_demo.course.exercises.kinds import Exercise, Function, Misconception, add
 from paged_demo.course.exercises.verdict import DrawnPool, Verdict, describe, describe_both, pool_with_marks
 
 UNCOUNTED = sys.stdlib_module_names | {"numpy"}
