@@ -3,7 +3,6 @@
 Exercises stand in the modules of their notebooks, such as ``course/nb03_exercises.py``, each with all that
 belongs to it: the question with its right answer, and below it each mistake as a function that computes a
 wrong number, or is a wrong function itself. Its name is the mistake's name, its docstring the diagnosis.
-CONTRIBUTING shows one.
 """
 
 import math
