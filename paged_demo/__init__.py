@@ -59,9 +59,11 @@ if TYPE_CHECKING:
     from paged_demo.serving.scheduler import scheduler_of as scheduler_of
     from paged_demo.serving.serve import serve as serve
     from paged_demo.serving.simulator import simulate as simulate
+    from paged_demo.serving.traces import iter_trace as iter_trace
+    from paged_demo.serving.traces import prompt_tokens as prompt_tokens
+    from paged_demo.serving.traces import read_trace as read_trace
     from paged_demo.serving.workload import Request as Request
     from paged_demo.serving.workload import poisson_arrivals as poisson_arrivals
-    from paged_demo.serving.workload import read_trace as read_trace
 
 __version__ = "0.1.0"
 
@@ -78,7 +80,8 @@ _NAMES_IN = {
     "attention.store": "KVStore",
     "attention.kernels": "dense_attention paged_attention_pagewise",
     "attention.quick_kernel": "paged_attention paged_attention_prefill",
-    "serving.workload": "Request poisson_arrivals read_trace",
+    "serving.workload": "Request poisson_arrivals",
+    "serving.traces": "read_trace iter_trace prompt_tokens",
     "serving.lengths": "LengthDistribution sharegpt alpaca azure_conv azure_code",
     "serving.pools": "PagedPool TraditionalPool",
     "serving.rules": "Rules swap_several swap_always swap_never",
