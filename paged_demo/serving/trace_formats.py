@@ -37,7 +37,6 @@ STAMP = re.compile(
 )
 NUMBER = re.compile(r"(\d{1,15})(?:\.(\d*))?(e(?:-\d{1,3}|\+?\d{1,2}))?", re.ASCII | re.IGNORECASE)
 
-# An error has two lines at most, and 400 characters.
 MAX_SHOWN = 56
 _repr = Repr()
 _repr.maxstring = _repr.maxother = _repr.maxlong = MAX_SHOWN

@@ -21,7 +21,7 @@ from paged_demo.serving.trace_formats import (
 )
 from paged_demo.serving.workload import Request
 
-MAX_PATH = 72
+MAX_MESSAGE = 400
 
 
 class LeftOutWarning(UserWarning):
@@ -120,9 +120,8 @@ def prompt_tokens(request: Request) -> list[int]:
 
 def _requests(path: str | PathLike[str], limit: int | None, *, stacklevel: int) -> Iterator[Request]:
     most = None if limit is None else check_count("limit", limit)
-    name = _shown_path(path)
     num_requests = num_left_out = start = 0
-    for row in _rows(path, name):
+    for row in _rows(path):
         if row.num_output_tokens == 0:
             num_left_out += 1
             continue
@@ -135,13 +134,13 @@ def _requests(path: str | PathLike[str], limit: int | None, *, stacklevel: int) 
             break
     if num_requests == 0:
         having = f" with an answer among {num_left_out:,}" if num_left_out else " after the header"
-        raise ValueError(f"{name}: no requests{having}")
+        raise ValueError(_about(path, f": no requests{having}"))
     if num_left_out:
-        message = f"{name}: requests without an answer, which were left out: {num_left_out:,}"
-        warnings.warn(message, LeftOutWarning, stacklevel=stacklevel)
+        message = f": requests without an answer, which were left out: {num_left_out:,}"
+        warnings.warn(_about(path, message), LeftOutWarning, stacklevel=stacklevel)
 
 
-def _rows(path: str | PathLike[str], name: str) -> Iterator[Row]:
+def _rows(path: str | PathLike[str]) -> Iterator[Row]:
     """Parse a file line by line; an error names the file and the line."""
     parse: Parse | None = None
     first: Row | None = None
@@ -169,10 +168,10 @@ def _rows(path: str | PathLike[str], name: str) -> Iterator[Row]:
                     raise ValueError(f"{row.column} must not be before that above, got {shown(row.when)}")
                 latest = row.time
             except ValueError as error:
-                raise ValueError(f"{name}, line {number}: {error}") from None
+                raise ValueError(_about(path, f", line {number}: {error}")) from None
             yield row
     if parse is None:
-        raise ValueError(f"{name}, line 1: the file is empty\n{READABLE}")
+        raise ValueError(_about(path, f", line 1: the file is empty\n{READABLE}"))
 
 
 def _check_text(line: str) -> None:
@@ -184,8 +183,9 @@ def _check_text(line: str) -> None:
         raise ValueError(f"the file must be text in UTF-8, got {shown(line)}")
 
 
-def _shown_path(path: str | PathLike[str]) -> str:
-    """Return the end of a path, on one line."""
-    text = os.fsdecode(path)
-    text = text if text.isprintable() else repr(text)[1:-1]
-    return text if len(text) <= MAX_PATH else f"...{text[3 - MAX_PATH :]}"
+def _about(path: str | PathLike[str], message: str) -> str:
+    """Put the path in front of a message, on one line, and no more of its end than there is room for."""
+    name = os.fsdecode(path)
+    name = name if name.isprintable() else repr(name)[1:-1]
+    room = MAX_MESSAGE - len(message)
+    return f"{name if len(name) <= room else '...' + name[3 - room :]}{message}"
