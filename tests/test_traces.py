@@ -389,6 +389,8 @@ def test_a_field_that_is_too_long_is_named(trace, digit):
             ValueError, match=r"trace\.csv, line 3: must have at most 131,072 characters, got"
         ):
             read_trace(trace(line))
+    with pytest.raises(ValueError, match="line 1: not a trace that can be read"):
+        read_trace(trace(HEADER.replace("\n", f",{long}\n") + FIRST.replace("\n", ",5\n")))
     header = HEADER.replace("\n", ",user\n")
     with pytest.raises(ValueError, match="line 2: must have at most"):
         read_trace(trace(header + FIRST.replace("\n", f',"{long}"\n')))
@@ -588,6 +590,8 @@ def test_a_prompt_that_was_made_longer_or_shorter_keeps_its_beginning():
     tokens = prompt_tokens(request)
     assert prompt_tokens(request._replace(num_prompt_tokens=700))[:600] == tokens
     assert prompt_tokens(request._replace(num_prompt_tokens=100)) == tokens[:100]
+    (last,) = set(tokens[512:])
+    assert prompt_tokens(request._replace(num_prompt_tokens=2000))[512:] == [last] * 1488
     assert prompt_tokens(Request(7, 1, 1)) == prompt_tokens(Request(7, 1, 1))
 
 

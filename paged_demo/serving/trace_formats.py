@@ -144,7 +144,7 @@ def _parse_mooncake(line: str) -> Row:
 
 def _fields(line: str) -> list[str]:
     if '"' not in line:
-        return line.rstrip("\r\n").split(",")
+        return line.rstrip("\n").split(",")
     try:
         # Alone, so that a quote which does not end takes no further line with it.
         (fields,) = csv.reader([line], strict=True)

@@ -146,7 +146,7 @@ def _rows(path: str | PathLike[str]) -> Iterator[Row]:
     first: Row | None = None
     latest = 0
     # Bytes that are not UTF-8 come as surrogates, so that the line with the first of them can be named.
-    with open(os.fspath(path), encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    with open(os.fspath(path), encoding="utf-8-sig", errors="surrogateescape") as file:
         for number, line in enumerate(iter(partial(file.readline, MAX_LINE + 1), ""), start=1):
             try:
                 _check_text(line)
