@@ -1,20 +1,24 @@
 import gzip
 import json
+import pickle
 import subprocess
 import sys
 import tracemalloc
 import warnings
+from copy import copy, deepcopy
 from datetime import datetime, timedelta
 from fractions import Fraction
 from itertools import takewhile
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paged_demo import PagedAllocator, PagedPool, Request, iter_trace, prompt_tokens, read_trace, simulate
 from paged_demo.serving.trace_formats import MAX_LINE, READABLE
-from paged_demo.serving.traces import LeftOutWarning
+from paged_demo.serving.traces import LeftOutWarning, TraceRequest
+from paged_demo.serving.workload import check_requests, poisson_arrivals
 
 HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 BURST_GPT = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
@@ -125,10 +129,9 @@ def test_burst_gpt_of_the_second_release_has_two_columns_more(trace):
 
 def test_mooncake_counts_milliseconds_and_names_the_prompt_by_hash_ids(trace):
     path = trace(mooncake(3000) + "\n" + mooncake(5999, 1053, 26, [0, 773, 774], extra={"a": [1]}))
-    assert read_trace(path) == [
-        Request(0, 915, 355, 0.0, hash_ids=(0, 462)),
-        Request(1, 1053, 26, 2.999, hash_ids=(0, 773, 774)),
-    ]
+    requests = read_trace(path)
+    assert requests == [Request(0, 915, 355, 0.0), Request(1, 1053, 26, 2.999)]
+    assert [request.hash_ids for request in requests] == [(0, 462), (0, 773, 774)]
 
 
 @pytest.mark.parametrize(
@@ -569,7 +572,7 @@ def test_a_prefix_cache_sees_that_prompts_begin_with_equal_hash_ids(trace, page_
     st.lists(st.integers(0, 3), min_size=1, max_size=3), st.lists(st.integers(0, 3), min_size=1, max_size=3)
 )
 def test_prompts_have_as_many_equal_tokens_as_their_hash_ids_say(first, second):
-    long, short = (Request(0, len(ids) * 512, 1, hash_ids=(*ids,)) for ids in (first, second))
+    long, short = (TraceRequest(0, len(ids) * 512, 1, hash_ids=(*ids,)) for ids in (first, second))
     common = sum(takewhile(bool, (a == b for a, b in zip(first, second, strict=False))))
     left, right = prompt_tokens(long), prompt_tokens(short)
     assert len(left) == long.num_prompt_tokens
@@ -579,20 +582,39 @@ def test_prompts_have_as_many_equal_tokens_as_their_hash_ids_say(first, second):
 
 @pytest.mark.parametrize("page_size", [1, 16])
 def test_a_prompt_without_hash_ids_shares_its_beginning_with_no_other(page_size):
-    named = [Request(0, 40, 1, hash_ids=(0,)), Request(1, 40, 1, hash_ids=(1,))]
+    named = [TraceRequest(0, 40, 1, hash_ids=(0,)), TraceRequest(1, 40, 1, hash_ids=(1,))]
     plain = [Request(0, 40, 1), Request(1, 40, 1)]
     for first, second in [(plain[0], plain[1]), *((a, b) for a in named for b in plain), (*named,)]:
         assert shared(first, second, page_size=page_size) == 0
 
 
 def test_a_prompt_that_was_made_longer_or_shorter_keeps_its_beginning():
-    request = Request(0, 600, 1, hash_ids=(4, 5))
+    request = TraceRequest(0, 600, 1, hash_ids=(4, 5))
     tokens = prompt_tokens(request)
     assert prompt_tokens(request._replace(num_prompt_tokens=700))[:600] == tokens
     assert prompt_tokens(request._replace(num_prompt_tokens=100)) == tokens[:100]
     (last,) = set(tokens[512:])
     assert prompt_tokens(request._replace(num_prompt_tokens=2000))[512:] == [last] * 1488
     assert prompt_tokens(Request(7, 1, 1)) == prompt_tokens(Request(7, 1, 1))
+
+
+def test_what_is_made_of_a_request_keeps_the_names_of_its_prompt():
+    request = TraceRequest(0, 600, 1, hash_ids=(4, 5))
+    (later,) = poisson_arrivals([request], rate_rps=1, rng=np.random.default_rng(0))
+    (checked,) = check_requests([later._replace(num_output_tokens=np.int64(3), arrival_s=2)])
+    assert checked == Request(0, 600, 3, 2.0)
+    assert {type(number) for number in checked} == {int, float}
+    for made in (later, checked, copy(request), deepcopy(request), pickle.loads(pickle.dumps(request))):
+        assert type(made) is TraceRequest
+        assert made.hash_ids == (4, 5)
+    assert request._replace(hash_ids=(6, 7)).hash_ids == (6, 7)
+    assert TraceRequest._make(request).hash_ids == ()
+    assert hash(request) == hash(Request(*request))
+
+
+def test_requests_are_rows_of_numbers(trace):
+    content = mooncake() + mooncake(1000)
+    assert np.array(read_trace(trace(content))).tolist() == [[0, 915, 355, 0, 1], [1, 915, 355, 1, 1]]
 
 
 def test_a_trace_is_served_as_it_was_read(trace):

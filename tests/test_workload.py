@@ -71,12 +71,7 @@ def test_whole_numbers_of_numpy_are_as_good_as_any():
     odd = [Request(np.int64(0), np.int32(3), np.uint64(4), np.float64(1.0)), Request(1, 3, 4, 1)]
     plain = check_requests(odd)
     assert plain == [Request(0, 3, 4, 1.0), Request(1, 3, 4, 1.0)]
-    assert {type(number) for number in plain[0][:5]} == {int, float}
-
-
-def test_requests_keep_the_names_of_their_prompts():
-    odd = [Request(np.int64(0), 3, 4, 1.0, hash_ids=(7,)), Request(1, 3, 4, 1)]
-    assert check_requests(odd)[0].hash_ids == (7,)
+    assert {type(number) for number in plain[0]} == {int, float}
 
 
 def test_requests_need_ids_of_their_own_and_there_must_be_one():

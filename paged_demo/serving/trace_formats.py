@@ -58,7 +58,7 @@ class Row(NamedTuple):
     num_prompt_tokens, num_output_tokens : int
         Tokens of the request and of the answer; 0 without one.
     hash_ids : tuple of int
-        As in `Request`.
+        Names of the prompt's tokens, 512 at a time; empty where only their number is known.
     """
 
     column: str

@@ -24,9 +24,6 @@ class Request(NamedTuple):
         When it arrives, in seconds from the start.
     num_samples : int
         Outputs that are generated from the one prompt, each of that length.
-    hash_ids : tuple of int
-        Names the prompt's tokens, 512 at a time, where a trace tells which prompts begin alike; empty
-        where only their number is known. `prompt_tokens` makes token ids of them.
     """
 
     request_id: int
@@ -34,7 +31,6 @@ class Request(NamedTuple):
     num_output_tokens: int
     arrival_s: float = 0.0
     num_samples: int = 1
-    hash_ids: tuple[int, ...] = ()
 
 
 def check_requests(requests: Iterable[Request]) -> list[Request]:
@@ -70,7 +66,7 @@ def check_requests(requests: Iterable[Request]) -> list[Request]:
 
 def _are_plain(requests: list[Request]) -> bool:
     """Say at once that all is well, as it mostly is; otherwise somebody has to look at each request."""
-    request_ids, prompts, outputs, arrivals, samples, _ = zip(*requests, strict=True)
+    request_ids, prompts, outputs, arrivals, samples = zip(*requests, strict=True)
     return (
         {*map(type, request_ids), *map(type, prompts), *map(type, outputs), *map(type, samples)} == {int}
         and set(map(type, arrivals)) == {float}
@@ -86,13 +82,12 @@ def _plain(request: Request) -> Request:
     arrival_s = check_number(f"arrival_s {where}", request.arrival_s)
     if not math.isfinite(arrival_s) or arrival_s < 0:
         raise ValueError(f"arrival_s {where} must be a finite number from 0 on, got {request.arrival_s!r}")
-    return Request(
-        check_count("request_id", request.request_id, minimum=0),
-        check_count(f"num_prompt_tokens {where}", request.num_prompt_tokens),
-        check_count(f"num_output_tokens {where}", request.num_output_tokens),
-        arrival_s,
-        check_count(f"num_samples {where}", request.num_samples),
-        request.hash_ids,
+    return request._replace(
+        request_id=check_count("request_id", request.request_id, minimum=0),
+        num_prompt_tokens=check_count(f"num_prompt_tokens {where}", request.num_prompt_tokens),
+        num_output_tokens=check_count(f"num_output_tokens {where}", request.num_output_tokens),
+        arrival_s=arrival_s,
+        num_samples=check_count(f"num_samples {where}", request.num_samples),
     )
 
 
