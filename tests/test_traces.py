@@ -595,7 +595,7 @@ def test_a_prompt_that_was_made_longer_or_shorter_keeps_its_beginning():
     assert prompt_tokens(request._replace(num_prompt_tokens=100)) == tokens[:100]
     (last,) = set(tokens[512:])
     assert prompt_tokens(request._replace(num_prompt_tokens=2000))[512:] == [last] * 1488
-    assert prompt_tokens(Request(7, 1, 1)) == prompt_tokens(Request(7, 1, 1))
+    assert prompt_tokens(Request(7, 3, 1)) == prompt_tokens(TraceRequest(7, 3, 1))
 
 
 def test_what_is_made_of_a_request_keeps_the_names_of_its_prompt():
