@@ -32,10 +32,11 @@ from paged_demo.attention.quick_kernel import (
     paged_attention as paged_attention,
     paged_attention_prefill as paged_attention_prefill,
 )
-from paged_demo.serving.workload import (
-    Request as Request,
-    poisson_arrivals as poisson_arrivals,
+from paged_demo.serving.workload import Request as Request, poisson_arrivals as poisson_arrivals
+from paged_demo.serving.traces import (
     read_trace as read_trace,
+    iter_trace as iter_trace,
+    prompt_tokens as prompt_tokens,
 )
 from paged_demo.serving.lengths import (
     LengthDistribution as LengthDistribution,

@@ -37,7 +37,8 @@ from paged_demo.serving.run import Run
 from paged_demo.serving.scheduler import Snapshot, scheduler_of
 from paged_demo.serving.simulator import simulate
 from paged_demo.serving.step_time import OPT_13B_STEP
-from paged_demo.serving.workload import Request, poisson_arrivals, read_trace
+from paged_demo.serving.traces import read_trace
+from paged_demo.serving.workload import Request, poisson_arrivals
 from paged_demo.views import style
 from paged_demo.views.live import MARK, Explorer, Panels, choice, number
 from paged_demo.views.strip import letter, slot_strip

@@ -1,17 +1,12 @@
 """What clients send: requests, and when they arrive."""
 
-import csv
 import math
 from collections.abc import Iterable
-from datetime import datetime
-from os import PathLike
 from typing import NamedTuple
 
 import numpy as np
 
 from paged_demo.checks import check_count, check_number, check_positive
-
-TRACE_COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 
 
 class Request(NamedTuple):
@@ -92,12 +87,12 @@ def _plain(request: Request) -> Request:
     arrival_s = check_number(f"arrival_s {where}", request.arrival_s)
     if not math.isfinite(arrival_s) or arrival_s < 0:
         raise ValueError(f"arrival_s {where} must be a finite number from 0 on, got {request.arrival_s!r}")
-    return Request(
-        check_count("request_id", request.request_id, minimum=0),
-        check_count(f"num_prompt_tokens {where}", request.num_prompt_tokens),
-        check_count(f"num_output_tokens {where}", request.num_output_tokens),
-        arrival_s,
-        check_count(f"num_samples {where}", request.num_samples),
+    return request._replace(
+        request_id=check_count("request_id", request.request_id, minimum=0),
+        num_prompt_tokens=check_count(f"num_prompt_tokens {where}", request.num_prompt_tokens),
+        num_output_tokens=check_count(f"num_output_tokens {where}", request.num_output_tokens),
+        arrival_s=arrival_s,
+        num_samples=check_count(f"num_samples {where}", request.num_samples),
     )
 
 
@@ -131,70 +126,3 @@ def poisson_arrivals(
     requests = list(requests)
     times = np.cumsum(rng.exponential(1 / rate_rps, len(requests)))
     return [request._replace(arrival_s=time) for request, time in zip(requests, times.tolist(), strict=True)]
-
-
-def read_trace(path: str | PathLike[str]) -> list[Request]:
-    """Read requests from a file in the format of the Azure LLM inference traces.
-
-    Parameters
-    ----------
-    path : path
-        A CSV file with the columns TIMESTAMP, ContextTokens and GeneratedTokens. Times are counted
-        from the first one.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, there are no requests, a number or a time is bad, or times go
-        backwards. The message names the file and the line.
-
-    References
-    ----------
-    Azure LLM inference traces 2023, AzureLLMInferenceTrace_conv.csv and AzureLLMInferenceTrace_code.csv
-    (Microsoft, CC-BY 4.0): https://github.com/Azure/AzurePublicDataset
-    """
-    requests: list[Request] = []
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
-        try:
-            found = rows.fieldnames or []
-        except UnicodeDecodeError:
-            raise ValueError(f"{path}, line 1: the file must be text in UTF-8") from None
-        missing = [column for column in TRACE_COLUMNS if column not in found]
-        if missing:
-            there = f"found {', '.join(found)}" if found else "the file is empty"
-            raise ValueError(f"{path}, line 1: no column {', '.join(missing)}, {there}")
-        start = None
-        for row in rows:
-            where = f"{path}, line {rows.line_num}"
-            time = _read_time(row["TIMESTAMP"], where)
-            start = start or time
-            arrival_s = (time - start).total_seconds()
-            if requests and arrival_s < requests[-1].arrival_s:
-                raise ValueError(f"{where}: TIMESTAMP {row['TIMESTAMP']} is before that of the line above")
-            num_prompt_tokens, num_output_tokens = (
-                _read_count(row, column, where) for column in TRACE_COLUMNS[1:]
-            )
-            requests.append(Request(len(requests), num_prompt_tokens, num_output_tokens, arrival_s))
-    if not requests:
-        raise ValueError(f"{path}: no requests after the header")
-    return requests
-
-
-def _read_time(text: str | None, where: str) -> datetime:
-    try:
-        # The traces give seven digits of a second; Python reads six.
-        whole, _, fraction = (text or "").strip().partition(".")
-        time = datetime.fromisoformat(f"{whole}.{fraction[:6]:0<6}")
-        if time.tzinfo is not None:
-            raise ValueError
-        return time
-    except ValueError:
-        raise ValueError(f"{where}: TIMESTAMP must be a time without a zone, got {text!r}") from None
-
-
-def _read_count(row: dict[str, str], column: str, where: str) -> int:
-    text = row[column] or ""
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise ValueError(f"{where}: {column} must be a whole number from 1, got {row[column]!r}")
-    return int(text)
