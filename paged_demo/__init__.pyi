@@ -38,7 +38,7 @@ from paged_demo.serving.traces import (
     iter_trace as iter_trace,
     prompt_tokens as prompt_tokens,
 )
-from paged_demo.serving.lengths import (
+from paged_demo.serving.workload import (
     LengthDistribution as LengthDistribution,
     sharegpt as sharegpt,
     alpaca as alpaca,

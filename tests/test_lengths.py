@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paged_demo import alpaca, azure_code, azure_conv, sharegpt
-from paged_demo.serving.lengths import lognormal_mixture, weibull
+from paged_demo.serving.workload import lognormal_mixture, weibull
 
 # Quantiles of the 79,725 sampled ShareGPT conversations behind Kwon et al. (2023), Fig. 11.
 SHARES = [0.12, 0.24, 0.36, 0.48, 0.6, 0.72, 0.84, 0.92, 0.96]

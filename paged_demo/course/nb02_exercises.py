@@ -13,7 +13,7 @@ from paged_demo.allocators.placement import buddy, first_fit
 from paged_demo.course.exercises.functions import Finding, ask_function, read_finding, unexpected
 from paged_demo.course.exercises.kinds import ask_number, mistake
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_SLOTS_13B
-from paged_demo.serving.lengths import sharegpt
+from paged_demo.serving.workload import sharegpt
 
 WORDS = ("used", "reserved", "internal", "rounding")
 NUM_POOL_SLOTS = 12

@@ -31,14 +31,21 @@ from paged_demo.paper.numbers import (
     SCHEMES,
     SUSTAINED_LATENCY_S,
 )
-from paged_demo.serving.lengths import LengthDistribution, alpaca, azure_code, azure_conv, sharegpt
 from paged_demo.serving.rules import PagedPool, Pool, TraditionalPool
 from paged_demo.serving.run import Run
 from paged_demo.serving.scheduler import Snapshot, scheduler_of
 from paged_demo.serving.simulator import simulate
 from paged_demo.serving.step_time import OPT_13B_STEP
 from paged_demo.serving.traces import read_trace
-from paged_demo.serving.workload import Request, poisson_arrivals
+from paged_demo.serving.workload import (
+    LengthDistribution,
+    Request,
+    alpaca,
+    azure_code,
+    azure_conv,
+    poisson_arrivals,
+    sharegpt,
+)
 from paged_demo.views import style
 from paged_demo.views.live import MARK, Explorer, Panels, choice, number
 from paged_demo.views.strip import letter, slot_strip

@@ -10,9 +10,9 @@ from paged_demo.course.exercises.functions import ask_function, unexpected
 from paged_demo.course.exercises.kinds import ask_letters, ask_number, mistake
 from paged_demo.paper.experiment import SERVERS, draw_trace
 from paged_demo.paper.numbers import FIG_19A_MS, NUM_SLOTS_13B, SUSTAINED_LATENCY_S
-from paged_demo.serving.lengths import alpaca
 from paged_demo.serving.rules import PagedPool, Rules
 from paged_demo.serving.simulator import simulate
+from paged_demo.serving.workload import alpaca
 
 CAPSTONE_RATE_RPS = 27.0
 CAPSTONE_PAGE_SIZES = (16, 32, 64, 128, 256, 512)

@@ -13,11 +13,10 @@ from paged_demo.allocators.placement import buddy
 from paged_demo.allocators.traditional import reserve_max, reserve_oracle, reserve_pow2
 from paged_demo.checks import check_count, check_positive
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_PAGES_13B, PAGE_SIZE, SCHEMES, TABLE_1
-from paged_demo.serving.lengths import LengthDistribution
 from paged_demo.serving.rules import PagedPool, Pool, TraditionalPool
 from paged_demo.serving.run import Progress
 from paged_demo.serving.step_time import OPT_13B_STEP, StepTime
-from paged_demo.serving.workload import Request, poisson_arrivals
+from paged_demo.serving.workload import LengthDistribution, Request, poisson_arrivals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,11 +12,11 @@ import numpy as np
 from paged_demo.paper import numbers as paper
 from paged_demo.paper.experiment import SERVERS, Comparison, Experiment, check_seeds, draw_trace, over_seeds
 from paged_demo.paper.numbers import Curve
-from paged_demo.serving.lengths import LengthDistribution, alpaca, sharegpt
 from paged_demo.serving.rules import PagedPool, Pool, Rules
 from paged_demo.serving.run import Progress
 from paged_demo.serving.simulator import simulate
 from paged_demo.serving.step_time import StepTime
+from paged_demo.serving.workload import LengthDistribution, alpaca, sharegpt
 
 
 class Workload(NamedTuple):

@@ -9,11 +9,17 @@ from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.checks import check_count, check_positive, check_share
 from paged_demo.paper import numbers as paper
 from paged_demo.paper.experiment import SERVERS, SLOT_BYTES, Comparison, Experiment, draw_trace, over_seeds
-from paged_demo.serving.lengths import LengthDistribution, alpaca, sharegpt
 from paged_demo.serving.rules import pages_without_sharing
 from paged_demo.serving.run import Progress
 from paged_demo.serving.simulator import simulate
-from paged_demo.serving.workload import Request, check_generator, check_requests
+from paged_demo.serving.workload import (
+    LengthDistribution,
+    Request,
+    alpaca,
+    check_generator,
+    check_requests,
+    sharegpt,
+)
 
 WARM_UP_S = 300
 """Iterations before this time are left out: the queues have yet to form."""

@@ -1,10 +1,12 @@
-"""What clients send: requests, and when they arrive."""
+"""What clients send: requests, how long they are, and when they arrive."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paged_demo.checks import check_count, check_number, check_positive
 
@@ -126,3 +128,147 @@ def poisson_arrivals(
     requests = list(requests)
     times = np.cumsum(rng.exponential(1 / rate_rps, len(requests)))
     return [request._replace(arrival_s=time) for request, time in zip(requests, times.tolist(), strict=True)]
+
+
+Floats = NDArray[np.float64]
+Quantile = Callable[[Floats], Floats]
+"""Lengths, from shares of requests that are shorter (0 to 1)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthDistribution:
+    """The joint distribution of prompt and output lengths of a data set.
+
+    Attributes
+    ----------
+    name : str
+        The data set.
+    prompt_quantile, output_quantile : callable
+        Quantile functions of the two lengths, in tokens.
+    correlation : float
+        Correlation of the two normal scores (a Gaussian copula).
+    """
+
+    name: str
+    prompt_quantile: Quantile
+    output_quantile: Quantile
+    correlation: float
+
+    def sample(
+        self, num_requests: int, *, rng: np.random.Generator, context_limit: int = 2048
+    ) -> list[Request]:
+        """Draw requests whose tokens stay below the model's context limit.
+
+        Longer outputs are cut, as a server cuts them; rejecting the long requests instead would make
+        the others shorter on average.
+
+        Parameters
+        ----------
+        num_requests : int
+            How many.
+        rng : numpy.random.Generator
+            Where the randomness comes from.
+        context_limit : int
+            Prompt and output together have fewer tokens than this; at least 3.
+
+        Examples
+        --------
+        >>> requests = sharegpt.sample(1000, rng=np.random.default_rng(0))
+        >>> max(request.final_tokens for request in requests) < 2048
+        True
+        """
+        check_count("num_requests", num_requests)
+        check_count("context_limit", context_limit, minimum=3)
+        check_generator(rng)
+        prompt_scores, other_scores = rng.standard_normal((2, num_requests))
+        output_scores = self.correlation * prompt_scores + math.sqrt(1 - self.correlation**2) * other_scores
+        prompts = _whole(self.prompt_quantile(_normal_cdf(prompt_scores)), np.int64(context_limit - 2))
+        outputs = _whole(self.output_quantile(_normal_cdf(output_scores)), context_limit - 1 - prompts)
+        pairs = zip(prompts.tolist(), outputs.tolist(), strict=True)
+        return [Request(index, *pair) for index, pair in enumerate(pairs)]
+
+
+def weibull(*, shape: float, scale: float) -> Quantile:
+    """Return the quantile function of a Weibull distribution; ``scale`` in tokens."""
+    return lambda shares: scale * (-np.log1p(-shares)) ** (1 / shape)
+
+
+def lognormal_mixture(*parts: tuple[float, float, float]) -> Quantile:
+    """Return the quantile function of a mixture of lognormal distributions.
+
+    Parameters
+    ----------
+    *parts : (weight, mu, sigma)
+        The weights sum to 1; ``mu`` and ``sigma`` are of the natural logarithm of the tokens.
+    """
+    lowest = min(mu - 6 * sigma for _, mu, sigma in parts)
+    highest = max(mu + 6 * sigma for _, mu, sigma in parts)
+    log_lengths = np.linspace(lowest, highest, 4000)
+    shares_below = sum(
+        (weight * _normal_cdf((log_lengths - mu) / sigma) for weight, mu, sigma in parts),
+        start=np.zeros_like(log_lengths),
+    )
+    return lambda shares: np.exp(np.interp(shares, shares_below, log_lengths))
+
+
+def quantile_table(*points: tuple[float, float]) -> Quantile:
+    """Return the quantile function that joins points of (share, length) by straight lines."""
+    shares_below, lengths = zip(*points, strict=True)
+    return lambda shares: np.interp(shares, shares_below, lengths)
+
+
+def _normal_cdf(scores: Floats) -> Floats:
+    return np.array([math.erfc(-score / math.sqrt(2)) / 2 for score in scores.tolist()])
+
+
+def _whole(lengths: Floats, longest: NDArray[np.int64] | np.int64) -> NDArray[np.int64]:
+    return np.clip(np.rint(lengths).astype(np.int64), 1, longest)
+
+
+sharegpt = LengthDistribution(
+    name="ShareGPT",
+    prompt_quantile=lognormal_mixture((0.754, 3.191, 0.991), (0.246, 5.972, 0.851)),
+    output_quantile=weibull(shape=1.171, scale=358.8),
+    correlation=0.224,
+)
+"""Conversations with a chat model, fitted to the sample behind Kwon et al. (2023), Fig. 11 (means of
+161.31 and 337.99 tokens). The fitted and the sampled distribution functions differ by at most 0.022
+(prompts) and 0.026 (outputs)."""
+
+alpaca = LengthDistribution(
+    name="Alpaca",
+    prompt_quantile=lognormal_mixture((0.92, 2.758, 0.405), (0.08, 3.614, 0.611)),
+    output_quantile=weibull(shape=0.992, scale=58.1),
+    correlation=0.0,
+)
+"""Instructions and answers, fitted to the sample behind Kwon et al. (2023), Fig. 11 (means of 19.31 and
+58.45 tokens), within 0.042 (prompts) and 0.047 (outputs). Prompt and output are assumed independent."""
+
+azure_code = LengthDistribution(
+    name="Azure code",
+    prompt_quantile=weibull(shape=0.969, scale=2020.8),
+    output_quantile=lognormal_mixture((0.707, 2.407, 0.438), (0.293, 3.707, 0.933)),
+    correlation=0.0,
+)
+"""Code completion, fitted to the 8,819 requests of AzureLLMInferenceTrace_code.csv (means of 2,048 and 27.9
+tokens; Microsoft, CC-BY 4.0), within 0.036 (prompts) and 0.043 (outputs)."""
+
+# fmt: off
+AZURE_CONV_PROMPTS = (
+    (0.0, 2), (0.04, 181), (0.08, 201), (0.12, 222), (0.16, 375), (0.2, 387), (0.24, 395), (0.28, 400),
+    (0.32, 406), (0.36, 419), (0.4, 703), (0.44, 972), (0.48, 1009), (0.52, 1031), (0.56, 1050),
+    (0.6, 1071), (0.64, 1092), (0.68, 1116), (0.72, 1147), (0.76, 1215), (0.8, 1315), (0.84, 1690),
+    (0.88, 2402), (0.92, 4073), (0.94, 4079), (0.96, 4086), (0.97, 4090), (0.98, 4098), (0.985, 4110),
+    (0.99, 4142), (0.995, 4831), (0.998, 5652), (1.0, 14050),
+)
+# fmt: on
+"""Shares of the prompts that are shorter, and lengths in tokens."""
+
+azure_conv = LengthDistribution(
+    name="Azure conversation",
+    prompt_quantile=quantile_table(*AZURE_CONV_PROMPTS),
+    output_quantile=lognormal_mixture((0.701, 4.592, 0.684), (0.299, 6.020, 0.094)),
+    correlation=0.076,
+)
+"""Conversations, fitted to the 19,366 requests of AzureLLMInferenceTrace_conv.csv (means of 1,155 and 211
+tokens; Microsoft, CC-BY 4.0), within 0.028 (prompts, whose quantiles these are) and 0.054 (outputs)."""
