@@ -46,9 +46,9 @@ class PageCounts:
         self._parting_in = NEVER
         self._num_copies = 0
 
-    def admit(self, flight: Flight, *, is_alone: bool) -> bool:
+    def admit(self, flight: Flight, num_generated: int, *, is_alone: bool) -> bool:
         """Take the slots that a request starts with, and say whether there was room."""
-        request, num_generated = flight.request, flight.num_generated(flight.first)
+        request = flight.request
         num_pages = pages_held(request, num_generated, self.page_size)
         if num_pages + (0 if is_alone else self._num_kept) > self._num_free:
             return False
@@ -152,7 +152,7 @@ class RunPlaces:
         self._pool = pool
         self._num_reserved: dict[tuple[int, int], int] = {}
 
-    def admit(self, flight: Flight, *, is_alone: bool) -> bool:
+    def admit(self, flight: Flight, num_generated: int, *, is_alone: bool) -> bool:
         """Take the slots that a request starts with, and say whether there was room."""
         request = flight.request
         lengths = (request.num_prompt_tokens, request.num_output_tokens)

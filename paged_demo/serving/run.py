@@ -1,6 +1,7 @@
 """What came out of serving requests, whichever engine served them; and the readable engine, which steps."""
 
 import math
+import operator
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -128,6 +129,11 @@ class Recorder:
         Slots in the pool.
     window, moments
         As for `simulate`; they are checked here.
+
+    Attributes
+    ----------
+    next_s : float
+        The time of the next moment, or infinity.
     """
 
     def __init__(
@@ -139,13 +145,9 @@ class Recorder:
         self.window = window
         # The moments that are still to come, the next one last; behind them one that never comes.
         self._times = [math.inf, *reversed(_check_moments(moments))]
+        self.next_s = self._times.pop()
         self._moments: list[Moment] = []
         self._sums = [0] * 6
-
-    @property
-    def next_s(self) -> float:
-        """The time of the next moment, or infinity."""
-        return self._times[-1]
 
     def note(
         self, until_s: float, num_done: int, num_running: int = 0, fates: Iterable[int] = (0, 0, 0, 0)
@@ -162,7 +164,7 @@ class Recorder:
             Slots that are used, reserved, internal and rounding.
         """
         while self.next_s < until_s:
-            time_s = self._times.pop()
+            time_s, self.next_s = self.next_s, self._times.pop()
             num_arrived = bisect_right(self.requests, time_s, key=lambda request: request.arrival_s)
             self._moments.append(Moment(time_s, num_running, num_arrived - num_done - num_running, *fates))
 
@@ -174,7 +176,7 @@ class Recorder:
         *amounts : int
             Requests in flight; slots that are used, reserved, internal and rounding, and that sharing saves.
         """
-        self._sums = [total + amount for total, amount in zip(self._sums, amounts, strict=True)]
+        self._sums = list(map(operator.add, self._sums, amounts))
 
     def record(self, finish_s: Mapping[int, float], stays: Sequence[Stay], num_iterations: int) -> Run:
         """Return what came out, when all has been served.

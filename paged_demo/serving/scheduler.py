@@ -18,7 +18,7 @@ from paged_demo.serving.rules import (
     fits_budget,
     keep_pages_free,
 )
-from paged_demo.serving.sequence_group import KVAllocator, PagingAllocator, SequenceGroup
+from paged_demo.serving.sequence_group import KVAllocator, SequenceGroup, has_pages
 from paged_demo.serving.workload import Request, check_requests
 
 
@@ -126,7 +126,7 @@ class Scheduler:
         self.stays: list[Stay] = []
         self._allocator = allocator
         self._may_admit = may_admit
-        self._pages = allocator if isinstance(allocator, PagingAllocator) else None
+        self._pages = allocator if has_pages(allocator) else None
         self._rules = rules
         check_samples(self.requests, can_fork=self._pages is not None, max_running=rules.max_running)
         if self._pages is not None:

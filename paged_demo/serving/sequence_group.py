@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from itertools import chain, repeat
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard
 
 from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
 from paged_demo.serving.rules import pages_held
@@ -26,7 +26,6 @@ class KVAllocator(Protocol):
         """Take a snapshot of the pool."""
 
 
-@runtime_checkable
 class PagingAllocator(KVAllocator, Protocol):
     """What a scheduler needs besides, to let several samples share a prompt, and to swap."""
 
@@ -39,6 +38,12 @@ class PagingAllocator(KVAllocator, Protocol):
 
     def fork(self, parent_id: Hashable, child_id: Hashable) -> None:
         """Start a sequence that equals another one so far."""
+
+
+def has_pages(allocator: KVAllocator) -> TypeGuard[PagingAllocator]:
+    """Say whether an allocator hands out pages."""
+    # To ask for every member of the protocol takes as long as to admit a request.
+    return hasattr(allocator, "page_size")
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +96,7 @@ class SequenceGroup:
 
     def allocate(self, allocator: KVAllocator) -> None:
         """Take the slots of all tokens that there are, or raise a CacheFullError and leave all as it was."""
-        if isinstance(allocator, PagingAllocator):
+        if has_pages(allocator):
             # Pages that were taken and given back would have forgotten what they remembered.
             needed = pages_held(self.request, self.num_generated, allocator.page_size)
             if needed > allocator.num_free_pages:
@@ -103,7 +108,7 @@ class SequenceGroup:
         held = [first]
         try:
             for child in others:
-                assert isinstance(allocator, PagingAllocator)
+                assert has_pages(allocator)
                 allocator.fork(first, child)
                 held.append(child)
             for _ in range(self.num_generated):

@@ -148,18 +148,19 @@ class _Engine:
         num_computed = num_pages_in = 0
         while self._waiting:
             head = self._waiting[0]
-            request, num_tokens = head.request, head.num_to_compute
+            request, num_generated = head.request, head.num_generated
             if request.arrival_s > self.now_s:
                 break
+            num_tokens = head.num_to_compute
             if self._num_sequences + request.num_samples > self._rules.max_running:
                 self._head_has_no_room = True
                 break
             if not fits_budget(num_tokens, num_decoding, num_computed, self._rules.max_batched_tokens):
                 break
-            origin = self.iteration - request.num_prompt_tokens - head.num_generated
-            last = self.iteration + head.num_to_come
+            origin = self.iteration - request.num_prompt_tokens - num_generated
+            last = self.iteration + request.num_output_tokens - num_generated
             flight = Flight(request, origin, self.iteration, last, self.now_s)
-            if not self._slots.admit(flight, is_alone=not self._running):
+            if not self._slots.admit(flight, num_generated, is_alone=not self._running):
                 self._head_has_no_room = True
                 break
             self._waiting.popleft()
