@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
 from paged_demo.checks import check_functions
+from paged_demo.serving.flights import KVAllocator, SequenceGroup, has_pages
 from paged_demo.serving.rules import (
     PAPER_RULES,
     AdmissionPolicy,
@@ -18,7 +19,6 @@ from paged_demo.serving.rules import (
     fits_budget,
     keep_pages_free,
 )
-from paged_demo.serving.sequence_group import KVAllocator, SequenceGroup, has_pages
 from paged_demo.serving.workload import Request, check_requests
 
 

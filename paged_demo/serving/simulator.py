@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from heapq import heappop, heappush
 from math import inf
 
-from paged_demo.serving.flights import NEVER, Flight, PageCounts, RunPlaces
+from paged_demo.serving.flights import NEVER, Flight, PageCounts, RunPlaces, SequenceGroup
 from paged_demo.serving.rules import (
     PAPER_RULES,
     PagedPool,
@@ -25,7 +25,6 @@ from paged_demo.serving.rules import (
 )
 from paged_demo.serving.run import Recorder, Run, Window
 from paged_demo.serving.scheduler import Stay
-from paged_demo.serving.sequence_group import SequenceGroup
 from paged_demo.serving.step_time import Stretch
 from paged_demo.serving.workload import Request, check_requests
 
