@@ -1,4 +1,4 @@
-"""The numbers of the paper that prose quotes: each is written out here from `paper.py`."""
+"""The numbers of the paper that prose quotes: each is written out here from `paper/numbers.py`."""
 
 import re
 from pathlib import Path
