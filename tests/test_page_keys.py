@@ -13,7 +13,7 @@ SALTS = st.text(st.characters(), max_size=2)  # lone surrogates too, which UTF-8
 @given(TOKENS, TOKENS, SALTS, SALTS, st.integers(1, 4))
 def test_two_pages_have_one_name_just_if_their_prefixes_and_salts_are_equal(one, other, salt, salt_2, size):
     keys = PageKeys(size)
-    names, names_2 = keys.of_prefix(one, cache_salt=salt), keys.of_prefix(other, cache_salt=salt_2)
+    names, names_2 = keys.of_prefix(one, keys.root(salt)), keys.of_prefix(other, keys.root(salt_2))
     assert len(names) == len(one) // size
     for page, name in enumerate(names):
         for page_2, name_2 in enumerate(names_2):
@@ -32,7 +32,7 @@ def test_names_made_page_by_page_are_those_of_the_whole_prefix(tokens, salt, siz
     chained = [keys.root(salt)]
     for start in range(0, len(tokens) // size * size, size):
         chained.append(keys.chain(chained[-1], tokens[start : start + size]))
-    assert chained[1:] == keys.of_prefix(tokens, cache_salt=salt)
+    assert chained[1:] == keys.of_prefix(tokens, keys.root(salt))
 
 
 @pytest.mark.parametrize("tokens", ["hello", [1, 2, 3.0, 4], [1, 2, 3, 2**63]])

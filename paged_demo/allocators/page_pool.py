@@ -1,7 +1,7 @@
 """The pool of pages: free, taken, shared, and free but remembered."""
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 
 from paged_demo.allocators.memory_map import CacheFullError
 from paged_demo.checks import check_count
@@ -12,8 +12,12 @@ class PagePool:
 
     A page is *taken* with one reference, *shared* by adding one, *released* by dropping one, and
     free at zero. A full page can be *sealed* under a key that names its contents; it can then be
-    *found* by that key, even while it is free, until it is taken for something else. Free pages are
-    taken least recently released first. Every method takes constant time, whatever the pool's size.
+    *found* by that key, even while it is free, until it is taken for something else.
+
+    Free pages wait in a queue and are taken from its front. A released page that was never sealed goes to
+    the front, since nobody can find it again; a sealed one goes to the back. So pages without a memory are
+    taken first, then remembered ones, the least recently released first. Every method takes constant time
+    for each page it is given, whatever the pool's size.
 
     Parameters
     ----------
@@ -32,17 +36,18 @@ class PagePool:
     References
     ----------
     Kwon et al. (2023), section 4.2 (allocation) and 4.4 (reference counts). Finding full pages by
-    their contents is vLLM's automatic prefix caching, which came after the paper.
+    their contents is vLLM's automatic prefix caching, which came after the paper; the queue is that of
+    vLLM 0.33.0. (Until May 2026 every released page went to its back.)
     """
 
     def __init__(self, num_pages: int) -> None:
         self.num_pages = check_count("num_pages", num_pages)
         self._ref_counts = [0] * self.num_pages
         self._keys: list[Hashable | None] = [None] * self.num_pages
-        # Oldest first; unlike a deque, a page is removed from its middle in constant time.
+        # Next to be taken first; unlike a deque, a page is removed from its middle in constant time.
         self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(self.num_pages))
         self._page_by_key: dict[Hashable, int] = {}
-        # Further pages with equal contents; apart, because there are few of them.
+        # Further pages with equal contents, the one sealed first first; apart, because there are few.
         self._duplicates: dict[Hashable, dict[int, None]] = {}
 
     @property
@@ -56,7 +61,7 @@ class PagePool:
         return [page_id for page_id in self._free if self._keys[page_id] is not None]
 
     def take(self) -> int:
-        """Take the page that has been free longest, and forget what it held.
+        """Take the page at the front of the queue, and forget what it held.
 
         Raises
         ------
@@ -100,6 +105,24 @@ class PagePool:
         self._ref_counts[page_id] -= 1
         if self._ref_counts[page_id] == 0:
             self._free[page_id] = None
+            if self._keys[page_id] is None:
+                self._free.move_to_end(page_id, last=False)
+
+    def release_table(self, page_table: Sequence[int]) -> None:
+        """Drop a reference to each page of a table, so that its last page is the first to be taken again.
+
+        A prefix is of use without its tail, and a tail is of none without its prefix: of the sealed pages,
+        too, the last is taken before the one before it.
+
+        Raises
+        ------
+        ValueError
+            If a page is free already.
+        """
+        sealed = [page_id for page_id in reversed(page_table) if self._keys[page_id] is not None]
+        unsealed = [page_id for page_id in page_table if self._keys[page_id] is None]
+        for page_id in sealed + unsealed:  # an unsealed page goes in front of the one before it
+            self.release(page_id)
 
     def seal(self, page_id: int, key: Hashable) -> None:
         """Remember a held page under the key that names its contents.
@@ -126,6 +149,7 @@ class PagePool:
     def find(self, keys: Iterable[Hashable]) -> list[int]:
         """Find pages for the leading ``keys``, up to the first that no page is remembered under.
 
+        Of pages with equal contents the one sealed first is found, held or free.
         Taking a reference is the caller's next step: a found page may be free.
         """
         page_ids = []
@@ -167,7 +191,8 @@ class PagePool:
             return
         duplicates = self._duplicates[key]
         if self._page_by_key[key] == page_id:
-            self._page_by_key[key], _ = duplicates.popitem()
+            self._page_by_key[key] = next_sealed = next(iter(duplicates))
+            del duplicates[next_sealed]
         else:
             del duplicates[page_id]
         if not duplicates:

@@ -1,10 +1,10 @@
 """The paged way: every sequence takes one page when it needs one, anywhere in the pool."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from paged_demo.allocators.memory_map import CacheFullError, MemoryMap, Region, holes_between
-from paged_demo.allocators.page_keys import PageKeys
+from paged_demo.allocators.page_keys import NO_PARTS, PageKeys
 from paged_demo.allocators.page_pool import PagePool
 from paged_demo.allocators.sequences import (
     MAX_TOKEN_ID,
@@ -28,6 +28,9 @@ class _Sequence:
     forked_tail: bool = False
     # Full pages that cannot be found yet, with their keys. A fork leaves them to its parent.
     unsealed: list[tuple[int, bytes]] = field(default_factory=list)
+    # What is left of a prompt that is computed in pieces, and the keys of its full pages.
+    rest: list[int] = field(default_factory=list)
+    rest_keys: list[bytes] = field(default_factory=list)
 
 
 class PagedAllocator:
@@ -114,6 +117,8 @@ class PagedAllocator:
         *,
         final_tokens: int | None = None,
         cache_salt: str = "",
+        key_parts: Mapping[str, str] = NO_PARTS,
+        budget: int | None = None,
     ) -> int:
         """Give a new sequence pages for its prompt, and return how many of its tokens were found.
 
@@ -132,6 +137,12 @@ class PagedAllocator:
         cache_salt : str
             Prompts share pages only with prompts of the same salt. Give each tenant its own: whoever is
             answered sooner because of pages that a stranger left learns what the stranger asked.
+        key_parts : mapping of str to str
+            What else keys and values depend on, by name, such as the LoRA adapter or an image that stands
+            in the prompt: pages are shared only between prompts of the same parts.
+        budget : int, optional
+            The prompt is computed in pieces: at most so many tokens that were not found get slots now, and
+            the others with `extend`. No room is kept for them.
 
         Returns
         -------
@@ -141,39 +152,88 @@ class PagedAllocator:
         Raises
         ------
         CacheFullError
-            If the pool has too few free pages. Nothing has changed then.
+            If the pool has too few free pages: one for each page to be taken, and one for each page that was
+            found free. Of two equal pages the one sealed first is found, even if it is free and the other
+            held, so a prompt can be refused that would fit beside the other. Nothing has changed then.
         ValueError, TypeError
-            If ``seq_id`` is held already, ``token_ids`` is empty or holds something else, or
-            ``cache_salt`` is not a string.
+            If ``seq_id`` is held already, ``token_ids`` is empty or holds something else, ``cache_salt`` or
+            ``key_parts`` hold no texts, or ``budget`` is below 1.
         """
         tokens = check_prompt(token_ids)
         self._sequences.require_new("seq_id", seq_id)
         if final_tokens is not None:
             check_final_tokens(final_tokens, len(tokens))
+        most = len(tokens) if budget is None else check_count("budget", budget)
 
-        root_key = self._keys.root(cache_salt)
-        keys = self._keys.of_prefix(tokens, cache_salt=cache_salt) if self._prefix_caching else []
-        found = self._pool.find(keys[: (len(tokens) - 1) // self.page_size])
-        num_new = -(-len(tokens) // self.page_size) - len(found)
+        root_key, keys, found = self._look_up(tokens, cache_salt, key_parts)
+        num_found = len(found) * self.page_size
+        num_pages = -(-min(len(tokens), num_found + most) // self.page_size)
         num_revived = sum(self._pool.ref_count(page_id) == 0 for page_id in found)
-        if num_new + num_revived > self._pool.num_free:
-            raise CacheFullError(needed=num_new + num_revived, free=self._pool.num_free, unit="pages")
+        self._require_free(num_pages - len(found) + num_revived)
 
         for page_id in found:
             self._pool.share(page_id)
-        taken = [self._pool.take() for _ in range(num_new)]
-        page_table = found + taken
-        tail = tokens[len(tokens) // self.page_size * self.page_size :]
         self._sequences[seq_id] = sequence = _Sequence(
-            page_table=page_table,
-            tail=tail,
-            key=keys[-1] if keys else root_key,
-            next_slot=page_table[-1] * self.page_size + len(tail),
-            unsealed=list(zip(taken, keys[len(found) :], strict=False)),
+            page_table=found,
+            tail=[],
+            key=keys[len(found) - 1] if found else root_key,
+            next_slot=0,
+            rest=tokens[num_found:],
+            rest_keys=keys[len(found) :],
         )
-        if not self._seal_late:
-            self._seal(sequence)
+        self._store(sequence, most)
+        return num_found
+
+    def find(
+        self,
+        token_ids: Iterable[int],
+        *,
+        cache_salt: str = "",
+        key_parts: Mapping[str, str] = NO_PARTS,
+    ) -> int:
+        """Count the tokens of a prompt that `allocate` would find now. Looking up moves nothing.
+
+        Parameters
+        ----------
+        token_ids, cache_salt, key_parts
+            As for `allocate`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for `allocate`.
+        """
+        _, _, found = self._look_up(check_prompt(token_ids), cache_salt, key_parts)
         return len(found) * self.page_size
+
+    def extend(self, seq_id: Hashable, budget: int) -> int:
+        """Give the next piece of a prompt slots, and return how many of its tokens are stored now.
+
+        Parameters
+        ----------
+        seq_id : hashable
+            A sequence whose prompt `allocate` began.
+        budget : int
+            At most so many tokens; the last piece ends with the prompt.
+
+        Raises
+        ------
+        KeyError
+            If there is no such sequence.
+        CacheFullError
+            If the pool has too few free pages. Nothing has changed then.
+        ValueError, TypeError
+            If the prompt is complete, or ``budget`` is no whole number from 1 on.
+        """
+        sequence = self._sequences[seq_id]
+        most = check_count("budget", budget)
+        if not sequence.rest:
+            raise ValueError(f"seq_id {seq_id!r} has its whole prompt; append is for what comes after it")
+        num_stored = len(sequence.page_table) * self.page_size - self._num_unfilled(sequence)
+        num_after = num_stored + min(most, len(sequence.rest))
+        self._require_free(-(-num_after // self.page_size) - len(sequence.page_table))
+        self._store(sequence, most)
+        return num_after
 
     def append(self, seq_id: Hashable, token_id: int) -> Append:
         """Find a slot for a sequence's next token.
@@ -185,11 +245,13 @@ class PagedAllocator:
         CacheFullError
             If a page is needed and none is free. Nothing has changed then.
         ValueError, TypeError
-            If ``token_id`` is not a token id.
+            If ``token_id`` is not a token id, or the sequence's prompt is not complete.
         """
         sequence = self._sequences[seq_id]
         if type(token_id) is not int or not 0 <= token_id <= MAX_TOKEN_ID:
             token_id = check_token(token_id)
+        if sequence.rest:
+            raise _unfinished("seq_id", seq_id, sequence)
         tail = sequence.tail
         copy = None
         if not tail:
@@ -213,10 +275,12 @@ class PagedAllocator:
         KeyError
             If there is no sequence ``parent_id``.
         ValueError
-            If ``child_id`` is held already.
+            If ``child_id`` is held already, or the parent's prompt is not complete.
         """
         parent = self._sequences[parent_id]
         self._sequences.require_new("child_id", child_id)
+        if parent.rest:
+            raise _unfinished("parent_id", parent_id, parent)
         for page_id in parent.page_table:
             self._pool.share(page_id)
         parent.forked_tail = bool(parent.tail)
@@ -239,14 +303,15 @@ class PagedAllocator:
     def free(self, seq_id: Hashable) -> None:
         """Let go of a sequence. Its last page is the first to be taken again.
 
+        Pages that were never full are taken before all others; full ones are remembered, with prefix
+        caching, and wait behind those that were remembered earlier.
+
         Raises
         ------
         KeyError
             If there is no such sequence.
         """
-        # A prefix is of use without its tail, and a tail is of none without its prefix.
-        for page_id in reversed(self._sequences.remove(seq_id).page_table):
-            self._pool.release(page_id)
+        self._pool.release_table(self._sequences.remove(seq_id).page_table)
 
     def reset_cache(self) -> None:
         """Forget all pages that are free and remembered, as when the model's weights have changed.
@@ -305,6 +370,36 @@ class PagedAllocator:
         for page_id, num_references in enumerate(references):
             assert self._pool.ref_count(page_id) == num_references, f"page {page_id} is miscounted"
 
+    def _look_up(
+        self, tokens: list[int], cache_salt: str, key_parts: Mapping[str, str]
+    ) -> tuple[bytes, list[bytes], list[int]]:
+        """Return the key before a prompt's first page, those of its full pages, and the pages found."""
+        root_key = self._keys.root(cache_salt, key_parts)
+        keys = self._keys.of_prefix(tokens, root_key) if self._prefix_caching else []
+        # The last token is always computed, since its output is wanted.
+        return root_key, keys, self._pool.find(keys[: (len(tokens) - 1) // self.page_size])
+
+    def _require_free(self, needed: int) -> None:
+        if needed > self._pool.num_free:
+            raise CacheFullError(needed=needed, free=self._pool.num_free, unit="pages")
+
+    def _store(self, sequence: _Sequence, budget: int) -> None:
+        """Take pages for the next tokens of a prompt, and seal the full ones. There is room for them."""
+        size, table = self.page_size, sequence.page_table
+        first = len(table) - bool(sequence.tail)  # of the pages that are written now
+        written = sequence.tail + sequence.rest[:budget]
+        del sequence.rest[:budget]
+        num_full, num_over = divmod(len(written), size)
+        table.extend(self._pool.take() for _ in range(first + num_full + bool(num_over) - len(table)))
+        sequence.tail = written[len(written) - num_over :]
+        sequence.next_slot = table[-1] * size + num_over
+        if keys := sequence.rest_keys[:num_full]:
+            del sequence.rest_keys[:num_full]
+            sequence.key = keys[-1]
+            sequence.unsealed.extend(zip(table[first:], keys, strict=False))
+            if not self._seal_late:
+                self._seal(sequence)
+
     def _finish_last_page(self, sequence: _Sequence) -> None:
         if self._prefix_caching:
             sequence.key = self._keys.chain(sequence.key, sequence.tail)
@@ -334,3 +429,8 @@ class PagedAllocator:
 
     def _num_unfilled(self, sequence: _Sequence) -> int:
         return -len(sequence.tail) % self.page_size
+
+
+def _unfinished(name: str, seq_id: Hashable, sequence: _Sequence) -> ValueError:
+    num_missing = len(sequence.rest)
+    return ValueError(f"{name} {seq_id!r} needs its whole prompt first, {num_missing} tokens are missing")
