@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
+from walk_paged import walk
 
 from paged_demo import CacheFullError, PagedAllocator
 
@@ -92,3 +93,9 @@ def test_there_are_histories():
 @pytest.mark.parametrize("history", HISTORIES.values(), ids=HISTORIES)
 def test_a_history_gets_the_answers_of_vllm(history):
     assert next(differences(history), None) is None
+
+
+def test_random_histories_get_the_answers_of_a_model_of_the_rules():
+    kinds = walk(20_000)
+    assert all(kinds[kind] > 100 for kind in ("allocate", "append", "extend", "fork", "free"))
+    assert all(kinds[f"{kind}, refused"] > 100 for kind in ("allocate", "append", "extend"))

@@ -99,9 +99,7 @@ class PagePool:
         ValueError
             If the page is free already.
         """
-        page_id = self._check_page(page_id)
-        if self._ref_counts[page_id] == 0:
-            raise ValueError(f"page_id {page_id} is free already")
+        page_id = self._require_held(page_id)
         self._ref_counts[page_id] -= 1
         if self._ref_counts[page_id] == 0:
             self._free[page_id] = None
@@ -117,8 +115,10 @@ class PagePool:
         Raises
         ------
         ValueError
-            If a page is free already.
+            If a page is free already. Nothing has changed then.
         """
+        for page_id in page_table:
+            self._require_held(page_id)
         sealed = [page_id for page_id in reversed(page_table) if self._keys[page_id] is not None]
         unsealed = [page_id for page_id in page_table if self._keys[page_id] is None]
         for page_id in sealed + unsealed:  # an unsealed page goes in front of the one before it
@@ -197,6 +197,12 @@ class PagePool:
             del duplicates[page_id]
         if not duplicates:
             del self._duplicates[key]
+
+    def _require_held(self, page_id: int) -> int:
+        page_id = self._check_page(page_id)
+        if self._ref_counts[page_id] == 0:
+            raise ValueError(f"page_id {page_id} is free already")
+        return page_id
 
     def _check_page(self, page_id: int) -> int:
         if type(page_id) is int and 0 <= page_id < self.num_pages:

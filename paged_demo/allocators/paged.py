@@ -24,8 +24,9 @@ class _Sequence:
     tail: list[int]  # the tokens of the last page while it is not full
     key: bytes  # of the last full page: it names the whole prefix up to there
     next_slot: int  # where the next token goes, if the last page has room for it
-    # Whether a fork may share the last page. It spares every append a look at the reference count.
-    forked_tail: bool = False
+    # Whether the last page needs a look before it is written to: a fork may share it, or the prompt goes on.
+    # It spares most appends that look.
+    is_guarded: bool = False
     # Full pages that cannot be found yet, with their keys. A fork leaves them to its parent.
     unsealed: list[tuple[int, bytes]] = field(default_factory=list)
     # What is left of a prompt that is computed in pieces, and the keys of its full pages.
@@ -250,15 +251,17 @@ class PagedAllocator:
         sequence = self._sequences[seq_id]
         if type(token_id) is not int or not 0 <= token_id <= MAX_TOKEN_ID:
             token_id = check_token(token_id)
-        if sequence.rest:
-            raise _unfinished("seq_id", seq_id, sequence)
         tail = sequence.tail
         copy = None
         if not tail:
+            if sequence.rest:
+                raise _unfinished("seq_id", seq_id, sequence)
             page_id = self._pool.take()
             sequence.page_table.append(page_id)
             sequence.next_slot = page_id * self.page_size
-        elif sequence.forked_tail:
+        elif sequence.is_guarded:
+            if sequence.rest:
+                raise _unfinished("seq_id", seq_id, sequence)
             copy = self._unshare_last_page(sequence)
         slot = sequence.next_slot
         sequence.next_slot = slot + 1
@@ -283,7 +286,7 @@ class PagedAllocator:
             raise _unfinished("parent_id", parent_id, parent)
         for page_id in parent.page_table:
             self._pool.share(page_id)
-        parent.forked_tail = bool(parent.tail)
+        parent.is_guarded = bool(parent.tail)
         self._sequences[child_id] = replace(
             parent, page_table=parent.page_table.copy(), tail=parent.tail.copy(), unsealed=[]
         )
@@ -393,6 +396,7 @@ class PagedAllocator:
         table.extend(self._pool.take() for _ in range(first + num_full + bool(num_over) - len(table)))
         sequence.tail = written[len(written) - num_over :]
         sequence.next_slot = table[-1] * size + num_over
+        sequence.is_guarded = bool(sequence.rest)
         if keys := sequence.rest_keys[:num_full]:
             del sequence.rest_keys[:num_full]
             sequence.key = keys[-1]
@@ -424,7 +428,7 @@ class PagedAllocator:
             sequence.page_table[-1] = dst_page
             sequence.next_slot = dst_page * self.page_size + len(sequence.tail)
             copy = (src_page, dst_page)
-        sequence.forked_tail = False
+        sequence.is_guarded = False
         return copy
 
     def _num_unfilled(self, sequence: _Sequence) -> int:
