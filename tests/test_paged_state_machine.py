@@ -95,12 +95,13 @@ class PagedHistory(RuleBasedStateMachine):
     def extend(self, seq_id, budget):
         before = self.visible_state()
         rest = self.rest_of[seq_id]
+        refusal = CacheFullError if rest else ValueError
         try:
             num_stored = self.allocator.extend(seq_id, budget)
-        except (CacheFullError, ValueError) as error:
-            assert isinstance(error, CacheFullError) == bool(rest)
+        except refusal:
             assert self.visible_state() == before
             return
+        assert rest
         tokens = self.tokens_of[seq_id]
         self.prefix_in_slot |= dict.fromkeys(self.allocator.slots(seq_id)[len(tokens) - 1 :])
         tokens += rest[:budget]
