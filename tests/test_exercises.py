@@ -13,12 +13,11 @@ from nbclient import NotebookClient
 
 from paged_demo import PagedPool, sharegpt, simulate
 from paged_demo.course import check, hint
-from paged_demo.course import nb03_trials as trials
-from paged_demo.course.exercises.functions import FunctionExercise
+from paged_demo.course import nb03_exercises as pages
+from paged_demo.course.exercises.functions import Endless, FunctionExercise, Raised, Returned, attempt
 from paged_demo.course.exercises.kinds import ChoiceExercise, NumberExercise
 from paged_demo.course.exercises.registry import EXERCISES
-from paged_demo.course.exercises.trial import Endless, Raised, Returned, attempt
-from paged_demo.course.exercises.verdict import Verdict
+from paged_demo.course.exercises.verdict import Verdict, pool_with_marks
 from paged_demo.paper.numbers import NUM_PAGES_13B
 from paged_demo.paper.servers import draw_trace
 from paged_demo.views import style
@@ -76,11 +75,22 @@ def test_every_misconception_gets_its_own_diagnosis(exercise, mistake):
 @each_exercise
 def test_every_exercise_has_hints_and_mistakes_to_diagnose(exercise):
     assert exercise.mistakes
+    assert all(len(mistake.diagnosis.split()) > 4 for mistake in exercise.mistakes)
     hints = [hint(exercise.exercise_id, number + 1) for number in range(len(exercise.hints))]
     assert [str(given).endswith(")`") for given in hints[:-1]] == [True] * (len(hints) - 1)
     assert exercise.hints[-1] in hints[-1].words
     with pytest.raises(ValueError, match=f"number must be at most {len(hints)}"):
         hint(exercise.exercise_id, len(hints) + 1)
+
+
+@each_exercise
+def test_an_exercise_stands_with_its_mistakes_in_one_module_of_its_notebook(exercise):
+    answers = [right_answer(exercise), *(mistake.answer for mistake in exercise.mistakes)]
+    if isinstance(exercise, NumberExercise):
+        answers[0] = exercise.compute
+    modules = {answer.__module__ for answer in answers if callable(answer)}
+    assert len(modules) == (not isinstance(exercise, ChoiceExercise))
+    assert all(f".nb{int(exercise.exercise_id[0]):02}_" in module for module in modules)
 
 
 @each_exercise
@@ -165,7 +175,7 @@ def test_an_interruption_by_the_reader_is_not_an_answer():
 def test_of_what_a_function_prints_only_the_case_that_is_told_is_shown(capsys):
     def chatty(page_table, num_tokens, free_pages, page_size):
         print(num_tokens, "tokens in", page_table)  # noqa: T201
-        return trials.append_beyond_the_page(page_table, num_tokens, free_pages, page_size)
+        return pages.into_the_neighbours_page(page_table, num_tokens, free_pages, page_size)
 
     assert "4 tokens in the pages [2]" in check("3.2", chatty).words
     assert capsys.readouterr().out == "4 tokens in [2]\n"
@@ -205,7 +215,7 @@ def test_what_is_printed_in_short_is_shown_in_full(capsys):
 def test_a_right_function_shows_none_of_what_it_prints(capsys):
     def chatty(*given):
         print(given)  # noqa: T201
-        return trials.slot(*given)
+        return pages.slot(*given)
 
     assert check("3.1", chatty).mark == "right"
     assert capsys.readouterr().out == ""
@@ -222,12 +232,12 @@ def test_a_function_cannot_change_the_cases():
         return 0
 
     assert str(check("3.1", greedy)) == str(check("3.1", greedy))
-    assert check("3.1", trials.slot).mark == "right"
+    assert check("3.1", pages.slot).mark == "right"
 
 
 def test_numpy_numbers_are_numbers():
     assert check("3.4", np.float32(7.5)).mark == "right"
-    assert check("3.1", lambda *given: np.int64(trials.slot(*given))).mark == "right"
+    assert check("3.1", lambda *given: np.int64(pages.slot(*given))).mark == "right"
 
 
 def test_letters_count_in_any_order_and_case():
@@ -246,7 +256,7 @@ def test_an_unknown_number_is_named_with_the_known_ones():
 
 
 def test_the_smallest_counter_example_is_told_and_drawn():
-    verdict = check("3.2", trials.append_beyond_the_page)
+    verdict = check("3.2", pages.into_the_neighbours_page)
     told = "A sequence of 4 tokens in the pages [2], free pages [0, 5, 1], pages of 4. Expected: slot 0;"
     assert told in verdict.words
     picture = verdict.draw()
@@ -257,7 +267,7 @@ def test_the_smallest_counter_example_is_told_and_drawn():
 
 
 def test_a_pool_that_is_too_large_for_a_strip_is_told_only():
-    wrong_at_16 = check("3.1", lambda *case: trials.slot(*case) + (case[2] == 16))
+    wrong_at_16 = check("3.1", lambda *case: pages.slot(*case) + (case[2] == 16))
     assert "with pages of 16" in wrong_at_16.words
     assert wrong_at_16.draw() is None
     assert "<img" not in wrong_at_16._repr_html_()
@@ -265,8 +275,8 @@ def test_a_pool_that_is_too_large_for_a_strip_is_told_only():
 
 @pytest.mark.parametrize("came", [-5, 10**9, None])
 def test_a_slot_outside_the_pool_can_be_drawn(came):
-    case = next(iter(trials.slot_cases()))
-    assert trials.draw_slot_case(case, 28, came).png.startswith(b"\x89PNG")
+    case = next(iter(pages.slot_cases()))
+    assert pool_with_marks(*pages.slot_pool(case), 28, came).png.startswith(b"\x89PNG")
 
 
 def test_a_verdict_is_the_same_in_words_and_in_html():

@@ -8,15 +8,14 @@ import pytest
 from paged_demo import PagedAllocator
 from paged_demo.allocators.sharing import ask_with_prefix, sample_in_parallel
 from paged_demo.course import check
-from paged_demo.course import nb05_trials as sharing_trials
-from paged_demo.course import nb05_write_mistakes as write_mistakes
-from paged_demo.course import nb05_writes as write_trials
+from paged_demo.course import nb05_exercises as sharing
+from paged_demo.course import nb05_writes as writes
 from paged_demo.course.exercises.registry import EXERCISES
 
 
 def play(case):
     """Let the package's allocator live through a case of 5.2; return its tables and the last append."""
-    allocator = PagedAllocator(write_trials.NUM_POOL_PAGES, case.page_size)
+    allocator = PagedAllocator(writes.NUM_POOL_PAGES, case.page_size)
     allocator.allocate("A", range(case.num_prompt_tokens))
     appended, held = None, {"A"}
     for step in case.steps:
@@ -31,18 +30,18 @@ def play(case):
     return {seq_id: allocator.page_table(seq_id) for seq_id in held}, appended
 
 
-@pytest.mark.parametrize("case", list(write_trials.write_cases()), ids=write_trials.tell_write_case)
+@pytest.mark.parametrize("case", list(writes.write_cases()), ids=str)
 def test_the_write_that_is_asked_for_is_the_one_of_the_package(case):
-    written = write_trials.call_write(write_trials.write, case)
+    written = writes.call_write(writes.write, case)
     tables, appended = play(case)
     assert written.tables == tables
     assert (written.slot, written.copy) == appended
 
 
 def test_the_cases_of_the_write_fork_end_copy_and_write_in_place():
-    cases = list(write_trials.write_cases())
+    cases = list(writes.write_cases())
     assert {step.name for case in cases for step in case.steps} == {"write", "fork", "free"}
-    copies = [write_trials.call_write(write_trials.write, case).copy for case in cases]
+    copies = [writes.call_write(writes.write, case).copy for case in cases]
     assert 10 < sum(copy is not None for copy in copies) < len(cases) - 10
     assert sum(len(case.steps) > 5 and "C" in str(case) for case in cases) > 5
     lengths = [len(case.steps) for case in cases]
@@ -50,7 +49,7 @@ def test_the_cases_of_the_write_fork_end_copy_and_write_in_place():
 
 
 def test_the_smallest_trace_that_fails_is_told_and_drawn():
-    verdict = check("5.2", write_mistakes.write_in_place)
+    verdict = check("5.2", writes.written_into_a_shared_page)
     case = "A prompt of 1 token in pages of 2; then B is forked from A, then A writes."
     assert f"{case} Expected: slot 3; copy (0, 1); tables {{'A': [1], 'B': [0]}};" in verdict.words
     assert "Yours: slot 1; copy None; tables {'A': [0], 'B': [0]};" in verdict.words
@@ -62,9 +61,9 @@ def test_the_smallest_trace_that_fails_is_told_and_drawn():
 @pytest.mark.parametrize(
     ("mistake", "told"),
     [
-        (write_mistakes.write_and_keep_the_count, "counts [1, 1, 0, 0, 0, 0, 0, 0]. Yours: counts [2,"),
-        (write_mistakes.write_and_keep_the_table, "tables {'A': [1], 'B': [0]}. Yours: tables {'A': [0],"),
-        (write_mistakes.write_and_free_the_old_page, "free pages [2, 3, 4, 5, 6, 7]. Yours: free pages [2,"),
+        (writes.the_old_page_is_not_counted_less, "counts [1, 1, 0, 0, 0, 0, 0, 0]. Yours: counts [2,"),
+        (writes.the_table_names_the_old_page, "tables {'A': [1], 'B': [0]}. Yours: tables {'A': [0],"),
+        (writes.the_old_page_is_given_back, "free pages [2, 3, 4, 5, 6, 7]. Yours: free pages [2,"),
     ],
 )
 def test_of_a_wrong_write_only_what_is_wrong_is_told(mistake, told):
@@ -75,7 +74,7 @@ def test_of_a_wrong_write_only_what_is_wrong_is_told(mistake, told):
 
 def test_the_first_write_that_goes_wrong_is_the_last_one_told():
     def forget_the_others(table, num_tokens, counts, free_pages, page_size):
-        slot, copy = write_trials.write(table, num_tokens, counts, free_pages, page_size)
+        slot, copy = writes.write(table, num_tokens, counts, free_pages, page_size)
         if copy:
             counts[copy[0]] = 1
         return slot, copy
@@ -89,7 +88,7 @@ def test_the_first_write_that_goes_wrong_is_the_last_one_told():
 @pytest.mark.parametrize("wrong_after", range(1, 7))
 def test_a_write_that_goes_wrong_only_at_one_length_is_found_in_the_first_write(wrong_after):
     def write(table, num_tokens, counts, free_pages, page_size):
-        slot, copy = write_trials.write(table, num_tokens, counts, free_pages, page_size)
+        slot, copy = writes.write(table, num_tokens, counts, free_pages, page_size)
         return slot + (num_tokens == wrong_after), copy
 
     case = f"A prompt of {wrong_after} token{'s' * (wrong_after > 1)} in pages of 2; then A writes."
@@ -98,7 +97,7 @@ def test_a_write_that_goes_wrong_only_at_one_length_is_found_in_the_first_write(
 
 def test_what_differs_is_told_in_full():
     def forget_a_page(table, num_tokens, counts, free_pages, page_size):
-        slot, copy = write_trials.write(table, num_tokens, counts, free_pages, page_size)
+        slot, copy = writes.write(table, num_tokens, counts, free_pages, page_size)
         if len(table) > 3:
             counts.extend(range(20))
         return slot, copy
@@ -110,7 +109,7 @@ def test_what_differs_is_told_in_full():
 def test_whatever_an_answer_puts_into_the_lists_is_told(junk):
     def write(table, num_tokens, counts, free_pages, page_size):
         counts[0] = junk
-        return write_trials.write(table, num_tokens, counts.copy(), free_pages, page_size)
+        return writes.write(table, num_tokens, counts.copy(), free_pages, page_size)
 
     def free(table, counts, free_pages):
         free_pages[0] = junk
@@ -124,15 +123,13 @@ def test_whatever_an_answer_puts_into_the_lists_is_told(junk):
 
 def test_a_list_that_was_made_anew_is_not_the_one_that_was_to_be_changed():
     def free(table, counts, free_pages):
-        return free_pages + sharing_trials.free(table, counts, [])
+        return free_pages + sharing.free(table, counts, [])
 
     words = check("5.3", free).words
     assert "it returned another list, [1, 0]. Change the list `free_pages` in place, and return it." in words
 
 
-@pytest.mark.parametrize(
-    ("free", "num_free"), [(sharing_trials.free, 13), (sharing_trials.free_without_counting, 19)]
-)
+@pytest.mark.parametrize(("free", "num_free"), [(sharing.free, 13), (sharing.freed_while_others_hold_it, 19)])
 def test_two_of_five_samples_leave_three_pages_held_and_the_mistake_of_notebook_05_frees_six(free, num_free):
     counts, free_pages = [5] * 3 + [0] * 13, list(range(3, 16))
     for _ in range(2):
@@ -141,11 +138,12 @@ def test_two_of_five_samples_leave_three_pages_held_and_the_mistake_of_notebook_
     assert len(free_pages) == num_free
 
 
-@pytest.mark.parametrize("case", list(sharing_trials.hit_cases()), ids=sharing_trials.tell_hit_case)
+@pytest.mark.parametrize("case", list(sharing.hit_cases()), ids=str)
 def test_the_hit_that_is_asked_for_is_the_one_of_the_package(case):
-    allocator = PagedAllocator(2 * case.num_tokens, case.page_size, prefix_caching=True)
-    allocator.allocate("first", range(case.num_tokens))
-    assert allocator.allocate("second", range(case.num_tokens)) == sharing_trials.hit(*case)
+    num_tokens, page_size = case
+    allocator = PagedAllocator(2 * num_tokens, page_size, prefix_caching=True)
+    allocator.allocate("first", range(num_tokens))
+    assert allocator.allocate("second", range(num_tokens)) == sharing.hit(*case)
 
 
 def test_the_prompts_of_7_and_8_hold_what_the_right_letter_says():

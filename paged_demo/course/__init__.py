@@ -1,4 +1,14 @@
 """What one notebook alone needs, named by notebook: its sliders, its pictures, its exercises."""
 
+# Each module adds its exercises to those that `check` and `hint` know.
+from paged_demo.course import nb00_exercises as nb00_exercises
+from paged_demo.course import nb01_exercises as nb01_exercises
+from paged_demo.course import nb02_exercises as nb02_exercises
+from paged_demo.course import nb03_double_free as nb03_double_free
+from paged_demo.course import nb03_exercises as nb03_exercises
+from paged_demo.course import nb04_exercises as nb04_exercises
+from paged_demo.course import nb05_exercises as nb05_exercises
+from paged_demo.course import nb05_writes as nb05_writes
+from paged_demo.course import nb06_exercises as nb06_exercises
 from paged_demo.course.exercises.registry import check as check
 from paged_demo.course.exercises.registry import hint as hint

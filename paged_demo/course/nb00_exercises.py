@@ -1,10 +1,11 @@
 """Exercises of notebook 00: page sizes between the two ends of the dial."""
 
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 
-from paged_demo.course.exercises.kinds import ChoiceExercise, Misconception, NumberExercise, Remark
+from paged_demo.course.exercises.kinds import ask_letters, ask_number
+from paged_demo.course.exercises.registry import mistake
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_SLOTS_13B, PAGE_SIZE
 from paged_demo.serving.lengths import sharegpt
 from paged_demo.serving.saturation import fill_by_page_size
@@ -19,93 +20,94 @@ def requests_in_flight(page_size: int) -> float:
     return fill_by_page_size(requests, [page_size], num_slots=NUM_SLOTS_13B)[page_size].mean_running
 
 
-EXERCISES = (
-    NumberExercise(
-        exercise_id="0.1",
-        compute=partial(requests_in_flight, ASKED_PAGE_SIZE),
-        tolerance=0.15,
-        insight=(
-            "The dial says {expected:.1f}. What decides is not how many tokens a request holds, but how many"
-            " pages it began."
-        ),
-        hints=(
-            f"How many pages of {ASKED_PAGE_SIZE} slots does the pool of {NUM_SLOTS_13B:,} have?",
-            "The words under the dial give the tokens that the requests hold at page size 16: about 460"
-            " each. Some hold more than 512, and then they hold a second page, or a third.",
-        ),
-        mistakes=(
-            Misconception(
-                NUM_SLOTS_13B // MAX_TOKENS,
-                "The other end of the dial",
-                f"So many requests run when each holds {MAX_TOKENS:,} slots. With pages of 512, a request"
-                " that has 400 tokens so far holds one page, a quarter of that.",
-            ),
-            Misconception(
-                partial(requests_in_flight, PAGE_SIZE),
-                "As with small pages",
-                "So many run with pages of 16, where a request's last page wastes 15 slots at most. With"
-                " pages of 512 the last page is half empty on average, and that is hundreds of slots for"
-                " everybody.",
-            ),
-            Misconception(
-                NUM_SLOTS_13B // ASKED_PAGE_SIZE,
-                "One page for everybody",
-                "So many pages does the pool have. But a request that grows beyond 512 tokens takes a second"
-                " page, and one beyond 1,024 a third: there are fewer requests than pages.",
-            ),
-            Misconception(
-                NUM_SLOTS_13B // ASKED_PAGE_SIZE // 2,
-                "Two pages for everybody",
-                "Half of the pages: that is two for each request. But most requests in flight still have"
-                " fewer than 512 tokens, and hold one.",
-            ),
-        ),
+@ask_number(
+    "0.1",
+    tolerance=0.15,
+    hints=(
+        f"How many pages of {ASKED_PAGE_SIZE} slots does the pool of {NUM_SLOTS_13B:,} have?",
+        "The words under the dial give the tokens that the requests hold at page size 16: about 460 each."
+        " Some hold more than 512, and then they hold a second page, or a third.",
     ),
-    NumberExercise(
-        exercise_id="0.2",
-        compute=lambda: MAX_TOKENS,
-        insight=(
-            "Reserving the greatest length for everybody is paging with one page of that size per request."
-        ),
-        hints=(
-            "Orca (Max) reserves room for the longest possible sequence as soon as a request starts.",
-            "At which page size does one page hold the longest possible sequence?",
-        ),
-        mistakes=(
-            Misconception(
-                1,
-                "The wrong end",
-                "Pages of one slot are the finest there are: a request holds exactly its tokens. Orca (Max)"
-                " holds as much as a request could ever need.",
-            ),
-            Misconception(
-                PAGE_SIZE,
-                "That is vLLM",
-                f"Pages of {PAGE_SIZE} are what the paper proposes. Orca (Max) is what it is compared with.",
-            ),
-        ),
+    insight=(
+        "The dial says {expected:.1f}. What decides is not how many tokens a request holds, but how many"
+        " pages it began."
     ),
-    ChoiceExercise(
-        exercise_id="0.3",
-        right_letters="c",
-        num_statements=4,
-        insight="Paging never shrinks the pool. It raises how many requests the pool holds.",
-        hints=("When does a server take the memory of its pool, and when does it give it back?",),
-        remarks={
-            "a": Remark(
-                "The pool is not the sequence",
-                "The sequence holds less; the pool has as many slots as before. The 768 MiB lie in the same"
-                " pool, free for other requests.",
-            ),
-            "b": Remark(
-                "Nothing goes back to the GPU",
-                "A server takes the pool at start-up and keeps it. Pages that are freed go back to the pool,"
-                " not to the GPU.",
-            ),
-            "d": Remark(
-                "The tokens are not smaller",
-                "A token's keys and values take the same bytes wherever they lie. Paging compresses nothing.",
-            ),
-        },
+)
+def requests_in_flight_at_the_asked_page_size() -> float:
+    """Read the dial at 512."""
+    return requests_in_flight(ASKED_PAGE_SIZE)
+
+
+@mistake("0.1")
+def the_other_end_of_the_dial() -> float:
+    """So many requests run when each holds 2,048 slots. With pages of 512, a request that has 400 tokens so
+    far holds one page, a quarter of that.
+    """
+    return NUM_SLOTS_13B // MAX_TOKENS
+
+
+@mistake("0.1")
+def as_with_small_pages() -> float:
+    """So many run with pages of 16, where a request's last page wastes 15 slots at most. With pages of 512
+    the last page is half empty on average, and that is hundreds of slots for everybody.
+    """
+    return requests_in_flight(PAGE_SIZE)
+
+
+@mistake("0.1")
+def one_page_for_everybody() -> float:
+    """So many pages does the pool have. But a request that grows beyond 512 tokens takes a second page, and
+    one beyond 1,024 a third: there are fewer requests than pages.
+    """
+    return NUM_SLOTS_13B // ASKED_PAGE_SIZE
+
+
+@mistake("0.1")
+def two_pages_for_everybody() -> float:
+    """Half of the pages: that is two for each request. But most requests in flight still have fewer than 512
+    tokens, and hold one.
+    """
+    return NUM_SLOTS_13B // ASKED_PAGE_SIZE // 2
+
+
+@ask_number(
+    "0.2",
+    hints=(
+        "Orca (Max) reserves room for the longest possible sequence as soon as a request starts.",
+        "At which page size does one page hold the longest possible sequence?",
     ),
+    insight="Reserving the greatest length for everybody is paging with one page of that size per request.",
+)
+def page_size_of_orca_max() -> float:
+    """Hold as many slots in a page as the longest sequence has tokens."""
+    return MAX_TOKENS
+
+
+@mistake("0.2")
+def the_wrong_end() -> float:
+    """Pages of one slot are the finest there are: a request holds exactly its tokens. Orca (Max) holds as
+    much as a request could ever need.
+    """
+    return 1
+
+
+@mistake("0.2", "That is vLLM")
+def that_is_vllm() -> float:
+    """Pages of 16 are what the paper proposes. Orca (Max) is what it is compared with."""
+    return PAGE_SIZE
+
+
+ask_letters(
+    "0.3",
+    "c",
+    hints=("When does a server take the memory of its pool, and when does it give it back?",),
+    insight="Paging never shrinks the pool. It raises how many requests the pool holds.",
+    remarks="""
+        a: The pool is not the sequence. The sequence holds less; the pool has as many slots as before. The
+           768 MiB lie in the same pool, free for other requests.
+        b: Nothing goes back to the GPU. A server takes the pool at start-up and keeps it. Pages that are
+           freed go back to the pool, not to the GPU.
+        d: The tokens are not smaller. A token's keys and values take the same bytes wherever they lie. Paging
+           compresses nothing.
+    """,
 )

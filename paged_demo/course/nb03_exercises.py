@@ -1,215 +1,261 @@
-"""Exercises of notebook 03: slots, pages, and where the analogy to an operating system stops."""
+"""Exercises of notebook 03: slots, pages, and where an analogy stops. 3.3 is in ``nb03_double_free.py``."""
 
-from functools import partial
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from random import Random
 from statistics import fmean
+from typing import Any, NamedTuple
 
-from paged_demo.course import nb03_trials as trials
-from paged_demo.course.exercises.functions import FunctionExercise, read_finding
-from paged_demo.course.exercises.kinds import ChoiceExercise, Misconception, NumberExercise, Remark
+from paged_demo.course.exercises.functions import ask_function, read_whole_number, read_whole_numbers
+from paged_demo.course.exercises.kinds import ask_letters, ask_number
+from paged_demo.course.exercises.registry import mistake
+from paged_demo.course.exercises.verdict import DrawnPool
 from paged_demo.paper.numbers import PAGE_SIZE
 
-EXERCISES = (
-    FunctionExercise(
-        exercise_id="3.1",
-        reference=trials.slot,
-        cases=trials.slot_cases,
-        tell=trials.tell_slot_case,
-        draw=trials.draw_slot_case,
-        insight="One division, one look-up, one multiplication: all that paging adds to finding a token.",
-        hints=(
-            "Which logical page is the token in, and which place does it have there? `divmod` gives both.",
-            "The table gives the physical page. It begins at slot `page * page_size`.",
-        ),
-        mistakes=(
-            Misconception(
-                lambda page_table, position, page_size: position,
-                "The table is not read",
-                "This is the slot in a pool that begins with this sequence, all in one piece.",
-            ),
-            Misconception(
-                lambda page_table, position, page_size: (
-                    page_table[position // page_size] + position % page_size
-                ),
-                "A page is not a slot",
-                "The number of a page counts pages. Its first slot is that number times the page size.",
-            ),
-            Misconception(
-                lambda page_table, position, page_size: page_table[position // page_size] * page_size,
-                "The place in the page is missing",
-                "This is the first slot of the right page.",
-            ),
-            Misconception(
-                lambda page_table, position, page_size: (
-                    page_table[position % page_size] * page_size + position // page_size
-                ),
-                "Page and place are swapped",
-                "`//` gives the page, and `%` the place in it.",
-            ),
-            Misconception(
-                lambda page_table, position, page_size: page_table[0] * page_size + position,
-                "Only the first page",
-                "This goes on behind the first page, where another sequence's page may lie.",
-            ),
-        ),
+SlotCase = tuple[list[int], int, int]
+"""A token to look up: its sequence's page table, its position, and the page size."""
+
+
+def slot_cases() -> Iterator[SlotCase]:
+    """Make tokens to look up, around the boundaries of pages first."""
+    for page_size in (4, 2, 1, 16):
+        for position in (0, page_size - 1, page_size, page_size + 1, 3 * page_size - 1):
+            if 0 <= position < 3 * page_size:
+                yield [7, 1, 3], position, page_size
+    rng = Random(0)
+    for _ in range(40):
+        page_size = rng.randint(1, 32)
+        table = rng.sample(range(100), rng.randint(1, 8))
+        yield table, rng.randrange(len(table) * page_size), page_size
+
+
+def slot_pool(case: SlotCase) -> DrawnPool:
+    """Make the pool of a token to look up."""
+    page_table, _, page_size = case
+    return {"A": (page_table, len(page_table) * page_size)}, max(page_table) + 1, page_size
+
+
+@ask_function(
+    "3.1",
+    cases=slot_cases,
+    tell="position {1} in the page table {0}, with pages of {2}",
+    pool=slot_pool,
+    hints=(
+        "Which logical page is the token in, and which place does it have there? `divmod` gives both.",
+        "The table gives the physical page. It begins at slot `page * page_size`.",
     ),
-    FunctionExercise(
-        exercise_id="3.2",
-        reference=trials.append,
-        cases=trials.append_cases,
-        tell=trials.tell_append_case,
-        call=trials.call_append,
-        read=trials.read_append,
-        draw=trials.draw_append_case,
-        insight=(
-            "A page is taken when the token that starts it comes, so no page is ever held without a token in"
-            " it, and the waste stays below one page."
-        ),
-        hints=(
-            "Of which lengths does the next token start a page? Try 0, P - 1, P and P + 1.",
-            "`num_tokens % page_size == 0` is true at 0, at P and at 2 P: then take the first of"
-            " `free_pages`.",
-        ),
-        mistakes=(
-            Misconception(
-                trials.append_eagerly,
-                "One page too early",
-                "A page that becomes full does not need another yet: perhaps this was the last token.",
-            ),
-            Misconception(
-                trials.append_beyond_the_page,
-                "Into the neighbour's page",
-                "Behind the last slot of a page lies a page of somebody else, whose keys and values would be"
-                " lost.",
-            ),
-            Misconception(
-                trials.append_without_taking,
-                "No page is taken",
-                "When all pages are full, there is no entry of the table to look up: a page has to be taken"
-                " first.",
-            ),
-            Misconception(
-                trials.append_but_not_the_first,
-                "The first token",
-                "An empty sequence has no page either: 0 is a multiple of the page size, too.",
-            ),
-            Misconception(
-                trials.append_a_page_a_token,
-                "A page for every token",
-                "The last page has room until it is full. Only the token that finds it full starts a new"
-                " one.",
-            ),
-        ),
+    insight="One division, one look-up, one multiplication: all that paging adds to finding a token.",
+)
+def slot(page_table: list[int], position: int, page_size: int) -> int:
+    """Return the slot of the token at a position."""
+    page, offset = divmod(position, page_size)
+    return page_table[page] * page_size + offset
+
+
+@mistake("3.1")
+def the_table_is_not_read(page_table: list[int], position: int, page_size: int) -> int:
+    """This is the slot in a pool that begins with this sequence, all in one piece."""
+    return position
+
+
+@mistake("3.1")
+def a_page_is_not_a_slot(page_table: list[int], position: int, page_size: int) -> int:
+    """The number of a page counts pages. Its first slot is that number times the page size."""
+    return page_table[position // page_size] + position % page_size
+
+
+@mistake("3.1")
+def the_place_in_the_page_is_missing(page_table: list[int], position: int, page_size: int) -> int:
+    """This is the first slot of the right page."""
+    return page_table[position // page_size] * page_size
+
+
+@mistake("3.1")
+def page_and_place_are_swapped(page_table: list[int], position: int, page_size: int) -> int:
+    """`//` gives the page, and `%` the place in it."""
+    return page_table[position % page_size] * page_size + position // page_size
+
+
+@mistake("3.1")
+def only_the_first_page(page_table: list[int], position: int, page_size: int) -> int:
+    """This goes on behind the first page, where another sequence's page may lie."""
+    return page_table[0] * page_size + position
+
+
+AppendCase = tuple[list[int], int, list[int], int]
+"""A sequence that is to grow: its pages and its length, the free pages in turn, and the page size."""
+
+
+def append_cases() -> Iterator[AppendCase]:
+    """Make sequences of 0, P - 1, P and P + 1 tokens, and others; the smallest first."""
+    for page_size in (4, 2, 1, 16):
+        lengths = {0, page_size - 1, page_size, page_size + 1, 2 * page_size - 1, 2 * page_size}
+        for num_tokens in sorted(lengths):
+            num_pages = -(-num_tokens // page_size)
+            # Pages 3 and 4 of the six are somebody else's.
+            pages = [2, 0, 5, 1]
+            yield pages[:num_pages], num_tokens, pages[num_pages:], page_size
+    rng = Random(0)
+    for _ in range(30):
+        page_size = rng.randint(1, 32)
+        num_tokens = rng.randint(0, 5 * page_size)
+        pages = rng.sample(range(50), 12)
+        num_pages = -(-num_tokens // page_size)
+        yield pages[:num_pages], num_tokens, pages[num_pages:], page_size
+
+
+class Appended(NamedTuple):
+    """What an append gave back, and what it left behind."""
+
+    slot: Any
+    page_table: list[int]
+    free_pages: list[int]
+
+
+def call_append(function: Callable[..., Any], case: AppendCase) -> Any:
+    """Call an append on copies of a case, and keep what it did to them."""
+    page_table, num_tokens, free_pages, page_size = deepcopy(case)
+    answer = function(page_table, num_tokens, free_pages, page_size)
+    return answer if answer is None or answer is ... else Appended(answer, page_table, free_pages)
+
+
+def read_append(appended: Appended) -> Appended:
+    """Read the slot that an append gave back, and the lists that it changed."""
+    slot, *lists = appended
+    return Appended(read_whole_number(slot), *map(read_whole_numbers, lists))
+
+
+def append_pool(case: AppendCase) -> DrawnPool:
+    """Make the pool before the token is appended. What is neither held nor free is another sequence's."""
+    page_table, num_tokens, free_pages, page_size = case
+    num_pages = max(page_table + free_pages) + 1
+    others = [page_id for page_id in range(num_pages) if page_id not in page_table + free_pages]
+    held = {"A": (page_table, num_tokens), "B": (others, len(others) * page_size)}
+    return held, num_pages, page_size
+
+
+@ask_function(
+    "3.2",
+    cases=append_cases,
+    tell="a sequence of {1} tokens in the pages {0}, free pages {2}, pages of {3}",
+    call=call_append,
+    read=read_append,
+    pool=append_pool,
+    hints=(
+        "Of which lengths does the next token start a page? Try 0, P - 1, P and P + 1.",
+        "`num_tokens % page_size == 0` is true at 0, at P and at 2 P: then take the first of `free_pages`.",
     ),
-    FunctionExercise(
-        exercise_id="3.3",
-        reference=trials.provoke,
-        cases=lambda: (trials.NUM_POOL_PAGES,),
-        tell=lambda num_pages: f"a pool of {num_pages} pages",
-        call=trials.call_provoke,
-        read=partial(read_finding, expected="the pages of two sequences were"),
-        insight=(
-            "Two sequences now write to one page, and each reads the other's tokens. The mistake shows only"
-            f" two takes later. The package's `PagePool` stops at the second release: `{trials.refusal()}`."
-        ),
-        hints=(
-            "Release a page twice. How often does it stand in the queue of free pages then?",
-            "The queue gives out the page that has been free longest. Another page stands before the two.",
-        ),
-        mistakes=(
-            Misconception(
-                trials.release_once,
-                "Freed once only",
-                "Freed once, a page stands in the queue once, and one sequence gets it.",
-            ),
-            Misconception(
-                trials.share_by_hand,
-                "Shared by hand",
-                "Here the pool did nothing wrong: the function used one page twice. That is sharing, and a"
-                " later notebook does it with a count of the holders.",
-            ),
-            Misconception(
-                trials.use_after_free,
-                "Used after it was freed",
-                "Also a bug, and a relative: the first sequence goes on with a page that it gave back. The"
-                " question is how the pool itself comes to give one page to two.",
-            ),
-            Misconception(
-                trials.release_twice_and_stop,
-                "One take too few",
-                "The page stands in the queue twice, but behind the other page: take on.",
-            ),
-        ),
+    insight=(
+        "A page is taken when the token that starts it comes, so no page is ever held without a token in it,"
+        " and the waste stays below one page."
     ),
-    NumberExercise(
-        exercise_id="3.4",
-        compute=lambda: fmean(-length % PAGE_SIZE for length in range(1, 64 * PAGE_SIZE + 1)),
-        insight="{expected} slots: each of 0 to 15 equally often. It does not grow with the sequence.",
-        hints=(
-            "How many slots of the last page are empty at lengths 1, 2, 15, 16 and 17?",
-            "0 to 15 slots, all equally likely if lengths are.",
-        ),
-        mistakes=(
-            Misconception(
-                PAGE_SIZE / 2,
-                "Half a page",
-                "Nearly. The last page is never empty: it has 0 to 15 empty slots, not 0 to 16.",
-            ),
-            Misconception(
-                PAGE_SIZE,
-                "A whole page",
-                "A page without a token is not held. The waste is always less than a page.",
-            ),
-            Misconception(
-                PAGE_SIZE - 1,
-                "The worst case",
-                "So much is lost just after a page was started. The mean is asked for.",
-            ),
-            Misconception(
-                0,
-                "Paging removes all waste",
-                "The last page remains: a sequence of 17 tokens holds 32 slots.",
-            ),
-        ),
+)
+def append(page_table: list[int], num_tokens: int, free_pages: list[int], page_size: int) -> int:
+    """Return the slot of the next token, taking a page if it starts one."""
+    if num_tokens % page_size == 0:
+        page_table.append(free_pages.pop(0))
+    return page_table[-1] * page_size + num_tokens % page_size
+
+
+@mistake("3.2")
+def one_page_too_early(page_table: list[int], num_tokens: int, free_pages: list[int], page_size: int) -> int:
+    """A page that becomes full does not need another yet: perhaps this was the last token."""
+    if not page_table:
+        page_table.append(free_pages.pop(0))
+    slot = page_table[num_tokens // page_size] * page_size + num_tokens % page_size
+    if (num_tokens + 1) % page_size == 0:
+        page_table.append(free_pages.pop(0))
+    return slot
+
+
+@mistake("3.2", "Into the neighbour's page")
+def into_the_neighbours_page(
+    page_table: list[int], num_tokens: int, free_pages: list[int], page_size: int
+) -> int:
+    """Behind the last slot of a page lies a page of somebody else, whose keys and values would be lost."""
+    if not page_table:
+        page_table.append(free_pages.pop(0))
+    return page_table[0] * page_size + num_tokens
+
+
+@mistake("3.2")
+def no_page_is_taken(page_table: list[int], num_tokens: int, free_pages: list[int], page_size: int) -> int:
+    """When all pages are full, there is no entry of the table to look up: a page has to be taken first."""
+    return page_table[num_tokens // page_size] * page_size + num_tokens % page_size
+
+
+@mistake("3.2")
+def the_first_token(page_table: list[int], num_tokens: int, free_pages: list[int], page_size: int) -> int:
+    """An empty sequence has no page either: 0 is a multiple of the page size, too."""
+    if num_tokens > 0 and num_tokens % page_size == 0:
+        page_table.append(free_pages.pop(0))
+    return page_table[-1] * page_size + num_tokens % page_size
+
+
+@mistake("3.2")
+def a_page_for_every_token(
+    page_table: list[int], num_tokens: int, free_pages: list[int], page_size: int
+) -> int:
+    """The last page has room until it is full. Only the token that finds it full starts a new one."""
+    page_table.append(free_pages.pop(0))
+    return page_table[-1] * page_size + num_tokens % page_size
+
+
+@ask_number(
+    "3.4",
+    hints=(
+        "How many slots of the last page are empty at lengths 1, 2, 15, 16 and 17?",
+        "0 to 15 slots, all equally likely if lengths are.",
     ),
-    ChoiceExercise(
-        exercise_id="3.5",
-        right_letters="bde",
-        num_statements=6,
-        insight="The idea is the table. Who fills it, when, and who reads it are different.",
-        hints=(
-            "Three of the six are false. Who translates an address in a processor, and who does it here?",
-            "What happens in an operating system when a page is not there? When does the scheduler take"
-            " pages?",
-        ),
-        remarks={
-            "a": Remark(
-                "This one holds",
-                "A sequence counts its tokens from 0 in one run, wherever its pages lie. So does a process"
-                " with its addresses.",
-            ),
-            "b": Remark(
-                "There are no page faults",
-                "The scheduler takes a page before the token is computed. The attention kernel never meets a"
-                " page that is not there.",
-            ),
-            "c": Remark(
-                "This one holds",
-                "One entry for each page, and the same division into page and offset.",
-            ),
-            "d": Remark(
-                "A page is not 4 KiB",
-                "16 tokens of OPT-13B are 12.5 MiB. A page is counted in tokens, not in bytes.",
-            ),
-            "e": Remark(
-                "No hardware translates",
-                "A processor has a unit for it. Here the attention kernel itself reads the table, and that"
-                " costs some time.",
-            ),
-            "f": Remark(
-                "This one holds",
-                "Two tables may name one page, until one of them writes to it. That is `fork` in both"
-                " worlds.",
-            ),
-        },
+    insight="{expected} slots: each of 0 to 15 equally often. It does not grow with the sequence.",
+)
+def mean_waste() -> float:
+    """Average the empty slots of the last page over lengths of up to 64 pages."""
+    return fmean(-length % PAGE_SIZE for length in range(1, 64 * PAGE_SIZE + 1))
+
+
+@mistake("3.4")
+def half_a_page() -> float:
+    """Nearly. The last page is never empty: it has 0 to 15 empty slots, not 0 to 16."""
+    return PAGE_SIZE / 2
+
+
+@mistake("3.4")
+def a_whole_page() -> float:
+    """A page without a token is not held. The waste is always less than a page."""
+    return PAGE_SIZE
+
+
+@mistake("3.4")
+def the_worst_case() -> float:
+    """So much is lost just after a page was started. The mean is asked for."""
+    return PAGE_SIZE - 1
+
+
+@mistake("3.4")
+def paging_removes_all_waste() -> float:
+    """The last page remains: a sequence of 17 tokens holds 32 slots."""
+    return 0
+
+
+ask_letters(
+    "3.5",
+    "bde",
+    hints=(
+        "Three of the six are false. Who translates an address in a processor, and who does it here?",
+        "What happens in an operating system when a page is not there? When does the scheduler take pages?",
     ),
+    insight="The idea is the table. Who fills it, when, and who reads it are different.",
+    remarks="""
+        a: This one holds. A sequence counts its tokens from 0 in one run, wherever its pages lie. So does a
+           process with its addresses.
+        b: There are no page faults. The scheduler takes a page before the token is computed. The attention
+           kernel never meets a page that is not there.
+        c: This one holds. One entry for each page, and the same division into page and offset.
+        d: A page is not 4 KiB. 16 tokens of OPT-13B are 12.5 MiB. A page is counted in tokens, not in bytes.
+        e: No hardware translates. A processor has a unit for it. Here the attention kernel itself reads the
+           table, and that costs some time.
+        f: This one holds. Two tables may name one page, until one of them writes to it. That is `fork` in
+           both worlds.
+    """,
 )

@@ -1,224 +1,216 @@
-"""Exercises of notebook 05: what samples share, the write that parts them, and what prompts find."""
+"""Exercises of notebook 05: what samples share, and what prompts find. 5.2 is in ``nb05_writes.py``."""
 
-from paged_demo.course import nb05_trials as trials
-from paged_demo.course import nb05_write_mistakes as write_mistakes
-from paged_demo.course import nb05_writes as write_trials
-from paged_demo.course.exercises.functions import FunctionExercise
-from paged_demo.course.exercises.kinds import ChoiceExercise, Misconception, Remark
+from collections.abc import Callable, Iterator
+from itertools import product
+from random import Random
+from typing import Any, NamedTuple
 
-EXERCISES = (
-    ChoiceExercise(
-        exercise_id="5.1",
-        right_letters="b",
-        num_statements=4,
-        insight=(
-            "The prompt of 8 copies nothing, and holds one page more: with the first token of its own each"
-            " sample starts a page."
-        ),
-        hints=(
-            "Count the full pages of the prompt: they stay shared. Then one page for each sample.",
-            "7 tokens fill one page, 8 fill two. After that, each sample has one page of its own.",
-        ),
-        remarks={
-            "a": Remark(
-                "Each its own",
-                "Two sequences hold so many without sharing. The full pages of the prompt are held once.",
-            ),
-            "c": Remark(
-                "The page that was started",
-                "With 8 tokens both pages of the prompt are full. The ninth token starts another one, in each"
-                " sample.",
-            ),
-            "d": Remark(
-                "Copied though it is full",
-                "A full page is never written to again, so nobody has to copy it.",
-            ),
-        },
+from paged_demo.course.exercises.functions import ask_function, read_whole_numbers, unexpected
+from paged_demo.course.exercises.kinds import ask_letters
+from paged_demo.course.exercises.registry import mistake
+from paged_demo.course.exercises.verdict import describe
+
+ask_letters(
+    "5.1",
+    "b",
+    hints=(
+        "Count the full pages of the prompt: they stay shared. Then one page for each sample.",
+        "7 tokens fill one page, 8 fill two. After that, each sample has one page of its own.",
     ),
-    FunctionExercise(
-        exercise_id="5.2",
-        reference=write_trials.write,
-        cases=write_trials.write_cases,
-        tell=write_trials.tell_write_case,
-        call=write_trials.call_write,
-        read=write_trials.read_write,
-        draw=write_trials.draw_write_case,
-        insight=(
-            "At most one page is copied, however long the prefix: only the last page of a sequence is ever"
-            " written to."
-        ),
-        hints=(
-            "There are three cases: the token starts a page; the last page is shared; it is not.",
-            "A shared last page: take a page, count it 1, count the old one less, put the new one into the"
-            " table.",
-        ),
-        mistakes=(
-            Misconception(
-                write_mistakes.write_in_place,
-                "Written into a shared page",
-                "Another sequence reads this page. Its next token comes to the same slot.",
-            ),
-            Misconception(
-                write_mistakes.write_to_a_copy_always,
-                "The last owner copies too",
-                "Whoever holds a page alone can write in place: look at its count.",
-            ),
-            Misconception(
-                write_mistakes.write_and_keep_the_count,
-                "The old page is not counted less",
-                "It has one holder less now. Otherwise it will never be free.",
-            ),
-            Misconception(
-                write_mistakes.write_and_keep_the_table,
-                "The table names the old page",
-                "The token went to the copy, and the sequence goes on reading the page it was copied from.",
-            ),
-            Misconception(
-                write_mistakes.write_and_swap_the_pair,
-                "The pair is turned round",
-                "The old page comes first, then its copy: that is the way in which the numbers are copied.",
-            ),
-            Misconception(
-                write_mistakes.write_and_free_the_old_page,
-                "The old page is given back",
-                "Others go on reading it. It is free when its count comes down to 0, and here it never does.",
-            ),
-            Misconception(
-                write_mistakes.write_to_the_last_free_page,
-                "The wrong end of the queue",
-                "The page that is next to be taken stands first in `free_pages`: `pop(0)`.",
-            ),
-            Misconception(
-                write_mistakes.write_to_a_copy_of_all,
-                "The prefix is copied",
-                "Full pages are only read. It is enough to copy the page that is written to.",
-            ),
-            Misconception(
-                write_mistakes.write_to_a_copy_of_a_full_page,
-                "A full page is copied",
-                "The token starts a page of its own. The full one stays shared.",
-            ),
-            Misconception(
-                write_mistakes.write_over_a_copy,
-                "The copy is overwritten",
-                "The last page is full, so the token starts a page. In a copy of the full one it takes the"
-                " place of another token. Which of the three cases has to be asked for first?",
-            ),
-        ),
+    insight=(
+        "The prompt of 8 copies nothing, and holds one page more: with the first token of its own each sample"
+        " starts a page."
     ),
-    FunctionExercise(
-        exercise_id="5.3",
-        reference=trials.free,
-        cases=trials.free_cases,
-        tell=trials.tell_free_case,
-        call=trials.call_free,
-        read=trials.read_free,
-        insight="A page goes back when its last holder leaves, and the count alone tells who that is.",
-        hints=(
-            "How often does a page stand in `free_pages` when two of its three holders have left?",
-            "Append the page only when its count has come down to 0.",
-        ),
-        mistakes=(
-            Misconception(
-                trials.free_without_counting,
-                "Freed while others hold it",
-                "The count is lowered, and nobody looks at it: this is the mistake of `careless_free`.",
-            ),
-            Misconception(
-                trials.free_only_what_is_alone,
-                "The count stays",
-                "A shared page keeps its count here, so it will never come down to 0.",
-            ),
-            Misconception(
-                trials.free_the_head_first,
-                "Head first",
-                "The pages are right and their order is not. What is given back first is taken first, and a"
-                " tail without its head is of use to nobody.",
-            ),
-            Misconception(
-                trials.free_too_late,
-                "One too late",
-                "The count is looked at before it is lowered, so nothing is ever free.",
-            ),
-        ),
+    remarks="""
+        a: Each its own. Two sequences hold so many without sharing. The full pages of the prompt are held
+           once.
+        c: The page that was started. With 8 tokens both pages of the prompt are full. The ninth token starts
+           another one, in each sample.
+        d: Copied though it is full. A full page is never written to again, so nobody has to copy it.
+    """,
+)
+
+
+FreeCase = tuple[list[int], list[int], list[int]]
+"""A sequence that ends: its table, the references to each page, and the free pages."""
+
+
+def free_cases() -> Iterator[FreeCase]:
+    """Make sequences that end, the simplest first."""
+    yield [0], [1, 0], [1]
+    yield [0], [2, 0], [1]
+    yield [0, 1], [1, 1, 0], [2]
+    yield [0, 1], [2, 1, 0], [2]
+    rng = Random(0)
+    for _ in range(20):
+        num_pages = rng.randint(4, 9)
+        pages = rng.sample(range(num_pages), num_pages)
+        num_held = rng.randint(1, num_pages - 1)
+        counts = [0] * num_pages
+        for page_id in pages[:num_held]:
+            counts[page_id] = rng.randint(1, 3)
+        yield pages[:num_held], counts, pages[num_held:]
+
+
+class Freed(NamedTuple):
+    """What a sequence left behind when it ended."""
+
+    counts: list[int]
+    free_pages: list[int]
+
+
+def call_free(function: Callable[..., Any], case: FreeCase) -> Any:
+    """Call a function that frees on copies of a case, and keep what it did to them."""
+    table, counts, free_pages = map(list, case)
+    answer = function(table, counts, free_pages)
+    if not isinstance(answer, list) or answer != free_pages:
+        return answer
+    return Freed(counts, free_pages)
+
+
+def read_free(freed: Any) -> Freed:
+    """Pass on what a function freed; anything else is what it returned instead."""
+    if isinstance(freed, list):
+        raise TypeError(
+            f"it returned another list, {describe(freed)}. Change the list `free_pages` in place, and return"
+            " it"
+        )
+    if not isinstance(freed, Freed):
+        raise unexpected("the list `free_pages` was", freed)
+    return Freed(*map(read_whole_numbers, freed))
+
+
+@ask_function(
+    "5.3",
+    cases=free_cases,
+    tell="the table {0}, counts {1} and free pages {2}",
+    call=call_free,
+    read=read_free,
+    hints=(
+        "How often does a page stand in `free_pages` when two of its three holders have left?",
+        "Append the page only when its count has come down to 0.",
     ),
-    FunctionExercise(
-        exercise_id="5.4",
-        reference=trials.hit,
-        cases=trials.hit_cases,
-        tell=trials.tell_hit_case,
-        insight=(
-            "At least one token is left to compute, since its output is the next token. Only whole pages are"
-            " found; so where a prompt ends with a page, that one token costs the page."
-        ),
-        hints=(
-            "The model has to run on at least one token of the prompt. How many can be found then, at most?",
-            "Whole pages of n - 1 tokens.",
-        ),
-        mistakes=(
-            Misconception(
-                lambda num_tokens, page_size: num_tokens // page_size * page_size,
-                "All whole pages",
-                "If all tokens were found, nothing would be left to run the model on, and there would be no"
-                " next token.",
-            ),
-            Misconception(
-                lambda num_tokens, page_size: num_tokens - 1,
-                "Parts of pages",
-                "A page has a name only when it is full. What comes after the last full page is computed.",
-            ),
-            Misconception(
-                lambda num_tokens, page_size: num_tokens,
-                "Everything",
-                "The last token is always computed, and only full pages are found.",
-            ),
-            Misconception(
-                lambda num_tokens, page_size: (num_tokens - 1) // page_size,
-                "Pages, not tokens",
-                "This counts pages. Tokens are asked for.",
-            ),
-            Misconception(
-                lambda num_tokens, page_size: max(num_tokens // page_size - 1, 0) * page_size,
-                "A page too few",
-                "If the last token lies in a page that is not full, all full pages are found.",
-            ),
-        ),
+    insight="A page goes back when its last holder leaves, and the count alone tells who that is.",
+)
+def free(table: list[int], counts: list[int], free_pages: list[int]) -> list[int]:
+    """Let go of a sequence's pages, its last first."""
+    for page_id in reversed(table):
+        counts[page_id] -= 1
+        if counts[page_id] == 0:
+            free_pages.append(page_id)
+    return free_pages
+
+
+@mistake("5.3")
+def freed_while_others_hold_it(table: list[int], counts: list[int], free_pages: list[int]) -> list[int]:
+    """The count is lowered, and nobody looks at it: this is the mistake of `careless_free`."""
+    for page_id in reversed(table):
+        counts[page_id] -= 1
+        free_pages.append(page_id)
+    return free_pages
+
+
+@mistake("5.3")
+def the_count_stays(table: list[int], counts: list[int], free_pages: list[int]) -> list[int]:
+    """A shared page keeps its count here, so it will never come down to 0."""
+    for page_id in reversed(table):
+        if counts[page_id] == 1:
+            counts[page_id] = 0
+            free_pages.append(page_id)
+    return free_pages
+
+
+@mistake("5.3")
+def head_first(table: list[int], counts: list[int], free_pages: list[int]) -> list[int]:
+    """The pages are right and their order is not. What is given back first is taken first, and a tail without
+    its head is of use to nobody.
+    """
+    return free(table[::-1], counts, free_pages)
+
+
+@mistake("5.3")
+def one_too_late(table: list[int], counts: list[int], free_pages: list[int]) -> list[int]:
+    """The count is looked at before it is lowered, so nothing is ever free."""
+    for page_id in reversed(table):
+        if counts[page_id] == 0:
+            free_pages.append(page_id)
+        counts[page_id] -= 1
+    return free_pages
+
+
+def hit_cases() -> Iterator[tuple[int, int]]:
+    """Make prompts, those around the end of a page first, each with every page size."""
+    return product((48, 49, 15, 16, 17, 1, 100), (16, 4, 1))
+
+
+@ask_function(
+    "5.4",
+    cases=hit_cases,
+    tell="{0} tokens asked twice, with pages of {1}",
+    hints=(
+        "The model has to run on at least one token of the prompt. How many can be found then, at most?",
+        "Whole pages of n - 1 tokens.",
     ),
-    ChoiceExercise(
-        exercise_id="5.5",
-        right_letters="acf",
-        num_statements=6,
-        insight="All three are one reason: a page is shared whole, or not at all.",
-        hints=(
-            "Three of the six are true. Try the two explorers at page sizes 4 and 64.",
-            "What becomes of a common beginning that ends in the middle of a page?",
-        ),
-        remarks={
-            "a": Remark(
-                "This one holds",
-                "100 tokens fill six pages of 16, which are 96 tokens. They fill no page of 128.",
-            ),
-            "b": Remark(
-                "The hash is as good",
-                "SHA-256 has 256 bits for a page of any size; two pages with one name are out of reach.",
-            ),
-            "c": Remark(
-                "This one holds",
-                "Up to a page less one token is copied: 15 tokens at 16, and 127 at 128.",
-            ),
-            "d": Remark(
-                "A table entry is cheap",
-                "An entry of a page table is a few bytes, and larger pages need fewer of them.",
-            ),
-            "e": Remark(
-                "The beginning counts",
-                "A page is named by all that comes before it. Where beginnings differ nothing is shared, at"
-                " any size.",
-            ),
-            "f": Remark(
-                "This one holds",
-                "The page in which two prompts part is held by each of them, with all its common tokens.",
-            ),
-        },
+    insight=(
+        "At least one token is left to compute, since its output is the next token. Only whole pages are"
+        " found; so where a prompt ends with a page, that one token costs the page."
     ),
+)
+def hit(num_tokens: int, page_size: int) -> int:
+    """Count the tokens that a prompt finds the second time."""
+    return (num_tokens - 1) // page_size * page_size
+
+
+@mistake("5.4")
+def all_whole_pages(num_tokens: int, page_size: int) -> int:
+    """If all tokens were found, nothing would be left to run the model on, and there would be no next
+    token.
+    """
+    return num_tokens // page_size * page_size
+
+
+@mistake("5.4")
+def parts_of_pages(num_tokens: int, page_size: int) -> int:
+    """A page has a name only when it is full. What comes after the last full page is computed."""
+    return num_tokens - 1
+
+
+@mistake("5.4")
+def everything(num_tokens: int, page_size: int) -> int:
+    """The last token is always computed, and only full pages are found."""
+    return num_tokens
+
+
+@mistake("5.4", "Pages, not tokens")
+def pages_not_tokens(num_tokens: int, page_size: int) -> int:
+    """This counts pages. Tokens are asked for."""
+    return (num_tokens - 1) // page_size
+
+
+@mistake("5.4")
+def a_page_too_few(num_tokens: int, page_size: int) -> int:
+    """If the last token lies in a page that is not full, all full pages are found."""
+    return max(num_tokens // page_size - 1, 0) * page_size
+
+
+ask_letters(
+    "5.5",
+    "acf",
+    hints=(
+        "Three of the six are true. Try the two explorers at page sizes 4 and 64.",
+        "What becomes of a common beginning that ends in the middle of a page?",
+    ),
+    insight="All three are one reason: a page is shared whole, or not at all.",
+    remarks="""
+        a: This one holds. 100 tokens fill six pages of 16, which are 96 tokens. They fill no page of 128.
+        b: The hash is as good. SHA-256 has 256 bits for a page of any size; two pages with one name are out
+           of reach.
+        c: This one holds. Up to a page less one token is copied: 15 tokens at 16, and 127 at 128.
+        d: A table entry is cheap. An entry of a page table is a few bytes, and larger pages need fewer of
+           them.
+        e: The beginning counts. A page is named by all that comes before it. Where beginnings differ nothing
+           is shared, at any size.
+        f: This one holds. The page in which two prompts part is held by each of them, with all its common
+           tokens.
+    """,
 )

@@ -1,17 +1,14 @@
-"""The write of exercise 5.2, and whole lives of sequences to try it on."""
+"""Exercise 5.2 of notebook 05: the write that parts a shared page, tried on whole lives of sequences."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import product
 from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from paged_demo.course.exercises.functions import read_whole_number, read_whole_numbers
-from paged_demo.course.exercises.verdict import describe
-from paged_demo.course.nb05_trials import free
-
-if TYPE_CHECKING:
-    from paged_demo.views.picture import Picture
+from paged_demo.course.exercises.functions import ask_function, read_whole_number, read_whole_numbers
+from paged_demo.course.exercises.registry import mistake
+from paged_demo.course.exercises.verdict import DrawnPool, describe
+from paged_demo.course.nb05_exercises import free
 
 NUM_POOL_PAGES = 8
 PAGE_SIZES = (2, 4)
@@ -19,7 +16,7 @@ LONGEST_OF_ALL = 4
 """Steps of the longest traces of which all are tried."""
 
 Copy = tuple[int, int] | None
-Write = Callable[[list[int], int, list[int], list[int], int], Any]
+Answer = tuple[int, Copy]
 
 
 class Step(NamedTuple):
@@ -41,80 +38,10 @@ class WriteCase(NamedTuple):
     page_size: int
     steps: tuple[Step, ...]
 
-
-@dataclass(slots=True)
-class Pool:
-    """Sequences in a pool that counts references; a reader's function does its writes."""
-
-    page_size: int
-    write: Write
-    tables: dict[str, list[int]] = field(default_factory=dict)
-    lengths: dict[str, int] = field(default_factory=dict)
-    counts: list[int] = field(default_factory=lambda: [0] * NUM_POOL_PAGES)
-    free_pages: list[int] = field(default_factory=lambda: list(range(NUM_POOL_PAGES)))
-
-    def prompt(self, num_tokens: int) -> None:
-        """Let A arrive."""
-        table = [self.free_pages.pop(0) for _ in range(-(-num_tokens // self.page_size))]
-        for page_id in table:
-            self.counts[page_id] = 1
-        self.tables["A"], self.lengths["A"] = table, num_tokens
-
-    def do(self, step: Step) -> Any:
-        """Take a step, and return what the function gave back if it was a write."""
-        seq_id = step.seq_id
-        if step.name == "write":
-            num_tokens = self.lengths[seq_id]
-            answer = self.write(self.tables[seq_id], num_tokens, self.counts, self.free_pages, self.page_size)
-            self.lengths[seq_id] += 1
-            return answer
-        if step.name == "fork":
-            self.tables[step.child_id] = self.tables[seq_id].copy()
-            self.lengths[step.child_id] = self.lengths[seq_id]
-            for page_id in self.tables[seq_id]:
-                self.counts[page_id] += 1
-        else:
-            del self.lengths[seq_id]
-            free(self.tables.pop(seq_id), self.counts, self.free_pages)
-        return None
-
-
-class Written(NamedTuple):
-    """What the last write of a trace gave back, and what it left behind."""
-
-    slot: int
-    copy: Copy
-    tables: dict[str, list[int]]
-    counts: list[int]
-    free_pages: list[int]
-
-
-def write(
-    table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
-) -> tuple[int, Copy]:
-    """Find a slot for the next token, copying a shared page first: the reference of exercise 5.2."""
-    offset = num_tokens % page_size
-    copy = None
-    if offset == 0:
-        start_page(table, counts, free_pages)
-    elif counts[table[-1]] > 1:
-        copy = copy_last_page(table, counts, free_pages)
-    return table[-1] * page_size + offset, copy
-
-
-def start_page(table: list[int], counts: list[int], free_pages: list[int]) -> None:
-    """Let the table go on with a free page."""
-    table.append(free_pages.pop(0))
-    counts[table[-1]] = 1
-
-
-def copy_last_page(table: list[int], counts: list[int], free_pages: list[int]) -> tuple[int, int]:
-    """Put a copy in the place of the table's last page, and return both."""
-    src_page, dst_page = table[-1], free_pages.pop(0)
-    counts[src_page] -= 1
-    counts[dst_page] = 1
-    table[-1] = dst_page
-    return src_page, dst_page
+    def __str__(self) -> str:
+        num_tokens = "1 token" if self.num_prompt_tokens == 1 else f"{self.num_prompt_tokens} tokens"
+        steps = ", then ".join(map(str, self.steps))
+        return f"a prompt of {num_tokens} in pages of {self.page_size}; then {steps}"
 
 
 def write_cases() -> Iterator[WriteCase]:
@@ -167,19 +94,53 @@ def _random_trace(rng: Random) -> tuple[Step, ...]:
     return (*trace, Step("write", held[0]))
 
 
-def call_write(function: Write, case: WriteCase) -> Any:
+class Pool:
+    """Sequences in a pool that counts references; a reader's function does its writes."""
+
+    def __init__(self, case: WriteCase, write: Callable[..., Any]) -> None:
+        self.page_size, self.write = case.page_size, write
+        num_held = -(-case.num_prompt_tokens // case.page_size)
+        self.tables = {"A": list(range(num_held))}
+        self.lengths = {"A": case.num_prompt_tokens}
+        self.counts = [1] * num_held + [0] * (NUM_POOL_PAGES - num_held)
+        self.free_pages = list(range(num_held, NUM_POOL_PAGES))
+
+    def do(self, step: Step) -> Any:
+        """Take a step, and return what the function gave back if it was a write."""
+        seq_id = step.seq_id
+        if step.name == "write":
+            num_tokens = self.lengths[seq_id]
+            answer = self.write(self.tables[seq_id], num_tokens, self.counts, self.free_pages, self.page_size)
+            self.lengths[seq_id] += 1
+            return answer
+        if step.name == "fork":
+            self.tables[step.child_id] = self.tables[seq_id].copy()
+            self.lengths[step.child_id] = self.lengths[seq_id]
+            for page_id in self.tables[seq_id]:
+                self.counts[page_id] += 1
+        else:
+            free(self.tables.pop(seq_id), self.counts, self.free_pages)
+        return None
+
+
+class Written(NamedTuple):
+    """What the last write of a trace gave back, and what it left behind."""
+
+    slot: int
+    copy: Copy
+    tables: dict[str, list[int]]
+    counts: list[int]
+    free_pages: list[int]
+
+
+def call_write(function: Callable[..., Any], case: WriteCase) -> Any:
     """Play a trace with a function that writes, and keep what its last write did."""
-    pool = Pool(case.page_size, function)
-    pool.prompt(case.num_prompt_tokens)
-    answer: Any = None
+    pool = Pool(case, function)
     for step in case.steps:
         answer = pool.do(step)
         if step.name == "write" and not _is_slot_and_copy(answer):
             return answer
-    slot, copy = answer
-    return Written(
-        int(slot), copy and (int(copy[0]), int(copy[1])), pool.tables, pool.counts, pool.free_pages
-    )
+    return Written(answer[0], answer[1], pool.tables, pool.counts, pool.free_pages)
 
 
 def _is_slot_and_copy(answer: Any) -> bool:
@@ -200,26 +161,160 @@ def read_write(written: Any) -> Written:
         raise TypeError(f"a slot and a copy, or None for it, were expected; it returned {describe(written)}")
     tables = {seq_id: read_whole_numbers(table) for seq_id, table in written.tables.items()}
     counts, free_pages = read_whole_numbers(written.counts), read_whole_numbers(written.free_pages)
-    return written._replace(tables=tables, counts=counts, free_pages=free_pages)
+    copy = written.copy and (int(written.copy[0]), int(written.copy[1]))
+    return Written(int(written.slot), copy, tables, counts, free_pages)
 
 
-def tell_write_case(case: WriteCase) -> str:
-    """Write a trace in words."""
-    steps = ", then ".join(map(str, case.steps))
-    num_tokens = "1 token" if case.num_prompt_tokens == 1 else f"{case.num_prompt_tokens} tokens"
-    return f"a prompt of {num_tokens} in pages of {case.page_size}; then {steps}"
-
-
-def draw_write_case(case: WriteCase, expected: Written, came: Written | None) -> "Picture | None":
-    """Draw the pool before the last write; those before it were right, or a shorter trace would be told."""
-    pool = Pool(case.page_size, write)
-    pool.prompt(case.num_prompt_tokens)
+def pool_before(case: WriteCase) -> DrawnPool:
+    """Make the pool before the last write; those before it were right, or a shorter trace would be told."""
+    pool = Pool(case, write)
     for step in case.steps[:-1]:
         pool.do(step)
     held = {seq_id: (table, pool.lengths[seq_id]) for seq_id, table in pool.tables.items()}
-    # Loads Matplotlib, which nobody needs whose answer is right.
-    from paged_demo.course.exercises import drawing  # noqa: PLC0415
+    return held, NUM_POOL_PAGES, case.page_size
 
-    return drawing.pool_with_marks(
-        held, NUM_POOL_PAGES, case.page_size, expected.slot, came.slot if came else None
-    )
+
+def copy_page(table: list[int], logical: int, counts: list[int], free_pages: list[int]) -> tuple[int, int]:
+    """Put a copy in the place of a page of the table, and return both."""
+    src_page, dst_page = table[logical], free_pages.pop(0)
+    counts[src_page] -= 1
+    counts[dst_page] = 1
+    table[logical] = dst_page
+    return src_page, dst_page
+
+
+@ask_function(
+    "5.2",
+    cases=write_cases,
+    tell=str,
+    call=call_write,
+    read=read_write,
+    pool=pool_before,
+    hints=(
+        "There are three cases: the token starts a page; the last page is shared; it is not.",
+        "A shared last page: take a page, count it 1, count the old one less, put the new one into the"
+        " table.",
+    ),
+    insight=(
+        "At most one page is copied, however long the prefix: only the last page of a sequence is ever"
+        " written to."
+    ),
+)
+def write(
+    table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
+) -> Answer:
+    """Find a slot for the next token, copying a shared page first."""
+    offset = num_tokens % page_size
+    copy = None
+    if offset == 0:
+        table.append(free_pages.pop(0))
+        counts[table[-1]] = 1
+    elif counts[table[-1]] > 1:
+        copy = copy_page(table, -1, counts, free_pages)
+    return table[-1] * page_size + offset, copy
+
+
+@mistake("5.2")
+def written_into_a_shared_page(
+    table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
+) -> Answer:
+    """Another sequence reads this page. Its next token comes to the same slot."""
+    if num_tokens % page_size == 0:
+        table.append(free_pages.pop(0))
+        counts[table[-1]] = 1
+    return table[-1] * page_size + num_tokens % page_size, None
+
+
+@mistake("5.2")
+def the_last_owner_copies_too(
+    table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
+) -> Answer:
+    """Whoever holds a page alone can write in place: look at its count."""
+    if num_tokens % page_size == 0:
+        return write(table, num_tokens, counts, free_pages, page_size)
+    copy = copy_page(table, -1, counts, free_pages)
+    return table[-1] * page_size + num_tokens % page_size, copy
+
+
+@mistake("5.2")
+def the_old_page_is_not_counted_less(
+    table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
+) -> Answer:
+    """It has one holder less now. Otherwise it will never be free."""
+    slot, copy = write(table, num_tokens, counts, free_pages, page_size)
+    if copy:
+        counts[copy[0]] += 1
+    return slot, copy
+
+
+@mistake("5.2")
+def the_table_names_the_old_page(table: list[int], *rest: Any) -> Answer:
+    """The token went to the copy, and the sequence goes on reading the page it was copied from."""
+    slot, copy = write(table, *rest)
+    if copy:
+        table[-1] = copy[0]
+    return slot, copy
+
+
+@mistake("5.2")
+def the_pair_is_turned_round(*given: Any) -> Answer:
+    """The old page comes first, then its copy: that is the way in which the numbers are copied."""
+    slot, copy = write(*given)
+    return slot, (copy[1], copy[0]) if copy else None
+
+
+@mistake("5.2")
+def the_old_page_is_given_back(
+    table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
+) -> Answer:
+    """Others go on reading it. It is free when its count comes down to 0, and here it never does."""
+    slot, copy = write(table, num_tokens, counts, free_pages, page_size)
+    if copy:
+        free_pages.append(copy[0])
+    return slot, copy
+
+
+@mistake("5.2")
+def the_wrong_end_of_the_queue(
+    table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
+) -> Answer:
+    """The page that is next to be taken stands first in `free_pages`: `pop(0)`."""
+    free_pages.reverse()
+    answer = write(table, num_tokens, counts, free_pages, page_size)
+    free_pages.reverse()
+    return answer
+
+
+@mistake("5.2")
+def the_prefix_is_copied(
+    table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
+) -> Answer:
+    """Full pages are only read. It is enough to copy the page that is written to."""
+    slot, copy = write(table, num_tokens, counts, free_pages, page_size)
+    for logical, page_id in enumerate(table):
+        if copy and counts[page_id] > 1:
+            copy_page(table, logical, counts, free_pages)
+    return slot, copy
+
+
+@mistake("5.2")
+def a_full_page_is_copied(
+    table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
+) -> Answer:
+    """The token starts a page of its own. The full one stays shared."""
+    copy = copy_page(table, -1, counts, free_pages) if counts[table[-1]] > 1 else None
+    slot, _ = write(table, num_tokens, counts, free_pages, page_size)
+    return slot, copy
+
+
+@mistake("5.2")
+def the_copy_is_overwritten(
+    table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
+) -> Answer:
+    """The last page is full, so the token starts a page. In a copy of the full one it takes the place of
+    another token. Which of the three cases has to be asked for first?
+    """
+    if counts[table[-1]] == 1:
+        return write(table, num_tokens, counts, free_pages, page_size)
+    copy = copy_page(table, -1, counts, free_pages)
+    return table[-1] * page_size + num_tokens % page_size, copy

@@ -1,14 +1,14 @@
 """Exercises of notebook 06: whom to preempt, what a watermark does, swap or compute, which page size."""
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from paged_demo.course.exercises.functions import FunctionExercise
-from paged_demo.course.exercises.kinds import ChoiceExercise, Misconception, NumberExercise, Remark
-from paged_demo.course.exercises.verdict import describe
+from paged_demo.course.exercises.functions import ask_function, unexpected
+from paged_demo.course.exercises.kinds import ask_letters, ask_number
+from paged_demo.course.exercises.registry import mistake
 from paged_demo.paper.numbers import FIG_19A_MS, NUM_SLOTS_13B, SUSTAINED_LATENCY_S
 from paged_demo.paper.servers import SERVERS, draw_trace
 from paged_demo.serving.lengths import alpaca
@@ -37,11 +37,6 @@ class Running(NamedTuple):
     start_s: float
 
 
-def victim(running: list[Running]) -> str:
-    """Choose the request that was admitted last."""
-    return max(running, key=lambda request: request.start_s).name
-
-
 def victim_cases() -> Iterable[tuple[list[Running]]]:
     """Make lists of running requests, the shortest first, in which no two rules choose alike throughout."""
     rng = np.random.default_rng(6)
@@ -67,8 +62,77 @@ def tell_victim_case(case: tuple[list[Running]]) -> str:
 def read_name(value: Any) -> str:
     """Read a request's name, or raise a TypeError that says what came."""
     if not isinstance(value, str):
-        raise TypeError(f"a name was expected, and it returned {describe(value)}")
+        raise unexpected("a name was", value)
     return value
+
+
+@ask_function(
+    "6.1",
+    cases=victim_cases,
+    tell=tell_victim_case,
+    read=read_name,
+    hints=(
+        "Who would overtake somebody if they stayed?",
+        "`max(running, key=...)` by the time of admission, and then its name.",
+    ),
+    insight=(
+        "First come, first served holds even when somebody has to go: whoever came first is never overtaken,"
+        " so every request ends."
+    ),
+)
+def victim(running: list[Running]) -> str:
+    """Choose the request that was admitted last."""
+    return max(running, key=lambda request: request.start_s).name
+
+
+@mistake("6.1")
+def the_oldest_goes(running: list[Running]) -> str:
+    """The oldest has the most work behind it, and it could be sent back again and again."""
+    return min(running, key=lambda request: request.start_s).name
+
+
+@mistake("6.1")
+def the_longest_goes(running: list[Running]) -> str:
+    """That frees the most pages and throws away the most work. A long request may never end."""
+    return max(running, key=lambda request: request.num_tokens).name
+
+
+@mistake("6.1")
+def the_shortest_goes(running: list[Running]) -> str:
+    """That throws away little, and frees little. A request that came first may be the shortest."""
+    return min(running, key=lambda request: request.num_tokens).name
+
+
+@mistake("6.1")
+def the_last_of_the_list(running: list[Running]) -> str:
+    """The list is in no order. Look at the time of admission."""
+    return running[-1].name
+
+
+@mistake("6.1")
+def the_first_of_the_list(running: list[Running]) -> str:
+    """The list is in no order. Look at the time of admission."""
+    return running[0].name
+
+
+ask_letters(
+    "6.2",
+    "ac",
+    hints=(
+        "Serve the trace again with `watermark_share=0.0`, `0.01` and `0.2`, and compare the records.",
+        "Two of the four are true.",
+    ),
+    insight=(
+        "A few pages kept free spare many restarts. Kept in excess they are lost to everybody: the watermark"
+        " trades the batch for calm. (5 % would serve this trace better; 1 % is a default.)"
+    ),
+    remarks="""
+        a: Fewer restarts. The pages kept free serve growth, and growth is what preempts.
+        b: Not a larger batch. Keeping pages free admits somewhat fewer at a time.
+        c: Less work twice. What is preempted is computed again. Fewer restarts are less work.
+        d: Too much of it. A fifth of the pool that nobody may start in makes the pool smaller.
+    """,
+)
 
 
 def first_page_size_at_which_swapping_wins(*ways: str) -> int:
@@ -80,8 +144,47 @@ def first_page_size_at_which_swapping_wins(*ways: str) -> int:
     )
 
 
-@lru_cache
-def largest_page_size_that_sustains() -> int:
+@ask_number(
+    "6.3",
+    hints=(
+        "A page that is swapped out has to come back: add the two.",
+        '`FIG_19A_MS["swap in"][size] + FIG_19A_MS["swap out"][size]` against `"recompute"`.',
+    ),
+    insight=(
+        "From pages of {expected:.0f} on. Small pages are many copies, and each has a cost of its own;"
+        " computing does not care about pages."
+    ),
+)
+def page_size_for_swapping() -> float:
+    """Add the copies of both ways."""
+    return first_page_size_at_which_swapping_wins("swap in", "swap out")
+
+
+@mistake("6.3")
+def out_is_forgotten() -> float:
+    """This is where coming back alone takes less. The pages had to leave first."""
+    return first_page_size_at_which_swapping_wins("swap in")
+
+
+@mistake("6.3")
+def in_is_forgotten() -> float:
+    """This is where leaving alone takes less. The pages have to come back."""
+    return first_page_size_at_which_swapping_wins("swap out")
+
+
+@ask_number(
+    "6.4",
+    hints=(
+        "`simulate(trace, PagedPool(num_pages=NUM_SLOTS_13B // size, page_size=size))` for each size.",
+        "Compare `normalised_latency_s` with 0.5 s per token; the largest size below it is asked for.",
+    ),
+    insight=(
+        "{expected:.0f}: short texts leave most of a larger page empty. Which size up to it is best is for"
+        " the kernel to say, which likes large pages, and for sharing, which likes small ones."
+    ),
+)
+@cache
+def largest_page_size_that_sustains() -> float:
     """Serve five minutes of Alpaca from pages of each size; return the largest that keeps the latency."""
     rng = np.random.default_rng(0)
     trace = draw_trace(alpaca, rate_rps=CAPSTONE_RATE_RPS, duration_s=300, rng=rng)
@@ -96,123 +199,19 @@ def largest_page_size_that_sustains() -> int:
     )
 
 
-EXERCISES = (
-    FunctionExercise(
-        exercise_id="6.1",
-        reference=victim,
-        cases=victim_cases,
-        tell=tell_victim_case,
-        read=read_name,
-        insight=(
-            "First come, first served holds even when somebody has to go: whoever came first is never"
-            " overtaken, so every request ends."
-        ),
-        hints=(
-            "Who would overtake somebody if they stayed?",
-            "`max(running, key=...)` by the time of admission, and then its name.",
-        ),
-        mistakes=(
-            Misconception(
-                lambda running: min(running, key=lambda request: request.start_s).name,
-                "The oldest goes",
-                "The oldest has the most work behind it, and it could be sent back again and again.",
-            ),
-            Misconception(
-                lambda running: max(running, key=lambda request: request.num_tokens).name,
-                "The longest goes",
-                "That frees the most pages and throws away the most work. A long request may never end.",
-            ),
-            Misconception(
-                lambda running: min(running, key=lambda request: request.num_tokens).name,
-                "The shortest goes",
-                "That throws away little, and frees little. A request that came first may be the shortest.",
-            ),
-            Misconception(
-                lambda running: running[-1].name,
-                "The last of the list",
-                "The list is in no order. Look at the time of admission.",
-            ),
-            Misconception(
-                lambda running: running[0].name,
-                "The first of the list",
-                "The list is in no order. Look at the time of admission.",
-            ),
-        ),
-    ),
-    ChoiceExercise(
-        exercise_id="6.2",
-        right_letters="ac",
-        num_statements=4,
-        insight=(
-            "A few pages kept free spare many restarts. Kept in excess they are lost to everybody: the"
-            " watermark trades the batch for calm. (5 % would serve this trace better; 1 % is a default.)"
-        ),
-        hints=(
-            "Serve the trace again with `watermark_share=0.0`, `0.01` and `0.2`, and compare the records.",
-            "Two of the four are true.",
-        ),
-        remarks={
-            "a": Remark("Fewer restarts", "The pages kept free serve growth, and growth is what preempts."),
-            "b": Remark("Not a larger batch", "Keeping pages free admits somewhat fewer at a time."),
-            "c": Remark(
-                "Less work twice", "What is preempted is computed again. Fewer restarts are less work."
-            ),
-            "d": Remark(
-                "Too much of it", "A fifth of the pool that nobody may start in makes the pool smaller."
-            ),
-        },
-    ),
-    NumberExercise(
-        exercise_id="6.3",
-        compute=lambda: first_page_size_at_which_swapping_wins("swap in", "swap out"),
-        insight=(
-            "From pages of {expected:.0f} on. Small pages are many copies, and each has a cost of its own;"
-            " computing does not care about pages."
-        ),
-        hints=(
-            "A page that is swapped out has to come back: add the two.",
-            '`FIG_19A_MS["swap in"][size] + FIG_19A_MS["swap out"][size]` against `"recompute"`.',
-        ),
-        mistakes=(
-            Misconception(
-                lambda: first_page_size_at_which_swapping_wins("swap in"),
-                "Out is forgotten",
-                "This is where coming back alone takes less. The pages had to leave first.",
-            ),
-            Misconception(
-                lambda: first_page_size_at_which_swapping_wins("swap out"),
-                "In is forgotten",
-                "This is where leaving alone takes less. The pages have to come back.",
-            ),
-        ),
-    ),
-    NumberExercise(
-        exercise_id="6.4",
-        compute=largest_page_size_that_sustains,
-        insight=(
-            "{expected:.0f}: short texts leave most of a larger page empty. Which size up to it is best is"
-            " for the kernel to say, which likes large pages, and for sharing, which likes small ones."
-        ),
-        hints=(
-            "`simulate(trace, PagedPool(num_pages=NUM_SLOTS_13B // size, page_size=size))` for each size.",
-            "Compare `normalised_latency_s` with 0.5 s per token; the largest size below it is asked for.",
-        ),
-        mistakes=(
-            Misconception(
-                16,
-                "The default",
-                "16 sustains the rate, and larger pages do too. The largest one is asked for.",
-            ),
-            Misconception(
-                lambda: 2 * largest_page_size_that_sustains(),
-                "One step too far",
-                "At this size so few requests fit that the queue grows without end.",
-            ),
-            Misconception(
-                lambda: largest_page_size_that_sustains() / 2,
-                "One step too few",
-                "It sustains the rate with room to spare: try the next size.",
-            ),
-        ),
-    ),
-)
+@mistake("6.4")
+def the_default() -> float:
+    """16 sustains the rate, and larger pages do too. The largest one is asked for."""
+    return 16
+
+
+@mistake("6.4")
+def one_step_too_far() -> float:
+    """At this size so few requests fit that the queue grows without end."""
+    return 2 * largest_page_size_that_sustains()
+
+
+@mistake("6.4")
+def one_step_too_few() -> float:
+    """It sustains the rate with room to spare: try the next size."""
+    return largest_page_size_that_sustains() / 2

@@ -8,18 +8,43 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import FrameType
+from typing import Any, NamedTuple
 
-from paged_demo.course.exercises.kinds import Exercise, Misconception
-from paged_demo.course.exercises.trial import Endless, Outcome, Raised, Returned, attempt
-from paged_demo.course.exercises.verdict import Verdict, describe, describe_both
+from paged_demo.course.exercises.registry import Exercise, Function, Misconception, add
+from paged_demo.course.exercises.verdict import DrawnPool, Verdict, describe, describe_both, pool_with_marks
 
-if TYPE_CHECKING:
-    from paged_demo.views.picture import Picture
+UNCOUNTED = sys.stdlib_module_names | {"numpy"}
+"""Their own steps do not count: the first use of a function may import a module, which takes many."""
+
+MOST_STEPS = 300_000
+"""Steps that a call may take: our own solutions need some hundreds."""
 
 
-MOST_LINES_PRINTED = 20
-MOST_CHARACTERS_PRINTED = 2_000
+class Returned(NamedTuple):
+    """What a call gave back."""
+
+    value: Any
+
+
+class Raised(NamedTuple):
+    """An exception that left a call, by the name of its class and its text."""
+
+    name: str
+    text: str
+
+    def __eq__(self, other: object) -> bool:
+        """Compare by name: the text of an exception depends on how the code is written."""
+        return isinstance(other, Raised) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+class Endless(NamedTuple):
+    """A call that was stopped after so many steps."""
+
+    num_steps: int
 
 
 class Unreadable(NamedTuple):
@@ -28,38 +53,66 @@ class Unreadable(NamedTuple):
     words: str
 
 
-def read_whole_number(value: Any) -> int:
-    """Read a whole number, or raise a TypeError that says what came."""
+Outcome = Returned | Raised | Endless | Unreadable
+
+
+class _OutOfStepsError(BaseException):
+    """Not an Exception, so that an ``except Exception`` in the reader's loop does not catch it."""
+
+
+def attempt(function: Callable[..., Any], *arguments: Any, most_steps: int = MOST_STEPS) -> Outcome:
+    """Call a function that a reader wrote, and say how it ended: it may raise, or never return.
+
+    Steps are counted by a trace function, which Python calls for the lines and instructions that run in this
+    thread. Unlike a signal, that works on every system and in every thread; unlike a clock, it gives the same
+    verdict on a slow machine; and unlike a process or a thread of its own, it lets the function see what the
+    reader's notebook defines. What it cannot count is one call into C that never returns, such as
+    ``sum(count())``, or a loop that catches every exception, ours too: those have to be interrupted by hand.
+
+    Parameters
+    ----------
+    function : callable
+        What the reader wrote.
+    *arguments
+        What to pass.
+    most_steps : int
+        Steps that it may take before it is stopped.
+
+    Examples
+    --------
+    >>> attempt(lambda number: number + 1, 2)
+    Returned(value=3)
+    >>> attempt(lambda number: number / 0, 2)
+    Raised(name='ZeroDivisionError', text='division by zero')
+    """
+    num_steps = 0
+
+    def count(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal num_steps
+        if frame.f_globals.get("__name__", "").partition(".")[0] in UNCOUNTED:
+            return None
+        # Python 3.11 begins no new line in ``while True: pass``; newer ones show some frames' lines only.
+        frame.f_trace_opcodes = True
+        num_steps += 1
+        if num_steps > most_steps:
+            raise _OutOfStepsError
+        return count
+
+    earlier_trace = sys.gettrace()
+    sys.settrace(count)
     try:
-        if not isinstance(value, bool):
-            return operator.index(value)
-    except TypeError:
-        pass
-    raise TypeError(f"a whole number was expected, and it returned {describe(value)}")
+        value = function(*arguments)
+    except _OutOfStepsError:
+        return Endless(most_steps)
+    except (Exception, SystemExit) as error:
+        return Raised(type(error).__name__, str(error))
+    finally:
+        sys.settrace(earlier_trace)
+    return Returned(value)
 
 
-def read_whole_numbers(values: Iterable[Any]) -> list[int]:
-    """Read a list that an answer has changed; so whatever it put there can be compared."""
-    return [read_whole_number(value) for value in values]
-
-
-class Finding(str):
-    """What came of an answer that deals with something, such as a pool; it is told without quotes."""
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-def read_finding(finding: Any, *, expected: str) -> Finding:
-    """Pass a finding on; anything else is what the answer returned in the place of what was expected."""
-    if not isinstance(finding, Finding):
-        raise TypeError(f"{expected} expected, and it returned {describe(finding)}")
-    return finding
-
-
-def pass_on(function: Callable[..., Any], case: Any) -> Any:
-    """Call a function with copies of a case's values as its arguments."""
-    return function(*deepcopy(tuple(case)))
+MOST_LINES_PRINTED = 20
+MOST_CHARACTERS_PRINTED = 2_000
 
 
 class Printed(StringIO):
@@ -82,6 +135,45 @@ class Printed(StringIO):
             sys.stdout.write(f"{begin}... and {self.num_characters - len(kept):,} more characters\n")
 
 
+def unexpected(expected: str, value: Any) -> TypeError:
+    """Make the error that says what was expected, such as "a name was", and what a call gave back."""
+    return TypeError(f"{expected} expected, and it returned {describe(value)}")
+
+
+def read_whole_number(value: Any) -> int:
+    """Read a whole number, or raise a TypeError that says what came."""
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise unexpected("a whole number was", value)
+
+
+def read_whole_numbers(values: Iterable[Any]) -> list[int]:
+    """Read a list that an answer has changed; so whatever it put there can be compared."""
+    return [read_whole_number(value) for value in values]
+
+
+class Finding(str):
+    """What came of an answer that deals with something, such as a pool; it is told without quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def read_finding(finding: Any, *, expected: str) -> Finding:
+    """Pass a finding on; anything else is what the answer returned in the place of what was expected."""
+    if not isinstance(finding, Finding):
+        raise unexpected(expected, finding)
+    return finding
+
+
+def pass_on(function: Callable[..., Any], case: Any) -> Any:
+    """Call a function with copies of a case's values as its arguments."""
+    return function(*deepcopy(tuple(case)))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionExercise(Exercise):
     """A question for a function, which is tried on cases beside a reference.
@@ -92,25 +184,24 @@ class FunctionExercise(Exercise):
         A right answer.
     cases : callable
         Makes the cases, the smallest first: so the first that fails is the smallest counter-example.
-    tell : callable
-        Writes a case in words.
+    tell : str or callable
+        Words for a case, with its values in the places of ``{0}``, ``{1}`` and so on; or writes them.
     call : callable
-        Calls a function on a case, and gives back what is compared.
+        Calls a function on a case, and gives back what is compared. If left out, a case is the arguments.
     read : callable
         Reads what a call gave back, or raises a TypeError that says what was expected.
-    draw : callable, optional
-        Draws a case, from the case, what was expected, and what came (None if nothing did).
-    mistakes : tuple of Misconception
+    pool : callable, optional
+        Makes of a case the pool to draw, for exercises that ask for a slot, alone or as a ``slot``.
+    mistakes : list of Misconception
         Known wrong functions. One is meant if the answer does the same on every case.
     """
 
     reference: Callable[..., Any]
     cases: Callable[[], Iterable[Any]]
-    tell: Callable[[Any], str]
+    tell: str | Callable[[Any], str]
     call: Callable[[Callable[..., Any], Any], Any] = pass_on
     read: Callable[[Any], Any] = read_whole_number
-    draw: "Callable[[Any, Any, Any], Picture | None] | None" = None
-    mistakes: tuple[Misconception, ...] = ()
+    pool: Callable[[Any], DrawnPool] | None = None
 
     def judge(self, answer: Any) -> Verdict:
         """Try the answer on every case, and name the mistake or show the first case that fails.
@@ -121,7 +212,7 @@ class FunctionExercise(Exercise):
             words = f"A function is asked for, by its name and without brackets; {describe(answer)} came."
             return self.wrong("Not a function.", words)
         cases = list(self.cases())
-        outcomes: list[Outcome | Unreadable] = []
+        outcomes: list[Outcome] = []
         printed: list[Printed] = []
         for case in cases:
             with redirect_stdout(Printed()) as output:
@@ -132,7 +223,7 @@ class FunctionExercise(Exercise):
                 return self.open()
             if isinstance(outcome, Endless):
                 words = (
-                    f"For {self.tell(case)}, it had not returned after {outcome.num_steps:,} steps, and was"
+                    f"For {self._tell(case)}, it had not returned after {outcome.num_steps:,} steps, and was"
                     " stopped. What ends its loop?"
                 )
                 output.print_again()
@@ -146,7 +237,7 @@ class FunctionExercise(Exercise):
         printed[first].print_again()
         return self._explain(cases[first], expected[first], outcomes[first], self._recognise(cases, outcomes))
 
-    def _try(self, function: Callable[..., Any], case: Any) -> Outcome | Unreadable:
+    def _try(self, function: Callable[..., Any], case: Any) -> Outcome:
         outcome = attempt(self.call, function, case)
         if isinstance(outcome, Returned) and outcome.value is not ...:
             if outcome.value is None:
@@ -157,7 +248,10 @@ class FunctionExercise(Exercise):
                 return Unreadable(str(error))
         return outcome
 
-    def _recognise(self, cases: list[Any], outcomes: list[Outcome | Unreadable]) -> Misconception | None:
+    def _tell(self, case: Any) -> str:
+        return self.tell.format(*case) if isinstance(self.tell, str) else self.tell(case)
+
+    def _recognise(self, cases: list[Any], outcomes: list[Outcome]) -> Misconception | None:
         for mistake in self.mistakes:
             if all(
                 self._try(mistake.answer, case) == came for case, came in zip(cases, outcomes, strict=True)
@@ -165,10 +259,8 @@ class FunctionExercise(Exercise):
                 return mistake
         return None
 
-    def _explain(
-        self, case: Any, expected: Any, came: Outcome | Unreadable, mistake: Misconception | None
-    ) -> Verdict:
-        told = self.tell(case)
+    def _explain(self, case: Any, expected: Any, came: Outcome, mistake: Misconception | None) -> Verdict:
+        told = self._tell(case)
         if isinstance(came, Returned) and hasattr(expected.value, "_fields"):
             wanted, given = describe_both(expected.value, came.value)
             words = f"{told[0].upper()}{told[1:]}. Expected: {wanted}. Yours: {given}."
@@ -184,7 +276,18 @@ class FunctionExercise(Exercise):
             words = f"{mistake.diagnosis} {words}"
         title = f"{mistake.name}." if mistake else "Not yet."
         draw = None
-        if self.draw:
+        if self.pool:
             value = came.value if isinstance(came, Returned) else None
-            draw = partial(self.draw, case, expected.value, value)
+            slots: list[Any] = [getattr(value, "slot", value) for value in (expected.value, value)]
+            draw = partial(pool_with_marks, *self.pool(case), *slots)
         return self.wrong(title, words, draw)
+
+
+def ask_function(exercise_id: str, **about: Any) -> Callable[[Function], Function]:
+    """Ask for a function that does as the one below. `FunctionExercise` lists what else to tell."""
+
+    def ask(reference: Function) -> Function:
+        add(FunctionExercise(exercise_id=exercise_id, reference=reference, **about))
+        return reference
+
+    return ask

@@ -1,79 +1,17 @@
-"""What an exercise is, and two kinds of it: a number, a choice. Each knows the mistakes that people make."""
+"""Two kinds of exercises: one asks for a number, one for the letters of true statements."""
 
 import math
-from abc import ABC, abstractmethod
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-from paged_demo.course.exercises.verdict import OPEN, RIGHT, WRONG, Verdict, describe
-
-if TYPE_CHECKING:
-    from paged_demo.views.picture import Picture
-
+from paged_demo.course.exercises.registry import Exercise, Function, Misconception, add
+from paged_demo.course.exercises.verdict import Verdict, describe
 
 EXACT = 0.001
 """The tolerance of an exercise that asks for an exact number: a fraction may be rounded."""
-
-
-class Misconception(NamedTuple):
-    """A wrong answer that somebody has a reason to give.
-
-    Attributes
-    ----------
-    answer : object
-        The answer, of the exercise's kind. For a number it may be a function that computes it.
-    name : str
-        What to call the mistake.
-    diagnosis : str
-        Why it is one.
-    """
-
-    answer: Any
-    name: str
-    diagnosis: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exercise(ABC):
-    """A question of a notebook.
-
-    Attributes
-    ----------
-    exercise_id : str
-        The number of the notebook and of the question, such as ``"3.1"``.
-    insight : str
-        One line for who got it right.
-    hints : tuple of str
-        From a nudge to nearly all.
-    """
-
-    exercise_id: str
-    insight: str
-    hints: tuple[str, ...]
-
-    @abstractmethod
-    def judge(self, answer: Any) -> Verdict:
-        """Say what is to be said about an answer, whatever it is."""
-
-    @property
-    @abstractmethod
-    def mistakes(self) -> tuple[Misconception, ...]:
-        """The wrong answers that have a diagnosis."""
-
-    def open(self) -> Verdict:
-        """Say that there is no answer yet."""
-        words = f'Put your answer in the place of `...`. To be helped: `hint("{self.exercise_id}")`'
-        return Verdict(exercise_id=self.exercise_id, mark=OPEN, title="Not attempted.", words=words)
-
-    def right(self) -> Verdict:
-        """Say that the answer is right, and what follows from it."""
-        return Verdict(exercise_id=self.exercise_id, mark=RIGHT, title="Right.", words=self.insight)
-
-    def wrong(self, title: str, words: str, draw: "Callable[[], Picture | None] | None" = None) -> Verdict:
-        """Say what is wrong with the answer."""
-        return Verdict(exercise_id=self.exercise_id, mark=WRONG, title=title, words=words, draw=draw)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,14 +25,13 @@ class NumberExercise(Exercise):
     tolerance : float
         How far off a right answer may be, as a share of the number. If left out, a whole number has to be
         met exactly.
-    mistakes : tuple of Misconception
+    mistakes : list of Misconception
         Known wrong numbers. The nearest of them is meant if it is within 2 %, and the right number is
         farther from it.
     """
 
     compute: Callable[[], float]
     tolerance: float = EXACT
-    mistakes: tuple[Misconception, ...] = ()
 
     def judge(self, answer: Any) -> Verdict:
         """Compare the answer with the number, then with the known wrong ones."""
@@ -108,8 +45,8 @@ class NumberExercise(Exercise):
         # A whole number that was asked for exactly is right or wrong.
         tolerance = 0.0 if self.tolerance == EXACT and float(expected).is_integer() else self.tolerance
         if math.isclose(number, expected, rel_tol=tolerance, abs_tol=1e-12):
-            return self.right()
-        values = {mistake: _value(mistake.answer) for mistake in self.mistakes}
+            return self.right(expected=expected)
+        values = {mistake: float(mistake.answer()) for mistake in self.mistakes}
         nearest = min(values, key=lambda mistake: abs(values[mistake] - number), default=None)
         if (
             nearest
@@ -120,17 +57,15 @@ class NumberExercise(Exercise):
         direction = "small" if number < expected else "large"
         return self.wrong(f"Too {direction}.", f'For the next step: `hint("{self.exercise_id}")`')
 
-    def right(self) -> Verdict:
-        """Say that the answer is right, with the exact number."""
-        words = self.insight.format(expected=self.compute())
-        return Verdict(exercise_id=self.exercise_id, mark=RIGHT, title="Right.", words=words)
 
+def ask_number(exercise_id: str, **about: Any) -> Callable[[Function], Function]:
+    """Ask for the number that the function below computes. `NumberExercise` lists what else to tell."""
 
-class Remark(NamedTuple):
-    """What to say to who misjudges a statement: a name for the mistake, and why it is one."""
+    def ask(compute: Function) -> Function:
+        add(NumberExercise(exercise_id=exercise_id, compute=compute, **about))
+        return compute
 
-    name: str
-    diagnosis: str
+    return ask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,36 +76,23 @@ class ChoiceExercise(Exercise):
     ----------
     right_letters : str
         The letters of the answer.
-    remarks : mapping of str to Remark
+    remarks : mapping of str to Misconception
         For each letter that is chosen wrongly, or missed.
-    num_statements : int
-        Statements there are, from ``a``.
     """
 
     right_letters: str
-    num_statements: int
-    remarks: Mapping[str, Remark]
-
-    @property
-    def mistakes(self) -> tuple[Misconception, ...]:
-        """One letter too many, or one too few; where one is right, each of the others."""
-        if len(self.right_letters) == 1:
-            return tuple(Misconception(letter, *remark) for letter, remark in self.remarks.items())
-        return tuple(
-            Misconception("".join(sorted(set(self.right_letters) ^ {letter})), *remark)
-            for letter, remark in self.remarks.items()
-        )
+    remarks: Mapping[str, Misconception]
 
     def judge(self, answer: Any) -> Verdict:
         """Find the first letter that is chosen wrongly, or else missed."""
-        letters = "".join(map(chr, range(ord("a"), ord("a") + self.num_statements)))
+        letters = set(self.right_letters).union(self.remarks)
         chosen = (
             {letter for letter in answer.lower() if letter.isalnum()} if isinstance(answer, str) else set()
         )
-        if not chosen or not chosen <= set(letters):
+        if not chosen or not chosen <= letters:
             example = '"b"' if len(self.right_letters) == 1 else '"ab"'
             words = (
-                f"Letters from a to {letters[-1]} are asked for, such as {example}; {describe(answer)} came."
+                f"Letters from a to {max(letters)} are asked for, such as {example}; {describe(answer)} came."
             )
             return self.wrong("Not letters of the statements.", words)
         if len(self.right_letters) == 1 and len(chosen) > 1:
@@ -187,12 +109,39 @@ class ChoiceExercise(Exercise):
         return self.wrong(f"{remark.name}.", words)
 
 
+def ask_letters(exercise_id: str, right_letters: str, *, remarks: str, **about: Any) -> None:
+    """Ask for the letters of true statements.
+
+    Parameters
+    ----------
+    exercise_id, right_letters
+        As in `ChoiceExercise`.
+    remarks : str
+        ``"a: The name of the mistake. Why it is one."`` and so on, for each letter that is chosen wrongly or
+        missed. Each begins a line.
+    **about
+        The hints and the insight.
+    """
+    _, *parts = re.split(r"^ *([a-z]): ", remarks, flags=re.MULTILINE)
+    told = {}
+    for letter, words in zip(parts[::2], parts[1::2], strict=True):
+        name, _, diagnosis = " ".join(words.split()).partition(". ")
+        # One letter too many, or one too few; where one is right, another one.
+        wrong = {letter} if len(right_letters) == 1 else {letter}.symmetric_difference(right_letters)
+        told[letter] = Misconception("".join(sorted(wrong)), name, diagnosis)
+    add(
+        ChoiceExercise(
+            exercise_id=exercise_id,
+            right_letters=right_letters,
+            remarks=told,
+            mistakes=list(told.values()),
+            **about,
+        )
+    )
+
+
 def read_number(value: Any) -> float:
     """Read a number, or raise a TypeError that says what came."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"a number was expected, and it returned {describe(value)}")
     return value  # type: ignore[return-value]  # a Real compares with floats as a float does
-
-
-def _value(answer: Any) -> float:
-    return float(answer() if callable(answer) else answer)

@@ -1,10 +1,15 @@
-"""What a check says, and how it looks in a notebook and in plain text."""
+"""What a check says, how it looks in a notebook and in plain text, and the picture of a case that went wrong.
+
+Matplotlib is slow to load: only who looks at HTML or a picture needs it, so it is imported there.
+"""
 
 import base64
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from paged_demo.allocators.memory_map import Hole, MemoryMap, Region
 
 if TYPE_CHECKING:
     from paged_demo.views.picture import Picture
@@ -12,6 +17,11 @@ if TYPE_CHECKING:
 OPEN = "open"
 RIGHT = "right"
 WRONG = "wrong"
+
+MOST_SLOTS_DRAWN = 64
+
+DrawnPool = tuple[dict[str, tuple[list[int], int]], int, int]
+"""The page table and the length of each sequence, by its name; the pages in the pool; the page size."""
 
 _LOOKS = {OPEN: ("…", "free"), RIGHT: ("✓", "shared"), WRONG: ("✗", "internal")}
 """A sign for each mark, and the fate whose colour is the bar beside it."""
@@ -99,7 +109,6 @@ def framed(heading: str, words: str, *, fate: str, picture: "Picture | None" = N
     picture : Picture, optional
         Shown below the words, which are its alternative text with its own.
     """
-    # Matplotlib is slow to load, and only who looks at HTML needs its colours.
     from paged_demo.views import style  # noqa: PLC0415
 
     colour = style.FATES[fate].outline or style.FATES[fate].colour
@@ -152,3 +161,67 @@ def describe(value: Any, *, longest: int = 80) -> str:
     except Exception:  # a reader's own class may have a mistake in it
         text = f"something of type {type(value).__name__}"
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+def pool_with_marks(
+    held: dict[str, tuple[list[int], int]], num_pages: int, page_size: int, expected: int, came: int | None
+) -> "Picture | None":
+    """Draw a pool in which sequences hold pages and tokens, unless it is too large for a strip.
+
+    Arrows point to the slot that was expected, from above, and to the one that came, from below.
+
+    Parameters
+    ----------
+    held : dict of str to (list of int, int)
+        The page table and the length of each sequence. Several may hold a page.
+    num_pages, page_size : int
+        Pages in the pool, and slots in a page.
+    expected, came : int, and int or None
+        The slots to point to; None for no arrow.
+    """
+    if num_pages * page_size > MOST_SLOTS_DRAWN:
+        return None
+    holders: dict[int, list[str]] = {}
+    filled: dict[int, int] = {}
+    for seq_id, (table, num_tokens) in held.items():
+        for index, page_id in enumerate(table):
+            holders.setdefault(page_id, []).append(seq_id)
+            filled[page_id] = min(page_size, num_tokens - index * page_size)
+    regions, holes = [], []
+    for page_id in range(num_pages):
+        start_slot = page_id * page_size
+        if page_id not in holders:
+            holes.append(Hole(start_slot, page_size))
+            continue
+        seq_ids = tuple(holders[page_id])
+        regions.append(Region(start_slot, page_size, page_size, filled[page_id], seq_ids))
+    memory_map = MemoryMap(
+        num_slots=num_pages * page_size, regions=tuple(regions), holes=tuple(holes), page_size=page_size
+    )
+    yours = f"yours {came}" if came is not None else "yours none"
+    words = f"A pool of {num_pages} pages of {page_size}. The expected slot is {expected}, {yours}."
+    future_tokens: dict[Hashable, int] = dict.fromkeys(held, page_size)
+    from paged_demo.views import style  # noqa: PLC0415
+    from paged_demo.views.picture import new_axes, show  # noqa: PLC0415
+    from paged_demo.views.strip import slot_strip  # noqa: PLC0415
+
+    with style.applied():
+        ax = slot_strip(memory_map, future_tokens, num_columns=memory_map.num_slots, ax=new_axes(1.9))
+        ax.set_ylim(2.0, -1.0)
+        ax.set_yticks([])
+        ax.set_ylabel("")
+        ax.set_xticks(
+            [(page_id + 0.5) * page_size for page_id in range(num_pages)],
+            [f"page {page_id}" for page_id in range(num_pages)],
+        )
+        for name, slot, tip, text in (("expected", expected, 0, -0.8), ("yours", came, 1, 1.8)):
+            if slot is not None and 0 <= slot < memory_map.num_slots:
+                ax.annotate(
+                    f"{name}: slot {slot}",
+                    (slot + 0.5, tip),
+                    (slot + 0.5, text),
+                    ha="center",
+                    va="center",
+                    arrowprops={"arrowstyle": "->", "color": "black"},
+                )
+        return show(ax, words)

@@ -1,0 +1,121 @@
+"""Exercise 3.3 of notebook 03: how a pool that trusts its callers comes to give one page to two of them."""
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from paged_demo.allocators.page_pool import PagePool
+from paged_demo.course.exercises.functions import Finding, ask_function, read_finding
+from paged_demo.course.exercises.registry import mistake
+
+NUM_POOL_PAGES = 2
+
+
+class TrustingPool:
+    """A pool that believes its callers, as the one in notebook 03 does: a queue of free pages, no more."""
+
+    def __init__(self, num_pages: int) -> None:
+        self.free_pages = deque(range(num_pages))
+        self.given: list[int] = []
+        self.was_freed_twice = False
+
+    def take(self) -> int:
+        """Take the page that has been free longest."""
+        self.given.append(self.free_pages.popleft())
+        return self.given[-1]
+
+    def release(self, page_id: int) -> None:
+        """Put a page back."""
+        self.was_freed_twice |= page_id in self.free_pages
+        self.free_pages.append(page_id)
+
+
+def call_provoke(function: Callable[..., Any], case: Any) -> Any:
+    """Let a function loose on a pool that trusts it, and say what came of it."""
+    pool = TrustingPool(NUM_POOL_PAGES)
+    answer = function(pool)
+    if not isinstance(answer, tuple | list) or [type(page_id) for page_id in answer] != [int, int]:
+        return answer
+    first, second = answer
+    if first != second:
+        return Finding(
+            "two different pages" + (", though one was freed twice" if pool.was_freed_twice else "")
+        )
+    if pool.given.count(first) < 2:
+        return Finding("one page for both, which the pool gave once")
+    if not pool.was_freed_twice:
+        return Finding("one page for both, which was never freed twice")
+    return Finding("one page for two sequences, since it was freed twice")
+
+
+def refusal() -> str:
+    """Ask the package's own pool to play along, and return what it says."""
+    pool = PagePool(NUM_POOL_PAGES)
+    page_id = pool.take()
+    pool.release(page_id)
+    try:
+        pool.release(page_id)
+    except ValueError as error:
+        return str(error)
+    raise AssertionError("PagePool let a page be released twice")
+
+
+@ask_function(
+    "3.3",
+    cases=lambda: [()],
+    tell=f"a pool of {NUM_POOL_PAGES} pages",
+    call=call_provoke,
+    read=partial(read_finding, expected="the pages of two sequences were"),
+    hints=(
+        "Release a page twice. How often does it stand in the queue of free pages then?",
+        "The queue gives out the page that has been free longest. Another page stands before the two.",
+    ),
+    insight=(
+        "Two sequences now write to one page, and each reads the other's tokens. The mistake shows only"
+        f" two takes later. The package's `PagePool` stops at the second release: `{refusal()}`."
+    ),
+)
+def provoke(pool: TrustingPool) -> tuple[int, int]:
+    """Make a pool give one page to two sequences."""
+    page_id = pool.take()
+    pool.release(page_id)
+    pool.release(page_id)
+    pool.take()
+    return pool.take(), pool.take()
+
+
+@mistake("3.3")
+def freed_once_only(pool: TrustingPool) -> tuple[int, int]:
+    """Freed once, a page stands in the queue once, and one sequence gets it."""
+    pool.release(pool.take())
+    return pool.take(), pool.take()
+
+
+@mistake("3.3")
+def shared_by_hand(pool: TrustingPool) -> tuple[int, int]:
+    """Here the pool did nothing wrong: the function used one page twice. That is sharing, and a later
+    notebook does it with a count of the holders.
+    """
+    page_id = pool.take()
+    return page_id, page_id
+
+
+@mistake("3.3")
+def used_after_it_was_freed(pool: TrustingPool) -> tuple[int, int]:
+    """Also a bug, and a relative: the first sequence goes on with a page that it gave back. The question is
+    how the pool itself comes to give one page to two.
+    """
+    page_id = pool.take()
+    pool.release(page_id)
+    pool.take()
+    return page_id, pool.take()
+
+
+@mistake("3.3")
+def one_take_too_few(pool: TrustingPool) -> tuple[int, int]:
+    """The page stands in the queue twice, but behind the other page: take on."""
+    page_id = pool.take()
+    pool.release(page_id)
+    pool.release(page_id)
+    return pool.take(), pool.take()
