@@ -11,12 +11,57 @@ TOKENS = st.lists(st.integers(0, 2), max_size=9)
 SALTS = st.text(st.characters(), max_size=2)  # lone surrogates too, which UTF-8 has no bytes for
 
 
-def test_pages_are_taken_least_recently_released_first():
+def sealed(pool, num_pages):
+    """Take pages, and seal each under its own number."""
+    page_ids = [pool.take() for _ in range(num_pages)]
+    for page_id in page_ids:
+        pool.seal(page_id, f"key {page_id}")
+    return page_ids
+
+
+def test_sealed_pages_are_taken_least_recently_released_first():
     pool = PagePool(3)
-    taken = [pool.take() for _ in range(3)]
-    for page_id in (taken[1], taken[2], taken[0]):
+    sealed(pool, 3)
+    for page_id in (1, 2, 0):
         pool.release(page_id)
     assert [pool.take() for _ in range(3)] == [1, 2, 0]
+
+
+def test_a_page_that_was_never_sealed_is_taken_before_all_others():
+    pool = PagePool(4)
+    sealed(pool, 2)
+    unsealed = pool.take()
+    for page_id in (0, 1, unsealed):
+        pool.release(page_id)
+    assert [pool.take() for _ in range(4)] == [unsealed, 3, 0, 1]
+
+
+@pytest.mark.parametrize("num_sealed", [0, 1, 2, 3])
+def test_the_last_page_of_a_table_is_taken_first(num_sealed):
+    pool = PagePool(3)
+    table = sealed(pool, num_sealed) + [pool.take() for _ in range(3 - num_sealed)]
+    pool.release_table(table)
+    assert pool.cached_pages == table[:num_sealed][::-1]
+    assert [pool.take() for _ in range(3)] == table[::-1]
+
+
+def test_a_page_of_a_table_that_somebody_else_holds_stays_held():
+    pool = PagePool(3)
+    table = sealed(pool, 3)
+    pool.share(1)
+    pool.release_table(table)
+    assert [pool.ref_count(page_id) for page_id in table] == [0, 1, 0]
+    assert pool.cached_pages == [2, 0]
+
+
+def test_a_table_with_a_free_page_is_not_released_at_all():
+    pool = PagePool(3)
+    table = sealed(pool, 2)
+    pool.release(0)
+    with pytest.raises(ValueError, match="page_id 0 is free already"):
+        pool.release_table(table)
+    assert [pool.ref_count(page_id) for page_id in table] == [0, 1]
+    pool.check()
 
 
 def test_a_page_is_free_when_its_last_owner_releases_it():
@@ -64,6 +109,16 @@ def test_finding_stops_at_the_first_unknown_key():
     for key in ("one", "three"):
         pool.seal(pool.take(), key)
     assert pool.find(["one", "two", "three"]) == [0]
+
+
+def test_of_pages_with_equal_contents_the_one_sealed_first_is_found():
+    pool = PagePool(4)
+    for _ in range(3):
+        pool.seal(pool.take(), "key")
+    pool.release(0)
+    assert pool.find(["key"]) == [0], "free, and others are held"
+    assert [pool.take(), pool.take()] == [3, 0]
+    assert pool.find(["key"]) == [1]
 
 
 @pytest.mark.parametrize("first_to_go", [0, 1, 2])
@@ -165,7 +220,7 @@ def test_check_notices_a_spoilt_pool(spoil):
 @given(TOKENS, TOKENS, SALTS, SALTS, st.integers(1, 4))
 def test_two_pages_have_one_name_just_if_their_prefixes_and_salts_are_equal(one, other, salt, salt_2, size):
     keys = PageKeys(size)
-    names, names_2 = keys.of_prefix(one, cache_salt=salt), keys.of_prefix(other, cache_salt=salt_2)
+    names, names_2 = keys.of_prefix(one, keys.root(salt)), keys.of_prefix(other, keys.root(salt_2))
     assert len(names) == len(one) // size
     for page, name in enumerate(names):
         for page_2, name_2 in enumerate(names_2):
@@ -184,7 +239,7 @@ def test_names_made_page_by_page_are_those_of_the_whole_prefix(tokens, salt, siz
     chained = [keys.root(salt)]
     for start in range(0, len(tokens) // size * size, size):
         chained.append(keys.chain(chained[-1], tokens[start : start + size]))
-    assert chained[1:] == keys.of_prefix(tokens, cache_salt=salt)
+    assert chained[1:] == keys.of_prefix(tokens, keys.root(salt))
 
 
 @pytest.mark.parametrize("tokens", ["hello", [1, 2, 3.0, 4], [1, 2, 3, 2**63]])

@@ -1,6 +1,9 @@
+from struct import pack
+
 import pytest
 
 from paged_demo import Append, CacheFullError, PagedAllocator, account
+from paged_demo.allocators.page_pool import PageKeys
 
 PAGE = 16
 
@@ -532,3 +535,169 @@ def test_a_page_that_never_was_full_is_free_and_not_cached():
     allocator.allocate("A", range(7))
     allocator.free("A")
     assert allocator.cached_pages == [0]
+
+
+# Prompts in pieces
+
+
+def pieces(num_tokens, budget, **options):
+    """An allocator that was given the first piece of a prompt "a"."""
+    allocator = PagedAllocator(8, 4, prefix_caching=True, **options)
+    allocator.allocate("a", tokens(num_tokens), budget=budget)
+    return allocator
+
+
+def test_a_piece_takes_only_the_pages_of_its_own_tokens():
+    allocator = pieces(14, budget=5)
+    assert (allocator.page_table("a"), allocator.num_free_pages) == ([0, 1], 6)
+    assert allocator.slots("a") == tokens(5)
+    assert allocator.extend("a", 3) == 8
+    assert allocator.page_table("a") == [0, 1]
+    assert allocator.extend("a", 100) == 14
+    assert allocator.page_table("a") == [0, 1, 2, 3]
+    assert allocator.append("a", 14) == Append(slot=14, copy=None)
+    allocator.check()
+
+
+def test_a_prompt_in_pieces_ends_as_a_whole_one_does():
+    for budget in range(1, 15):
+        whole, allocator = pieces(14, budget=None), pieces(14, budget=budget)
+        while len(allocator.slots("a")) < 14:
+            allocator.extend("a", budget)
+        assert full_state(allocator, "a") == full_state(whole, "a")
+        assert allocator.find(tokens(13)) == whole.find(tokens(13)) == 12
+
+
+def test_only_what_is_stored_of_a_prompt_can_be_found():
+    allocator = pieces(14, budget=9)
+    assert allocator.allocate("b", tokens(14)) == 8
+
+
+def test_a_budget_counts_only_tokens_that_were_not_found():
+    allocator = pieces(14, budget=9)
+    assert allocator.allocate("b", tokens(14), budget=3) == 8
+    assert len(allocator.slots("b")) == 11
+
+
+def test_no_room_is_kept_for_later_pieces_and_a_refused_piece_changes_nothing():
+    allocator = pieces(32, budget=4)
+    allocator.allocate("b", tokens(20, first=100))
+    before = full_state(allocator, "a", "b")
+    for _ in range(2):
+        with pytest.raises(CacheFullError, match="need 3 pages, 2 free"):
+            allocator.extend("a", 9)
+    assert full_state(allocator, "a", "b") == before
+    assert allocator.extend("a", 8) == 12
+
+
+def test_a_sequence_may_end_before_its_prompt_does():
+    allocator = pieces(14, budget=6)
+    allocator.free("a")
+    assert (allocator.num_free_pages, allocator.cached_pages) == (8, [0])
+
+
+@pytest.mark.parametrize("budget", [4, 5])
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda a: a.extend("a", 0), ValueError, "budget must be at least 1, got 0"),
+        (lambda a: a.extend("a", 2.0), TypeError, "budget must be a whole number, got 2.0"),
+        (lambda a: a.extend("b", 1), KeyError, "no sequence 'b'"),
+        (lambda a: a.extend("whole", 1), ValueError, "seq_id 'whole' has its whole prompt"),
+        (lambda a: a.allocate("b", [1], budget=0), ValueError, "budget must be at least 1, got 0"),
+        (lambda a: a.allocate("b", [1], budget=True), TypeError, "budget must be a whole number, got True"),
+        (lambda a: a.append("a", 1), ValueError, "seq_id 'a' needs its whole prompt first, [56] tokens"),
+        (lambda a: a.fork("a", "b"), ValueError, "parent_id 'a' needs its whole prompt first, [56] tokens"),
+    ],
+)
+def test_misuse_of_pieces_is_named_and_changes_nothing(budget, call, error, message):
+    allocator = pieces(10, budget=budget)
+    allocator.allocate("whole", [7])
+    before = full_state(allocator, "a", "whole")
+    with pytest.raises(error, match=message):
+        call(allocator)
+    assert full_state(allocator, "a", "whole") == before
+    allocator.check()
+
+
+def test_with_late_seals_a_piece_is_found_when_it_is_written():
+    allocator = pieces(14, budget=9, seal_late=True)
+    assert allocator.find(tokens(14)) == 0
+    allocator.seal("a")
+    assert allocator.find(tokens(14)) == 8
+    allocator.extend("a", 9)
+    assert allocator.find(tokens(14)) == 8
+    allocator.seal("a")
+    assert allocator.find(tokens(14)) == 12
+
+
+# What a page is named after
+
+
+def test_a_salt_that_spells_the_name_of_a_page_is_not_taken_for_it():
+    keys = PageKeys(16)
+    first, second = tokens(16), tokens(16, first=100)
+    for name in (b"", b"page", b"root"):
+        spelled = name + keys.root("tenant") + pack("<16q", *first)
+        allocator = PagedAllocator(64, 16, prefix_caching=True)
+        allocator.allocate("a", [*first, *second, 7], cache_salt="tenant")
+        for salt in (spelled.decode("latin-1"), spelled.decode("utf-8", "surrogateescape")):
+            assert allocator.find([*second, 7], cache_salt=salt) == 0
+
+
+def test_prompts_are_shared_only_if_all_parts_of_their_keys_are_equal():
+    allocator = PagedAllocator(64, 4, prefix_caching=True)
+    parts = [
+        {},
+        {"cache_salt": "us"},
+        {"key_parts": {"lora": "us"}},
+        {"key_parts": {"lora": "us", "image": "3f"}},
+        {"key_parts": {"lora": "us', 'image': '3f"}},
+        {"key_parts": {"lora": "us"}, "cache_salt": "us"},
+        {"key_parts": {"us": "lora"}},
+        {"key_parts": {"lora": ""}},
+    ]
+    for number, each in enumerate(parts):
+        assert allocator.allocate(number, tokens(9), **each) == 0
+    for each in parts:
+        assert allocator.find(tokens(9), **each) == 8
+    assert allocator.find(tokens(9), key_parts={"image": "3f", "lora": "us"}) == 8
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "message"),
+    [
+        ("lora", TypeError, "key_parts must be texts by name, got 'lora'"),
+        ({"lora": 7}, TypeError, "key_parts must be texts by name, got 'lora': 7"),
+        ({7: "lora"}, TypeError, "key_parts must be texts by name, got 7: 'lora'"),
+        ({"cache_salt": "us"}, ValueError, "key_parts must leave the salt to cache_salt"),
+    ],
+)
+@pytest.mark.parametrize("prefix_caching", [True, False])
+def test_parts_of_a_key_are_texts_and_nothing_changes_if_they_are_not(parts, error, message, prefix_caching):
+    allocator = PagedAllocator(4, 4, prefix_caching=prefix_caching)
+    before = allocator.memory_map()
+    with pytest.raises(error, match=message):
+        allocator.allocate("a", [1, 2], key_parts=parts)
+    with pytest.raises(error, match=message):
+        allocator.find([1, 2], key_parts=parts)
+    assert allocator.memory_map() == before
+
+
+# What a refusal counts
+
+
+def test_a_copy_that_is_free_is_found_before_one_that_is_held_so_a_prompt_can_be_refused():
+    allocator = PagedAllocator(4, 4, prefix_caching=True)
+    allocator.allocate("a", tokens(4))
+    allocator.allocate("b", tokens(4))  # the same page again, since a prompt's last token is never found
+    allocator.allocate("c", [90])
+    allocator.free("a")
+    assert allocator.cached_pages == [0]
+    allocator.allocate("d", [91])
+    # The one free page is the copy that is found: taken for the hit, it is missing for the fifth token.
+    with pytest.raises(CacheFullError, match="need 2 pages, 1 free"):
+        allocator.allocate("e", tokens(5))
+    allocator.free("c")
+    assert allocator.allocate("e", tokens(5)) == 4
+    assert allocator.page_table("e")[0] == 0

@@ -42,6 +42,7 @@ class PagedHistory(RuleBasedStateMachine):
         self.prefix_caching = prefix_caching
         self.prefix_in_slot = {}
         self.tokens_of = {}
+        self.rest_of = {}  # of prompts in pieces
         self.unwritten = set()
         self.num_started = 0
 
@@ -58,27 +59,57 @@ class PagedHistory(RuleBasedStateMachine):
             list(self.allocator._pool._free),
         )
 
-    @rule(target=seq_ids, tokens=st.lists(TOKENS, min_size=1, max_size=14), cache_salt=SALTS)
-    def allocate(self, tokens, cache_salt):
+    @rule(
+        target=seq_ids,
+        tokens=st.lists(TOKENS, min_size=1, max_size=14),
+        cache_salt=SALTS,
+        budget=st.none() | st.integers(1, 6),
+    )
+    def allocate(self, tokens, cache_salt, budget):
         seq_id = self.new_id()
         before = self.visible_state()
+        could_find = self.allocator.find(tokens, cache_salt=cache_salt)
+        assert self.visible_state() == before
         try:
-            num_found = self.allocator.allocate(seq_id, tokens, cache_salt=cache_salt)
+            num_found = self.allocator.allocate(seq_id, tokens, cache_salt=cache_salt, budget=budget)
         except CacheFullError:
             assert self.visible_state() == before
             return multiple()
+        assert num_found == could_find
         assert num_found % self.page_size == 0
         assert num_found < len(tokens)
         assert num_found == 0 or self.prefix_caching
         slots = self.allocator.slots(seq_id)
         for position in range(num_found):
             assert self.prefix_in_slot[slots[position]] == (cache_salt, *tokens[: position + 1])
-        self.tokens_of[seq_id] = [cache_salt, *tokens]
+        assert len(slots) == min(len(tokens), num_found + (budget or len(tokens)))
+        self.tokens_of[seq_id] = [cache_salt, *tokens[: len(slots)]]
+        self.rest_of[seq_id] = tokens[len(slots) :]
         self.prefix_in_slot |= dict.fromkeys(slots[num_found:])
         self.unwritten.add(seq_id)
         if not self.seal_late:
             self.write(seq_id)
         return seq_id
+
+    @rule(seq_id=seq_ids, budget=st.integers(1, 6))
+    def extend(self, seq_id, budget):
+        before = self.visible_state()
+        rest = self.rest_of[seq_id]
+        refusal = CacheFullError if rest else ValueError
+        try:
+            num_stored = self.allocator.extend(seq_id, budget)
+        except refusal:
+            assert self.visible_state() == before
+            return
+        assert rest
+        tokens = self.tokens_of[seq_id]
+        self.prefix_in_slot |= dict.fromkeys(self.allocator.slots(seq_id)[len(tokens) - 1 :])
+        tokens += rest[:budget]
+        del rest[:budget]
+        assert num_stored == len(tokens) - 1
+        self.unwritten.add(seq_id)
+        if not self.seal_late:
+            self.write(seq_id)
 
     def write(self, seq_id):
         for position, slot in enumerate(self.allocator.slots(seq_id), start=1):
@@ -103,6 +134,11 @@ class PagedHistory(RuleBasedStateMachine):
             assert self.visible_state() == before
             assert self.allocator.num_free_pages == 0
             return
+        except ValueError:
+            assert self.visible_state() == before
+            assert self.rest_of[seq_id]
+            return
+        assert not self.rest_of[seq_id]
         if copy is not None:
             src_page, dst_page = copy
             for offset in range(self.page_size):
@@ -123,11 +159,14 @@ class PagedHistory(RuleBasedStateMachine):
 
     @rule(target=seq_ids, parent_id=seq_ids)
     def fork(self, parent_id):
+        if self.rest_of[parent_id]:
+            return multiple()
         child_id = self.new_id()
         num_free = self.allocator.num_free_pages
         self.allocator.fork(parent_id, child_id)
         assert self.allocator.num_free_pages == num_free
         self.tokens_of[child_id] = self.tokens_of[parent_id].copy()
+        self.rest_of[child_id] = []
         if parent_id in self.unwritten:
             self.unwritten.add(child_id)
         return child_id
@@ -135,7 +174,7 @@ class PagedHistory(RuleBasedStateMachine):
     @rule(seq_id=consumes(seq_ids))
     def free(self, seq_id):
         self.allocator.free(seq_id)
-        del self.tokens_of[seq_id]
+        del self.tokens_of[seq_id], self.rest_of[seq_id]
         self.unwritten.discard(seq_id)
 
     @invariant()

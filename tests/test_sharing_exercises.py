@@ -153,6 +153,6 @@ def test_the_prompts_of_7_and_8_hold_what_the_right_letter_says():
 
 
 def test_what_the_exercise_on_page_sizes_says_of_100_tokens_is_so():
-    remark = EXERCISES["5.5"].remarks["a"].diagnosis
+    remark = EXERCISES["5.6"].remarks["a"].diagnosis
     assert re.search(r"100 tokens fill six pages of 16, which are 96 .* no page of 128", remark)
     assert [ask_with_prefix(100, 2, page_size=size).num_found for size in (16, 128)] == [96, 0]

@@ -1,10 +1,10 @@
 """The paged way: every sequence takes one page when it needs one, anywhere in the pool."""
 
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Iterable, Mapping
 
 from paged_demo.allocators.memory_map import CacheFullError, MemoryMap, Region, holes_between
-from paged_demo.allocators.page_pool import PageKeys, PagePool
+from paged_demo.allocators.page_pool import NO_PARTS, PageKeys, PagePool
+from paged_demo.allocators.paged_sequence import PagedSequence
 from paged_demo.allocators.sequences import (
     MAX_TOKEN_ID,
     Append,
@@ -14,19 +14,7 @@ from paged_demo.allocators.sequences import (
     check_token,
     new_append,
 )
-from paged_demo.checks import check_counts
-
-
-@dataclass(slots=True)
-class _Sequence:
-    page_table: list[int]
-    tail: list[int]  # the tokens of the last page while it is not full
-    key: bytes  # of the last full page: it names the whole prefix up to there
-    next_slot: int  # where the next token goes, if the last page has room for it
-    # Whether a fork may share the last page. It spares every append a look at the reference count.
-    forked_tail: bool = False
-    # Full pages that cannot be found yet, with their keys. A fork leaves them to its parent.
-    unsealed: list[tuple[int, bytes]] = field(default_factory=list)
+from paged_demo.checks import check_count, check_counts
 
 
 class PagedAllocator:
@@ -71,8 +59,8 @@ class PagedAllocator:
 
     References
     ----------
-    Kwon et al. (2023), sections 4.2 to 4.4. Prefix caching follows vLLM V1: only full pages are
-    shared between strangers, and a prompt never finds its last token.
+    Kwon et al. (2023), sections 4.2 to 4.4. Prefix caching and pieces are those of vLLM 0.33.0, page by page
+    (``tests/test_conformance.py``); it has no fork and no copy-on-write any more, and takes misuse silently.
     """
 
     def __init__(
@@ -86,7 +74,7 @@ class PagedAllocator:
         self._prefix_caching = prefix_caching
         self._seal_late = seal_late
         self._pool = PagePool(self.num_pages)
-        self._sequences: SequenceTable[_Sequence] = SequenceTable()
+        self._sequences: SequenceTable[PagedSequence] = SequenceTable()
 
     def __repr__(self) -> str:
         return f"PagedAllocator({self.num_pages} pages of {self.page_size} slots, {self.num_free_pages} free)"
@@ -113,6 +101,8 @@ class PagedAllocator:
         *,
         final_tokens: int | None = None,
         cache_salt: str = "",
+        key_parts: Mapping[str, str] = NO_PARTS,
+        budget: int | None = None,
     ) -> int:
         """Give a new sequence pages for its prompt, and return how many of its tokens were found.
 
@@ -131,48 +121,75 @@ class PagedAllocator:
         cache_salt : str
             Prompts share pages only with prompts of the same salt. Give each tenant its own: whoever is
             answered sooner because of pages that a stranger left learns what the stranger asked.
-
-        Returns
-        -------
-        int
-            Tokens whose keys and values are in the cache already, a multiple of the page size.
+        key_parts : mapping of str to str
+            What else keys and values depend on, by name, such as the LoRA adapter or an image in the prompt.
+        budget : int, optional
+            At most so many tokens that were not found get slots now; the others with `extend`. No room is
+            kept for them.
 
         Raises
         ------
         CacheFullError
-            If the pool has too few free pages. Nothing has changed then.
+            If there are too few free pages: one for each to be taken, and one for each that is found free. Of
+            two equal pages the one sealed first is found, even if it is free and the other held, so a prompt
+            can be refused that would fit beside the other. Nothing has changed then.
         ValueError, TypeError
-            If ``seq_id`` is held already, ``token_ids`` is empty or holds something else, or
-            ``cache_salt`` is not a string.
+            If ``seq_id`` is held already, or an argument is not as above.
         """
         tokens = check_prompt(token_ids)
         self._sequences.require_new("seq_id", seq_id)
         if final_tokens is not None:
             check_final_tokens(final_tokens, len(tokens))
+        most = len(tokens) if budget is None else check_count("budget", budget)
 
-        root_key = self._keys.root(cache_salt)
-        keys = self._keys.of_prefix(tokens, cache_salt=cache_salt) if self._prefix_caching else []
-        found = self._pool.find(keys[: (len(tokens) - 1) // self.page_size])
-        num_new = -(-len(tokens) // self.page_size) - len(found)
+        root_key, keys, found = self._look_up(tokens, cache_salt, key_parts)
+        num_found = len(found) * self.page_size
+        sequence = PagedSequence(
+            page_size=self.page_size,
+            page_table=found,
+            key=keys[len(found) - 1] if found else root_key,
+            rest=tokens[num_found:],
+            rest_keys=keys[len(found) :],
+        )
         num_revived = sum(self._pool.ref_count(page_id) == 0 for page_id in found)
-        if num_new + num_revived > self._pool.num_free:
-            raise CacheFullError(needed=num_new + num_revived, free=self._pool.num_free, unit="pages")
-
+        self._require_free(sequence.pages_for(most) + num_revived)
         for page_id in found:
             self._pool.share(page_id)
-        taken = [self._pool.take() for _ in range(num_new)]
-        page_table = found + taken
-        tail = tokens[len(tokens) // self.page_size * self.page_size :]
-        self._sequences[seq_id] = _Sequence(
-            page_table=page_table,
-            tail=tail,
-            key=keys[-1] if keys else root_key,
-            next_slot=page_table[-1] * self.page_size + len(tail),
-            unsealed=list(zip(taken, keys[len(found) :], strict=False)),
-        )
-        if not self._seal_late:
-            self.seal(seq_id)
+        self._store(sequence, most)
+        self._sequences[seq_id] = sequence
+        return num_found
+
+    def find(
+        self, token_ids: Iterable[int], *, cache_salt: str = "", key_parts: Mapping[str, str] = NO_PARTS
+    ) -> int:
+        """Count the tokens of a prompt that `allocate` would find now. Looking up moves nothing."""
+        _, _, found = self._look_up(check_prompt(token_ids), cache_salt, key_parts)
         return len(found) * self.page_size
+
+    def extend(self, seq_id: Hashable, budget: int) -> int:
+        """Give the next piece of a prompt slots, and return how many of its tokens are stored now.
+
+        Parameters
+        ----------
+        seq_id : hashable
+            A sequence whose prompt `allocate` began.
+        budget : int
+            At most so many tokens; the last piece ends with the prompt.
+
+        Raises
+        ------
+        CacheFullError
+            If there are too few free pages. Nothing has changed then.
+        ValueError, TypeError
+            If the prompt is complete, or ``budget`` is no whole number from 1 on.
+        """
+        sequence = self._sequences[seq_id]
+        most = check_count("budget", budget)
+        if not sequence.rest:
+            raise ValueError(f"seq_id {seq_id!r} has its whole prompt; append is for what comes after it")
+        self._require_free(sequence.pages_for(most))
+        self._store(sequence, most)
+        return sequence.num_tokens
 
     def append(self, seq_id: Hashable, token_id: int) -> Append:
         """Find a slot for a sequence's next token.
@@ -182,7 +199,7 @@ class PagedAllocator:
         CacheFullError
             If a page is needed and none is free. Nothing has changed then.
         ValueError, TypeError
-            If ``token_id`` is not a token id.
+            If ``token_id`` is not a token id, or the sequence's prompt is not complete.
         """
         sequence = self._sequences[seq_id]
         if type(token_id) is not int or not 0 <= token_id <= MAX_TOKEN_ID:
@@ -190,11 +207,13 @@ class PagedAllocator:
         tail = sequence.tail
         copy = None
         if not tail:
+            sequence.require_whole_prompt("seq_id", seq_id)
             page_id = self._pool.take()
             sequence.page_table.append(page_id)
             sequence.next_slot = page_id * self.page_size
-        elif sequence.forked_tail:
-            copy = self._unshare_last_page(sequence)
+        elif sequence.is_guarded:
+            sequence.require_whole_prompt("seq_id", seq_id)
+            copy = sequence.unshare_last_page(self._pool)
         slot = sequence.next_slot
         sequence.next_slot = slot + 1
         tail.append(token_id)
@@ -208,32 +227,20 @@ class PagedAllocator:
         Raises
         ------
         ValueError
-            If ``child_id`` is held already.
+            If ``child_id`` is held already, or the parent's prompt is not complete.
         """
         parent = self._sequences[parent_id]
         self._sequences.require_new("child_id", child_id)
-        for page_id in parent.page_table:
-            self._pool.share(page_id)
-        parent.forked_tail = bool(parent.tail)
-        self._sequences[child_id] = replace(
-            parent, page_table=parent.page_table.copy(), tail=parent.tail.copy(), unsealed=[]
-        )
+        parent.require_whole_prompt("parent_id", parent_id)
+        self._sequences[child_id] = parent.fork(self._pool)
 
     def seal(self, seq_id: Hashable) -> None:
-        """Let the full pages of a sequence be found from now on: their keys and values are written.
-
-        Without ``seal_late`` and without prefix caching there is nothing left to do.
-        """
-        unsealed = self._sequences[seq_id].unsealed
-        for page_id, key in unsealed:
-            self._pool.seal(page_id, key)
-        unsealed.clear()
+        """Let the full pages of a sequence be found from now on: their keys and values are written."""
+        self._sequences[seq_id].seal(self._pool)
 
     def free(self, seq_id: Hashable) -> None:
-        """Let go of a sequence. Its last page is the first to be taken again."""
-        # A prefix is of use without its tail, and a tail is of none without its prefix.
-        for page_id in reversed(self._sequences.remove(seq_id).page_table):
-            self._pool.release(page_id)
+        """Let go of a sequence. Its pages that were never sealed are the next to be taken, the last first."""
+        self._pool.release_table(self._sequences.remove(seq_id).page_table)
 
     def reset_cache(self) -> None:
         """Forget all pages that are free and remembered, as when the model's weights have changed.
@@ -254,10 +261,7 @@ class PagedAllocator:
 
     def slots(self, seq_id: Hashable) -> list[int]:
         """List the physical slot of each token of a sequence, in order."""
-        sequence = self._sequences[seq_id]
-        size = self.page_size
-        slots = [page_id * size + offset for page_id in sequence.page_table for offset in range(size)]
-        return slots[: len(slots) - self._num_unfilled(sequence)]
+        return self._sequences[seq_id].slots()
 
     def memory_map(self) -> MemoryMap:
         """Take a snapshot of the pool: a region for each page that is held or remembered."""
@@ -266,7 +270,7 @@ class PagedAllocator:
         for seq_id, sequence in self._sequences.items():
             for page_id in sequence.page_table:
                 holders.setdefault(page_id, []).append(seq_id)
-            unfilled[sequence.page_table[-1]] = self._num_unfilled(sequence)
+            unfilled[sequence.page_table[-1]] = sequence.num_unfilled
         size = self.page_size
         regions = tuple(
             Region(page_id * size, size, size, size - unfilled.get(page_id, 0), tuple(holders[page_id]))
@@ -280,39 +284,34 @@ class PagedAllocator:
         self._pool.check()
         references = [0] * self.num_pages
         for sequence in self._sequences.values():
-            assert sequence.page_table, "a sequence without a page"
-            assert len(set(sequence.page_table)) == len(sequence.page_table), "a page twice in a table"
-            assert len(sequence.tail) < self.page_size, "a full page that was not finished"
-            page_id, offset = divmod(sequence.next_slot, self.page_size)
-            assert not sequence.tail or (page_id, offset) == (sequence.page_table[-1], len(sequence.tail))
-            for page_id, _ in sequence.unsealed:
-                assert page_id in sequence.page_table, f"page {page_id} waits for another's seal"
+            sequence.check()
             for page_id in sequence.page_table:
                 references[page_id] += 1
         for page_id, num_references in enumerate(references):
             assert self._pool.ref_count(page_id) == num_references, f"page {page_id} is miscounted"
 
-    def _finish_last_page(self, sequence: _Sequence) -> None:
+    def _look_up(
+        self, tokens: list[int], cache_salt: str, key_parts: Mapping[str, str]
+    ) -> tuple[bytes, list[bytes], list[int]]:
+        """Return the key before a prompt's first page, those of its full pages, and the pages found."""
+        root_key = self._keys.root(cache_salt, key_parts)
+        keys = self._keys.of_prefix(tokens, root_key) if self._prefix_caching else []
+        # The last token is always computed, since its output is wanted.
+        return root_key, keys, self._pool.find(keys[: (len(tokens) - 1) // self.page_size])
+
+    def _require_free(self, needed: int) -> None:
+        if needed > self._pool.num_free:
+            raise CacheFullError(needed=needed, free=self._pool.num_free, unit="pages")
+
+    def _store(self, sequence: PagedSequence, budget: int) -> None:
+        sequence.store(budget, self._pool)
+        if not self._seal_late:
+            sequence.seal(self._pool)
+
+    def _finish_last_page(self, sequence: PagedSequence) -> None:
         if self._prefix_caching:
             sequence.key = self._keys.chain(sequence.key, sequence.tail)
-            if self._seal_late:
-                sequence.unsealed.append((sequence.page_table[-1], sequence.key))
-            else:
-                self._pool.seal(sequence.page_table[-1], sequence.key)
+            sequence.unsealed.append((sequence.page_table[-1], sequence.key))
+            if not self._seal_late:
+                sequence.seal(self._pool)
         sequence.tail.clear()
-
-    def _unshare_last_page(self, sequence: _Sequence) -> tuple[int, int] | None:
-        """Copy the last page on write, unless all other owners have left it."""
-        src_page = sequence.page_table[-1]
-        copy = None
-        if self._pool.ref_count(src_page) > 1:
-            dst_page = self._pool.take()
-            self._pool.release(src_page)
-            sequence.page_table[-1] = dst_page
-            sequence.next_slot = dst_page * self.page_size + len(sequence.tail)
-            copy = (src_page, dst_page)
-        sequence.forked_tail = False
-        return copy
-
-    def _num_unfilled(self, sequence: _Sequence) -> int:
-        return -len(sequence.tail) % self.page_size

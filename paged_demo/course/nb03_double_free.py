@@ -13,7 +13,7 @@ NUM_POOL_PAGES = 2
 
 
 class TrustingPool:
-    """A pool that believes its callers, as the one in notebook 03 does: a queue of free pages, no more."""
+    """A pool that believes its callers, as the one in notebook 03 does: a pile of free pages, no more."""
 
     def __init__(self, num_pages: int) -> None:
         self.free_pages = deque(range(num_pages))
@@ -21,14 +21,14 @@ class TrustingPool:
         self.was_freed_twice = False
 
     def take(self) -> int:
-        """Take the page that has been free longest."""
+        """Take the page that lies on top."""
         self.given.append(self.free_pages.popleft())
         return self.given[-1]
 
     def release(self, page_id: int) -> None:
-        """Put a page back."""
+        """Put a page back on top."""
         self.was_freed_twice |= page_id in self.free_pages
-        self.free_pages.append(page_id)
+        self.free_pages.appendleft(page_id)
 
 
 def call_provoke(function: Callable[..., Any], case: Any) -> Any:
@@ -68,12 +68,12 @@ def refusal() -> str:
     call=call_provoke,
     read=partial(read_finding, expected="the pages of two sequences were"),
     hints=(
-        "Release a page twice. How often does it stand in the queue of free pages then?",
-        "The queue gives out the page that has been free longest. Another page stands before the two.",
+        "Release a page twice. How often does it lie on the pile of free pages then?",
+        "The pool gives out the page that lies on top. Take twice, and return both.",
     ),
     insight=(
-        "Two sequences now write to one page, and each reads the other's tokens. The mistake shows only"
-        f" two takes later. The package's `PagePool` stops at the second release: `{refusal()}`."
+        "Two sequences now write to one page, and each reads the other's tokens. Neither release nor take"
+        f" notices. The package's `PagePool` stops at the second release: `{refusal()}`."
     ),
 )
 def provoke(pool: TrustingPool) -> tuple[int, int]:
@@ -81,13 +81,12 @@ def provoke(pool: TrustingPool) -> tuple[int, int]:
     page_id = pool.take()
     pool.release(page_id)
     pool.release(page_id)
-    pool.take()
     return pool.take(), pool.take()
 
 
 @mistake("3.3")
 def freed_once_only(pool: TrustingPool) -> tuple[int, int]:
-    """Freed once, a page stands in the queue once, and one sequence gets it."""
+    """Freed once, a page lies on the pile once, and one sequence gets it."""
     pool.release(pool.take())
     return pool.take(), pool.take()
 
@@ -108,14 +107,13 @@ def used_after_it_was_freed(pool: TrustingPool) -> tuple[int, int]:
     """
     page_id = pool.take()
     pool.release(page_id)
-    pool.take()
     return page_id, pool.take()
 
 
 @mistake("3.3")
 def one_take_too_few(pool: TrustingPool) -> tuple[int, int]:
-    """The page stands in the queue twice, but behind the other page: take on."""
-    page_id = pool.take()
-    pool.release(page_id)
-    pool.release(page_id)
+    """The page lies on the pile twice, but below the other page: take on."""
+    page_id, other_page = pool.take(), pool.take()
+    for released in (page_id, page_id, other_page):
+        pool.release(released)
     return pool.take(), pool.take()

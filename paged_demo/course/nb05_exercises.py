@@ -1,4 +1,6 @@
-"""Exercises of notebook 05: what samples share, and what prompts find. 5.2 is in ``nb05_writes.py``."""
+"""Exercises of notebook 05: what samples share, and what prompts find. 5.2 is in ``nb05_writes.py``,
+5.5 in ``nb05_refusal.py``.
+"""
 
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -87,52 +89,63 @@ def read_free(freed: Any) -> Freed:
     read=read_free,
     hints=(
         "How often does a page stand in `free_pages` when two of its three holders have left?",
-        "Append the page only when its count has come down to 0.",
+        "Put the page to the front only when its count has come down to 0.",
     ),
     insight="A page goes back when its last holder leaves, and the count alone tells who that is.",
 )
 def free(table: list[int], counts: list[int], free_pages: list[int]) -> list[int]:
-    """Let go of a sequence's pages, its last first."""
-    for page_id in reversed(table):
+    """Let go of a sequence's pages, so that its last is the next to be taken."""
+    for page_id in table:
         counts[page_id] -= 1
         if counts[page_id] == 0:
-            free_pages.append(page_id)
+            free_pages.insert(0, page_id)
     return free_pages
 
 
 @mistake("5.3")
 def freed_while_others_hold_it(table: list[int], counts: list[int], free_pages: list[int]) -> list[int]:
     """The count is lowered, and nobody looks at it: this is the mistake of `careless_free`."""
-    for page_id in reversed(table):
+    for page_id in table:
         counts[page_id] -= 1
-        free_pages.append(page_id)
+        free_pages.insert(0, page_id)
     return free_pages
 
 
 @mistake("5.3")
 def the_count_stays(table: list[int], counts: list[int], free_pages: list[int]) -> list[int]:
     """A shared page keeps its count here, so it will never come down to 0."""
-    for page_id in reversed(table):
+    for page_id in table:
         if counts[page_id] == 1:
             counts[page_id] = 0
-            free_pages.append(page_id)
+            free_pages.insert(0, page_id)
     return free_pages
 
 
 @mistake("5.3")
 def head_first(table: list[int], counts: list[int], free_pages: list[int]) -> list[int]:
-    """The pages are right and their order is not. What is given back first is taken first, and a tail without
-    its head is of use to nobody.
+    """The pages are right and their order is not. The page that goes to the front last is taken first, and a
+    tail without its head is of use to nobody.
     """
     return free(table[::-1], counts, free_pages)
 
 
 @mistake("5.3")
+def to_the_back(table: list[int], counts: list[int], free_pages: list[int]) -> list[int]:
+    """The pages are right and their place is not. What stands first in `free_pages` is taken next, and this
+    pool remembers nothing of what is in a page.
+    """
+    freed: list[int] = []
+    free(table, counts, freed)
+    free_pages.extend(freed)
+    return free_pages
+
+
+@mistake("5.3")
 def one_too_late(table: list[int], counts: list[int], free_pages: list[int]) -> list[int]:
     """The count is looked at before it is lowered, so nothing is ever free."""
-    for page_id in reversed(table):
+    for page_id in table:
         if counts[page_id] == 0:
-            free_pages.append(page_id)
+            free_pages.insert(0, page_id)
         counts[page_id] -= 1
     return free_pages
 
@@ -193,7 +206,7 @@ def a_page_too_few(num_tokens: int, page_size: int) -> int:
 
 
 ask_letters(
-    "5.5",
+    "5.6",
     "acf",
     hints=(
         "Three of the six are true. Try the two explorers at page sizes 4 and 64.",

@@ -1,0 +1,99 @@
+"""Exercise 5.5 of notebook 05: a prompt that is refused although it would fit beside a held copy."""
+
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from typing import Any
+
+from paged_demo.allocators.memory_map import CacheFullError
+from paged_demo.allocators.paged import PagedAllocator
+from paged_demo.course.exercises.functions import Finding, ask_function, read_finding
+from paged_demo.course.exercises.kinds import mistake
+
+
+class CrowdedPool:
+    """Four pages of four, with prefix caching, for a reader to fill."""
+
+    def __init__(self) -> None:
+        self._allocator = PagedAllocator(num_pages=4, page_size=4, prefix_caching=True)
+        self._prompts: dict[Hashable, list[int]] = {}
+
+    def allocate(self, seq_id: Hashable, tokens: Sequence[int]) -> int:
+        """Give a prompt its pages, and return how many of its tokens were found."""
+        found = self._allocator.allocate(seq_id, tokens)
+        self._prompts[seq_id] = list(tokens)
+        return found
+
+    def free(self, seq_id: Hashable) -> None:
+        """Let go of a prompt."""
+        self._allocator.free(seq_id)
+        del self._prompts[seq_id]
+
+    def ask(self, prompt: Sequence[int]) -> Finding:
+        """Say what becomes of a prompt, and what would if a held copy were found before a free one."""
+        tokens, num_free = list(prompt), self._allocator.num_free_pages
+        num_found = self._allocator.find(tokens) // 4
+        prefixes = [tokens[: 4 * number] for number in range(1, num_found + 1)]
+        held = [any(other[: len(each)] == each for other in self._prompts.values()) for each in prefixes]
+        needed_beside_held = -(-len(tokens) // 4) - sum(held)
+        try:
+            self._allocator.allocate(("asked",), tokens)
+        except CacheFullError:
+            if needed_beside_held > num_free:
+                return Finding("a prompt that is refused, and would be whichever copy is found")
+            return Finding("a prompt that is refused, and would fit beside the held copy")
+        return Finding("a prompt that is granted")
+
+
+def call_crowd(function: Callable[..., Any], case: Any) -> Any:
+    """Let a function fill a pool, and ask for the prompt that it returns."""
+    pool = CrowdedPool()
+    prompt = function(pool)
+    return pool.ask(prompt) if isinstance(prompt, list | tuple) and prompt else prompt
+
+
+@ask_function(
+    "5.5",
+    cases=lambda: [()],
+    tell="a pool of four pages of 4",
+    call=call_crowd,
+    read=partial(read_finding, expected="the token ids of a prompt were"),
+    hints=(
+        "Two prompts of exactly one page: the second does not find the first, so there are two copies.",
+        "Free the prompt that was there first: its copy is free, and still the one that is found. Then fill"
+        " the pool, until that is the only free page.",
+        "Ask for the page and one token more. It needs a page for the hit and one for the token.",
+    ),
+    insight=(
+        "A hit on a free page costs a free page, a hit on a held one costs none. Of two copies the one sealed"
+        " first is found, whichever costs less. vLLM 0.33.0 refuses here as well."
+    ),
+)
+def crowd(pool: CrowdedPool) -> list[int]:
+    """Fill a pool, and return a prompt that is refused although it would fit beside a held copy."""
+    page = [1, 2, 3, 4]
+    pool.allocate("A", page)
+    pool.allocate("B", page)
+    pool.free("A")
+    pool.allocate("C", [7])
+    pool.allocate("D", [8])
+    return [*page, 5]
+
+
+@mistake("5.5")
+def too_long_for_any_pool(pool: CrowdedPool) -> list[int]:
+    """It is refused, but for want of pages: it would be whichever copy were found. The prompt in question
+    fits if its hit costs nothing.
+    """
+    return list(range(17))
+
+
+@mistake("5.5")
+def there_is_room(pool: CrowdedPool) -> list[int]:
+    """There are two copies, and the free one is found; but enough other pages are free, so nothing is
+    refused.
+    """
+    page = [1, 2, 3, 4]
+    pool.allocate("A", page)
+    pool.allocate("B", page)
+    pool.free("A")
+    return [*page, 5]
