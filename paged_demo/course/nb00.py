@@ -114,6 +114,7 @@ def explore_page_size(pools: Mapping[int, FullPool]) -> Explorer:
     """
     if not pools:
         raise ValueError("pools must hold at least one page size, got none")
+    usages = {size: account(pool.memory_map, pool.future_tokens) for size, pool in pools.items()}
 
     def fill(panels: Panels, *, page_size: int) -> str:
         pool = pools[page_size]
@@ -121,7 +122,7 @@ def explore_page_size(pools: Mapping[int, FullPool]) -> Explorer:
         panels["pool"].set_title(f"page size {page_size}: {pool.mean_running:.1f} requests")
         if "curve" in panels:
             panels["curve"].plot(page_size, pool.mean_running, **MARK)
-        usage = account(pool.memory_map, pool.future_tokens)
+        usage = usages[page_size]
         return (
             f"Page size {page_size}: on average {pool.mean_running:.1f} requests in flight, and"
             f" {percent(pool.mean_used_share)} of the {usage.num_slots:,} slots hold a token;"
@@ -143,6 +144,7 @@ def explore_page_size(pools: Mapping[int, FullPool]) -> Explorer:
             "pool": lambda ax: ax.yaxis.set_visible(False),
             "curve": lambda ax: batch_against_page_size(pools, ax=ax),
         },
+        still=("pool",),
         key=("used", "reserved", "internal", "external", "free"),
     )
 

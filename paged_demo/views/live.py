@@ -94,6 +94,8 @@ class Explorer:
         The panels of each part of a contact sheet, if fewer say enough there or they lie otherwise.
     background : mapping of str to callable
         Draws on the panels named here, which it gets one by one, what stays whatever the values are.
+    still : collection of str
+        Panels with much to draw and few states, told apart by their titles: kept with the background.
     key : sequence of str
         Fates to explain, in the panel ``key`` if there is one.
     buttons : sequence of widget
@@ -109,6 +111,7 @@ class Explorer:
         height: float,
         sheet: Mapping[str, Box] | None = None,
         background: Mapping[str, Callable[[Axes], object]] = MappingProxyType({}),
+        still: Collection[str] = (),
         key: Sequence[str] = (),
         buttons: Sequence[Any] = (),
     ) -> None:
@@ -117,6 +120,7 @@ class Explorer:
         self._fill = fill
         self._sheet = sheet or panels
         self._background = background
+        self._still = still
         self._key = key
         self._height_px = round(height * WIDTH_PX / WIDTH_INCHES)
         with drawing():
@@ -214,17 +218,18 @@ class Explorer:
 
     def _moving(self) -> list[Artist]:
         """List what was drawn for the present values, in the order in which to draw it."""
-        artists = [
-            artist for ax in self.panels.values() for artist in contents(ax) if artist not in self._staying
-        ]
-        titles = [ax.title for ax in self.panels.values()]
-        return sorted([*artists, *titles], key=lambda artist: artist.get_zorder())
+        moving: list[Artist] = [ax.title for ax in self.panels.values()]
+        for name, ax in self.panels.items():
+            if name not in self._still:
+                moving += [artist for artist in contents(ax) if artist not in self._staying]
+        return sorted(moving, key=lambda artist: artist.get_zorder())
 
     def _redraw(self) -> None:
         canvas = self._figure.canvas
         assert isinstance(canvas, FigureCanvasAgg)
         moving = self._moving()
-        frame = tuple(map(_frame_of, self.panels.values()))
+        titles = tuple(self.panels[name].get_title() for name in self._still)
+        frame = titles, *map(_frame_of, self.panels.values())
         if frame not in self._backgrounds:
             if len(self._backgrounds) == MOST_BACKGROUNDS:
                 del self._backgrounds[next(iter(self._backgrounds))]
@@ -273,7 +278,7 @@ class Player(Explorer):
         self._step.value += num_steps  # the slider stops at its ends
 
     def film_strip(self, *, num_columns: int, height: float, key: bool = False) -> Picture:
-        """Draw every step side by side: the story on paper. The arguments are those of a contact sheet."""
+        """Draw every step side by side: the story on paper, as a contact sheet."""
         steps = [{"step": step} for step in range(self._step.min, self._step.max + 1)]
         return self.contact_sheet(steps, num_columns=num_columns, height=height, key=key)
 
