@@ -134,6 +134,24 @@ def test_a_finished_text_is_found_by_the_next_turn_of_its_chat(model):
     assert second.output == alone(model, [[*first.tokens, 1, 2]])[0]
 
 
+def test_texts_of_two_tenants_share_no_page_and_say_the_same(model):
+    prompt = list(range(2 * PAGE_SIZE + 1))
+    engine = Engine(model, paged(model, prefix_caching=True))
+    texts = []
+    for salt in ("us", "them", "us"):
+        texts += engine.submit(prompt, max_new_tokens=3, cache_salt=salt)
+        engine.run()
+    assert engine.num_found == 2 * PAGE_SIZE, "only the last finds the first"
+    assert texts[0].output == texts[1].output == texts[2].output
+
+
+def test_a_salt_that_is_no_text_is_refused_before_it_is_queued(model):
+    engine = Engine(model, paged(model, prefix_caching=True))
+    with pytest.raises(TypeError, match="cache_salt must be a string, got 7"):
+        engine.submit([1, 2], max_new_tokens=3, cache_salt=7)
+    assert not engine.waiting
+
+
 @pytest.mark.parametrize("last_layer", [-1, 0, 1])
 def test_pages_whose_computing_was_interrupted_are_never_found(model, last_layer):
     cache = paged(model, prefix_caching=True)

@@ -258,8 +258,7 @@ class PageKeys:
         ValueError, TypeError
             If the salt or a part is no text, or a part is called ``cache_salt``.
         """
-        if not isinstance(cache_salt, str):
-            raise TypeError(f"cache_salt must be a string, got {cache_salt!r}")
+        check_salt(cache_salt)
         parts = check_key_parts(key_parts)
         if cache_salt:
             parts["cache_salt"] = cache_salt
@@ -289,6 +288,12 @@ class PageKeys:
             key = self.chain(key, tokens[start : start + self._page_size])
             names.append(key)
         return names
+
+
+def check_salt(cache_salt: str) -> None:
+    """Raise a TypeError unless a salt is a text."""
+    if not isinstance(cache_salt, str):
+        raise TypeError(f"cache_salt must be a string, got {cache_salt!r}")
 
 
 def check_key_parts(key_parts: Mapping[str, str]) -> dict[str, str]:

@@ -6,7 +6,12 @@ from paged_demo.allocators.memory_map import fates
 from paged_demo.allocators.studies import SharedPool, ask_with_prefix, sample_in_parallel
 from paged_demo.course import nb05_plots
 from paged_demo.course.nb03 import play
-from paged_demo.course.nb05_plots import eviction_queues, hits_against_pages, reference_counts  # noqa: F401 - the notebook uses them
+from paged_demo.course.nb05_plots import (  # noqa: F401 - the notebook uses them
+    eviction_queues,
+    hit_share_until_may_2026,
+    hits_against_pages,
+    reference_counts,
+)
 from paged_demo.paper.numbers import PAGE_SIZE
 from paged_demo.views.live import Box, Explorer, Panels, Player, choice, number
 from paged_demo.views.story import SAMPLES, tell_two_samples

@@ -1,12 +1,15 @@
 """Plots of notebook 05, of shared pages: who holds them, what they save, in which order they are given up."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import takewhile
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from paged_demo.allocators.page_pool import PageKeys
 from paged_demo.allocators.studies import SharedPool
 from paged_demo.checks import check_count
 from paged_demo.serving.rules import pages_held, pages_without_sharing
@@ -213,7 +216,11 @@ def eviction_queues(queues: Mapping[str, Mapping[int, str]], *, ax: Axes | None 
 
 @style.applied()
 def hits_against_pages(
-    curves: Mapping[str, Mapping[int, float]], *, asked_pages: int | None = None, ax: Axes | None = None
+    curves: Mapping[str, Mapping[int, float]],
+    *,
+    older: Mapping[str, Mapping[int, float]] = MappingProxyType({}),
+    asked_pages: int | None = None,
+    ax: Axes | None = None,
 ) -> Axes:
     """Draw the share of the prompts' tokens that are found against the size of the pool.
 
@@ -221,20 +228,50 @@ def hits_against_pages(
     ----------
     curves : mapping of str to mapping of int to float
         For each workload: the share, 0 to 1, by the pages of the pool.
+    older : mapping of str to mapping of int to float
+        The same by the older rule of vLLM, to be set behind them.
     asked_pages : int, optional
         Pages that hold all different prompts at once, to be marked.
     """
     ax = ax or new_axes(2.8)
+    told = []
     for line, (name, curve) in zip(("-", "--", ":", "-."), curves.items(), strict=False):
-        shares = [100 * share for share in curve.values()]
-        ax.plot(list(curve), shares, line, color=style.PAGED, linewidth=2, label=name)
+        looks: list[dict[str, Any]] = [{"color": style.PAGED, "linewidth": 2, "label": name}]
+        if name in older:
+            looks.append({"color": "grey", "linewidth": 1.2, "label": f"{name}, until May 2026"})
+        for look, shares in zip(looks, (curve, older.get(name, curve)), strict=False):
+            ax.plot(list(shares), [100 * share for share in shares.values()], line, zorder=2.5, **look)
+            if asked_pages is not None and (half := asked_pages // 2) in shares:
+                told.append(f"{look['label']} {100 * shares[half]:.0f} %")
     words = "tokens found by the size of the pool."
     if asked_pages is not None:
         ax.axvline(asked_pages, color="black", linewidth=0.8, linestyle="--")
         style.note(ax, "all prompts fit", (asked_pages, 3), (5, 0), va="bottom")
-        half = asked_pages // 2
-        if told := [f"{name} {100 * curve[half]:.0f} %" for name, curve in curves.items() if half in curve]:
-            words += f" With {half} pages, room for half of the prompts: {', '.join(told)}."
-    ax.legend(loc="upper left", fontsize=10)
+        if told:
+            words += f" With {asked_pages // 2} pages, room for half of the prompts: {', '.join(told)}."
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=10)
     ax.set(xlim=(0, None), ylim=(0, 104), xlabel="pages in the pool", ylabel="tokens found (%)")
     return with_words(ax, words)
+
+
+def hit_share_until_may_2026(prompts: Iterable[Sequence[int]], *, num_pages: int, page_size: int) -> float:
+    """Serve prompts one after the other as `hit_share` does, but by the older rule of vLLM.
+
+    Every page that is freed goes to the back of the queue, whether somebody can find it or not
+    (vLLM before PR 42656 of May 2026).
+    """
+    keys = PageKeys(page_size)
+    queue: list[bytes | None] = [None] * num_pages  # what each free page remembers, next to be taken first
+    num_found = num_asked = 0
+    for prompt in prompts:
+        names = keys.of_prefix(list(prompt))
+        found = list(takewhile(queue.__contains__, names[: (len(prompt) - 1) // page_size]))
+        for name in found:
+            queue.remove(name)
+        num_held = -(-len(prompt) // page_size)
+        del queue[: num_held - len(found)]
+        held = names + [None] * (num_held - len(names))
+        queue.extend(reversed(held))
+        num_found += len(found) * page_size
+        num_asked += len(prompt)
+    return num_found / num_asked

@@ -35,7 +35,7 @@ class KVCache(Protocol):
 
     allocator: PagedAllocator | TraditionalAllocator
 
-    def start(self, seq_id: Hashable, token_ids: Sequence[int]) -> int:
+    def start(self, seq_id: Hashable, token_ids: Sequence[int], *, cache_salt: str = "") -> int:
         """Make room for a new sequence, and return how many of its tokens need no computing."""
 
     def append(self, seq_id: Hashable, token_id: int) -> None:
@@ -108,18 +108,18 @@ class PagedCache(KVCache):
     def __repr__(self) -> str:
         return f"PagedCache({self.allocator!r}, {len(self._stores)} layers)"
 
-    def start(self, seq_id: Hashable, token_ids: Sequence[int]) -> int:
+    def start(self, seq_id: Hashable, token_ids: Sequence[int], *, cache_salt: str = "") -> int:
         """Take pages for a new sequence, and return how many of its tokens were found in the cache.
 
         Its other pages hold nothing yet. They can be found when the last layer has written them, and not
-        before: if the computing fails, nobody finds them.
+        before: if the computing fails, nobody finds them. Only sequences of the same salt find them.
 
         Raises
         ------
         CacheFullError, ValueError, TypeError
             As `PagedAllocator.allocate`.
         """
-        return self.allocator.allocate(seq_id, token_ids)
+        return self.allocator.allocate(seq_id, token_ids, cache_salt=cache_salt)
 
     def append(self, seq_id: Hashable, token_id: int) -> None:
         """Find a slot for a sequence's next token, and copy a shared page if that is in the way.
@@ -221,7 +221,7 @@ class ContiguousCache(KVCache):
     def __repr__(self) -> str:
         return f"ContiguousCache({self.allocator!r}, {len(self._keys)} layers)"
 
-    def start(self, seq_id: Hashable, token_ids: Sequence[int]) -> int:
+    def start(self, seq_id: Hashable, token_ids: Sequence[int], *, cache_salt: str = "") -> int:
         """Reserve a run for a new sequence. Nothing is ever found: the answer is 0.
 
         Raises

@@ -33,6 +33,8 @@ class Text:
         Whether the output is complete; a stop token is its last one then.
     num_preemptions : int
         How often it had to give way.
+    cache_salt : str
+        Only texts of the same salt share its pages.
     """
 
     seq_id: int
@@ -43,6 +45,7 @@ class Text:
     output: list[int] = field(default_factory=list)
     is_finished: bool = False
     num_preemptions: int = 0
+    cache_salt: str = ""
 
     @property
     def tokens(self) -> list[int]:

@@ -15,6 +15,7 @@ from itertools import count
 import numpy as np
 
 from paged_demo.allocators.memory_map import CacheFullError
+from paged_demo.allocators.page_pool import check_salt
 from paged_demo.attention.shapes import Floats
 from paged_demo.checks import check_count
 from paged_demo.llm.cache import KVCache
@@ -79,6 +80,7 @@ class Engine:
         temperature: float = 0.0,
         rng: np.random.Generator | None = None,
         num_samples: int = 1,
+        cache_salt: str = "",
     ) -> list[Text]:
         """Queue a prompt, and return the texts that will grow from it.
 
@@ -93,6 +95,8 @@ class Engine:
             draws does not depend on the others.
         num_samples : int
             Texts to draw. They share the prompt, in a cache that can share.
+        cache_salt : str
+            With prefix caching, pages are shared only with texts of the same salt: give each tenant its own.
 
         Raises
         ------
@@ -103,6 +107,7 @@ class Engine:
         tokens = check_text(self.model, prompt, max_new_tokens, self.cache.num_slots)
         check_count("num_samples", num_samples)
         check_sampling(temperature, rng)
+        check_salt(cache_salt)
         rngs = [rng] if rng is None or num_samples == 1 else rng.spawn(num_samples)
         group = [
             Text(
@@ -111,6 +116,7 @@ class Engine:
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
                 rng=rngs[number % len(rngs)],
+                cache_salt=cache_salt,
             )
             for number in range(num_samples)
         ]
@@ -204,7 +210,7 @@ class Engine:
         first = group[0]
         try:
             with noted(self._held, first.seq_id, first):
-                num_found = self.cache.start(first.seq_id, first.tokens)
+                num_found = self.cache.start(first.seq_id, first.tokens, cache_salt=first.cache_salt)
         except CacheFullError as error:
             if not self._held:
                 raise outgrown(first, self.cache.num_slots, error) from error

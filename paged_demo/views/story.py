@@ -12,7 +12,7 @@ SMALL_POOL_PAGES = 8
 SMALL_PAGE_SIZE = 4
 """The small pool of the paper's Fig. 6 (section 4.3): pages of four slots."""
 
-PAGES_IN_THE_ORDER_OF_THEIR_RELEASE = (7, 1, 3, 5, 2, 0, 4, 6)
+FREE_PAGES = (7, 1, 3, 5, 2, 0, 4, 6)
 """So that the first request lies in pages 7, 1 and 3, as in Fig. 6."""
 
 COUNTS = ("no", "one", "two", "three", "four")
@@ -77,7 +77,7 @@ class Storyteller:
     def __init__(
         self,
         sentences: Mapping[Hashable, str],
-        free_pages: Sequence[int] = PAGES_IN_THE_ORDER_OF_THEIR_RELEASE,
+        free_pages: Sequence[int] = FREE_PAGES,
     ) -> None:
         self.scenes: list[Scene] = []
         self._sentences = {seq_id: sentence.split() for seq_id, sentence in sentences.items()}
@@ -88,7 +88,7 @@ class Storyteller:
         # Earlier requests came and went, and left the free pages in an order of their own.
         for page_id in range(SMALL_POOL_PAGES):
             self._allocator.allocate(page_id, [0])
-        for page_id in free_pages:
+        for page_id in reversed(free_pages):  # the one that is freed last is taken next
             self._allocator.free(page_id)
 
     def prompt(self, seq_id: str, num_tokens: int) -> list[int]:
@@ -143,7 +143,7 @@ class Storyteller:
         self._copies.clear()
 
 
-def tell_two_requests(free_pages: Sequence[int] = PAGES_IN_THE_ORDER_OF_THEIR_RELEASE) -> list[Scene]:
+def tell_two_requests(free_pages: Sequence[int] = FREE_PAGES) -> list[Scene]:
     """Tell the story of the paper's Figs. 6 and 7, with an end of our own.
 
     Parameters
@@ -179,7 +179,9 @@ def tell_two_requests(free_pages: Sequence[int] = PAGES_IN_THE_ORDER_OF_THEIR_RE
     teller.append("B")
     teller.note("one more each", "Both grow by a token, side by side, and neither is in the other's way.")
     teller.free("A")
-    told = f"A is finished, and its {COUNTS[len(held)]} pages go to the end of the queue."
+    told = (
+        f"A is finished, and its {COUNTS[len(held)]} pages go to the front of the queue, the last one first."
+    )
     teller.note("A ends", f"{told} B stays where it is.")
     largest = max(hole.num_slots for hole in teller.scenes[-1].memory_map.holes) // SMALL_PAGE_SIZE
     held = teller.prompt("C", 13)
