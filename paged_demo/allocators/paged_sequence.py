@@ -17,7 +17,7 @@ class PagedSequence:
     page_table : list of int
         The physical page of each logical page.
     key : bytes
-        Of the last full page: it names the whole prefix up to there.
+        Of the last full page: it stands for the whole prefix up to there.
     tail : list of int
         The tokens of the last page while it is not full.
     next_slot : int

@@ -188,7 +188,7 @@ def found_against_prefix(*, page_size: int, longest: int, ax: Axes | None = None
 
 @style.applied()
 def eviction_queues(queues: Mapping[str, Mapping[int, str]], *, ax: Axes | None = None) -> Axes:
-    """Draw the free pages that remember something, moment by moment; the next to be evicted is at the left.
+    """Draw the cached pages, moment by moment; the next to be evicted is at the left.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def eviction_queues(queues: Mapping[str, Mapping[int, str]], *, ax: Axes | None 
     ax.set_xticks([0.47], ["evicted next"])
     style.bare(ax)
     told = "; ".join(f"{event}: {', '.join(queue.values())}" for event, queue in queues.items())
-    return with_words(ax, f"the free pages that remember something, next to go first. {told}.")
+    return with_words(ax, f"the cached pages, next to be evicted first. {told}.")
 
 
 @style.applied()
@@ -261,7 +261,7 @@ def hit_share_until_may_2026(prompts: Iterable[Sequence[int]], *, num_pages: int
     (vLLM before PR 42656 of May 2026).
     """
     keys = PageKeys(page_size)
-    queue: list[bytes | None] = [None] * num_pages  # what each free page remembers, next to be taken first
+    queue: list[bytes | None] = [None] * num_pages  # the key of each free page, next to be taken first
     num_found = num_asked = 0
     for prompt in prompts:
         names = keys.of_prefix(list(prompt))

@@ -97,7 +97,7 @@ class SequenceGroup:
     def allocate(self, allocator: KVAllocator) -> None:
         """Take the slots of all tokens that there are, or raise a CacheFullError and leave all as it was."""
         if has_pages(allocator):
-            # Pages that were taken and given back would have forgotten what they remembered.
+            # Pages that were taken and given back would have lost what was cached in them.
             needed = pages_held(self.request, self.num_generated, allocator.page_size)
             if needed > allocator.num_free_pages:
                 raise CacheFullError(needed=needed, free=allocator.num_free_pages, unit="pages")
@@ -131,7 +131,7 @@ NEVER = 2**62
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """A request in flight, as the quick engine keeps it: when it came, and when it will have its last token.
+    """A running request, as the quick engine keeps it: when it came, and when it will have its last token.
 
     Each sample holds ``i - origin`` tokens in iteration ``i``, from ``first`` to ``last``. ``parts_in`` is
     the iteration in which its samples copy the prompt's last page, if they do.

@@ -44,7 +44,7 @@ class Moment(NamedTuple):
     time_s : float
         When.
     num_running, num_waiting : int
-        Requests in flight, and requests that have arrived and are not.
+        Running requests, and requests that have arrived and are not.
     used, reserved, internal, rounding : int
         Slots by their fate, as in `MemoryUsage`; the others are free.
     """
@@ -69,13 +69,13 @@ class Run:
     finish_s : sequence of float
         When each of them had its last token, in their order.
     stays : sequence of Stay
-        Who was in flight when, in the order in which the stays ended.
+        Who was running when, in the order in which the stays ended.
     moments : sequence of Moment
         The pool at the times that were asked for.
     num_iterations : int
         Iterations that began in the window of measurement.
     mean_running : float
-        Requests in flight, the mean over those iterations.
+        Running requests, the mean over those iterations.
     mean_usage : MeanUsage
         Where the slots went, the mean over those iterations.
     mean_saved : float
@@ -93,7 +93,7 @@ class Run:
 
     def __repr__(self) -> str:
         return (
-            f"Run({len(self.requests)} requests, {self.mean_running:.1f} in flight on average,"
+            f"Run({len(self.requests)} requests, {self.mean_running:.1f} running on average,"
             f" {self.normalised_latency_s:.3g} s per output token, {self.num_preempted} preemptions)"
         )
 
@@ -159,7 +159,7 @@ class Recorder:
         until_s : float
             The time.
         num_done, num_running : int
-            Requests that had their last token before those moments, and requests in flight.
+            Requests that had their last token before those moments, and running requests.
         fates : iterable of int
             Slots that are used, reserved, internal and rounding.
         """
@@ -174,7 +174,7 @@ class Recorder:
         Parameters
         ----------
         *amounts : int
-            Requests in flight; slots that are used, reserved, internal and rounding, and that sharing saves.
+            Running requests; slots that are used, reserved, internal and rounding, and that sharing saves.
         """
         self._sums = list(map(operator.add, self._sums, amounts))
 

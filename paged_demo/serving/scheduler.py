@@ -30,7 +30,7 @@ class Iteration(NamedTuple):
     start_s, end_s : float
         When it began and ended.
     num_running : int
-        Requests in flight.
+        Running requests.
     num_tokens : int
         Tokens of their sequences, the ones of this iteration included. A prompt counts once a sample.
     num_preempted : int
@@ -56,7 +56,7 @@ class Snapshot(NamedTuple):
     future_tokens : dict
         Tokens that each sequence has yet to generate, for `account`.
     waiting : tuple of int
-        Requests that have arrived and are not in flight, the next one first.
+        Requests that have arrived and are not running, the next one first.
     """
 
     time_s: float
@@ -66,7 +66,7 @@ class Snapshot(NamedTuple):
 
 
 class Stay(NamedTuple):
-    """A request's time in flight without a break; one that is preempted comes back for another.
+    """A request's time in the batch without a break; one that is preempted comes back for another.
 
     Attributes
     ----------
@@ -142,7 +142,7 @@ class Scheduler:
 
     @property
     def num_running(self) -> int:
-        """Requests in flight, those included that have just had their last token."""
+        """Running requests, those included that have just had their last token."""
         return len(self._running)
 
     def step(self) -> Iteration:
@@ -162,7 +162,7 @@ class Scheduler:
         started, num_computed = ([], 0) if preempted else self._admit(num_sequences)
         num_tokens = sum(group.num_tokens for group in self._running)
         if self._running:
-            self.now_s += self._rules.step_time(
+            self.now_s += self._rules.iteration_time(
                 num_batched=num_sequences + num_computed,
                 num_requests=len(self._running),
                 num_sequences=self._num_sequences(),
