@@ -2,7 +2,10 @@
 
 import math
 import operator
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+Element = TypeVar("Element")
 
 
 def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
@@ -131,3 +134,21 @@ def check_functions(**functions: object) -> None:
     for name, function in functions.items():
         if not callable(function):
             raise TypeError(f"{name} must be a function or a record that can be called, got {function!r}")
+
+
+def check_iterable(name: str, values: Iterable[Element], elements: str) -> list[Element]:
+    """Return the values as a list, or raise a TypeError that says of which elements they should be.
+
+    Examples
+    --------
+    >>> check_iterable("seeds", range(2), "whole numbers")
+    [0, 1]
+    >>> check_iterable("seeds", 5, "whole numbers")
+    Traceback (most recent call last):
+    TypeError: seeds must be an iterable of whole numbers, got 5
+    """
+    try:
+        iterator = iter(values)
+    except TypeError:
+        raise TypeError(f"{name} must be an iterable of {elements}, got {values!r}") from None
+    return list(iterator)
