@@ -2,7 +2,13 @@
 
 import math
 import operator
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
+
+_NO_SCALARS = (bool, np.bool_, np.ndarray)
+"""What NumPy and Python would count with: booleans, and arrays of one number, which can change."""
 
 
 def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
@@ -13,7 +19,7 @@ def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
     name : str
         The argument's name, for the message.
     value : int or integer scalar
-        What the caller passed. Booleans and floats are refused, even whole ones.
+        What the caller passed. Booleans, floats and arrays are refused, even whole ones.
     minimum : int
         The smallest value allowed.
 
@@ -35,9 +41,9 @@ def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
     Traceback (most recent call last):
     ValueError: page_size must be at least 1, got 0
     """
-    if isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
     try:
+        if isinstance(value, _NO_SCALARS):
+            raise TypeError
         count = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be a whole number, got {value!r}") from None
@@ -74,7 +80,7 @@ def check_number(name: str, value: Any) -> float:
     TypeError: arrival_s must be a number, got '2'
     """
     try:
-        if isinstance(value, bool):
+        if isinstance(value, _NO_SCALARS):
             raise TypeError
         return float(value.__float__())
     except (AttributeError, TypeError):
@@ -106,7 +112,7 @@ def check_positive(name: str, value: Any) -> float:
 
 
 def check_share(name: str, value: Any) -> float:
-    """Return ``value`` as it is, or say why it is not a share that leaves something.
+    """Return ``value`` as a float, or say why it is not a share that leaves something.
 
     Raises
     ------
@@ -124,6 +130,12 @@ def check_share(name: str, value: Any) -> float:
     if not 0 <= share < 1:
         raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
     return share
+
+
+def keep_checked(record: object, check: Callable[[str, Any], object], *names: str) -> None:
+    """Check fields of a frozen record, and keep what the check returns in place of what came."""
+    for name in names:
+        object.__setattr__(record, name, check(name, getattr(record, name)))
 
 
 def check_functions(**functions: object) -> None:
