@@ -143,3 +143,11 @@ def check_functions(**functions: object) -> None:
     for name, function in functions.items():
         if not callable(function):
             raise TypeError(f"{name} must be a function or a record that can be called, got {function!r}")
+
+
+def check_widgets(ipywidgets: Any) -> None:
+    """Raise an ImportError that says what to install if this ipywidgets cannot show an explorer."""
+    if ipywidgets.__version__.startswith("7.") or not hasattr(ipywidgets.Widget, "_repr_mimebundle_"):
+        raise ImportError(
+            f"explorers need ipywidgets 8 or newer, got {ipywidgets.__version__}: pip install -U ipywidgets"
+        )
