@@ -2,7 +2,13 @@
 
 import math
 import operator
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
+
+_NO_SCALARS = (bool, np.bool_, np.ndarray)
+"""What NumPy and Python would count with: booleans, and arrays of one number, which can change."""
 
 
 def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
@@ -13,7 +19,7 @@ def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
     name : str
         The argument's name, for the message.
     value : int or integer scalar
-        What the caller passed. Booleans and floats are refused, even whole ones.
+        What the caller passed. Booleans, floats and arrays are refused, even whole ones.
     minimum : int
         The smallest value allowed.
 
@@ -35,9 +41,9 @@ def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
     Traceback (most recent call last):
     ValueError: page_size must be at least 1, got 0
     """
-    if isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
     try:
+        if isinstance(value, _NO_SCALARS):
+            raise TypeError
         count = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be a whole number, got {value!r}") from None
@@ -74,7 +80,7 @@ def check_number(name: str, value: Any) -> float:
     TypeError: arrival_s must be a number, got '2'
     """
     try:
-        if isinstance(value, bool):
+        if isinstance(value, _NO_SCALARS):
             raise TypeError
         return float(value.__float__())
     except (AttributeError, TypeError):
@@ -106,7 +112,7 @@ def check_positive(name: str, value: Any) -> float:
 
 
 def check_share(name: str, value: Any) -> float:
-    """Return ``value`` as it is, or say why it is not a share that leaves something.
+    """Return ``value`` as a float, or say why it is not a share that leaves something.
 
     Raises
     ------
@@ -126,8 +132,22 @@ def check_share(name: str, value: Any) -> float:
     return share
 
 
+def keep_checked(record: object, check: Callable[[str, Any], object], *names: str) -> None:
+    """Check fields of a frozen record, and keep what the check returns in place of what came."""
+    for name in names:
+        object.__setattr__(record, name, check(name, getattr(record, name)))
+
+
 def check_functions(**functions: object) -> None:
     """Raise a TypeError that names the argument which should be a function and is none."""
     for name, function in functions.items():
         if not callable(function):
             raise TypeError(f"{name} must be a function or a record that can be called, got {function!r}")
+
+
+def check_widgets(ipywidgets: Any) -> None:
+    """Raise an ImportError that says what to install if this ipywidgets cannot show an explorer."""
+    if ipywidgets.__version__.startswith("7.") or not hasattr(ipywidgets.Widget, "_repr_mimebundle_"):
+        raise ImportError(
+            f"explorers need ipywidgets 8 or newer, got {ipywidgets.__version__}: pip install -U ipywidgets"
+        )
