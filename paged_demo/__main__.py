@@ -162,8 +162,12 @@ def is_installed(needed: list[str], search_path: list[str]) -> bool:
 def is_this_clone(package: metadata.Distribution) -> bool:
     """Say whether the installed package is an editable install of this clone (PEP 610)."""
     origin = json.loads(package.read_text("direct_url.json") or "{}")
-    is_editable = origin.get("dir_info", {}).get("editable", False)
-    return is_editable and Path(url2pathname(urlparse(origin["url"]).path)).resolve() == ROOT
+    if not origin.get("dir_info", {}).get("editable", False):
+        return False
+    url = urlparse(origin["url"])
+    # On Windows the host is a network share's.
+    host = f"//{url.netloc}" if url.netloc not in ("", "localhost") else ""
+    return Path(url2pathname(host + url.path)).resolve() == ROOT
 
 
 def venv_packages() -> str:

@@ -2,10 +2,15 @@
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+import numpy as np
+
 Element = TypeVar("Element")
+
+_NO_SCALARS = (bool, np.bool_, np.ndarray)
+"""What NumPy and Python would count with: booleans, and arrays of one number, which can change."""
 
 
 def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
@@ -16,7 +21,7 @@ def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
     name : str
         The argument's name, for the message.
     value : int or integer scalar
-        What the caller passed. Booleans and floats are refused, even whole ones.
+        What the caller passed. Booleans, floats and arrays are refused, even whole ones.
     minimum : int
         The smallest value allowed.
 
@@ -38,9 +43,9 @@ def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
     Traceback (most recent call last):
     ValueError: page_size must be at least 1, got 0
     """
-    if isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
     try:
+        if isinstance(value, _NO_SCALARS):
+            raise TypeError
         count = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be a whole number, got {value!r}") from None
@@ -77,7 +82,7 @@ def check_number(name: str, value: Any) -> float:
     TypeError: arrival_s must be a number, got '2'
     """
     try:
-        if isinstance(value, bool):
+        if isinstance(value, _NO_SCALARS):
             raise TypeError
         return float(value.__float__())
     except (AttributeError, TypeError):
@@ -109,7 +114,7 @@ def check_positive(name: str, value: Any) -> float:
 
 
 def check_share(name: str, value: Any) -> float:
-    """Return ``value`` as it is, or say why it is not a share that leaves something.
+    """Return ``value`` as a float, or say why it is not a share that leaves something.
 
     Raises
     ------
@@ -127,6 +132,12 @@ def check_share(name: str, value: Any) -> float:
     if not 0 <= share < 1:
         raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
     return share
+
+
+def keep_checked(record: object, check: Callable[[str, Any], object], *names: str) -> None:
+    """Check fields of a frozen record, and keep what the check returns in place of what came."""
+    for name in names:
+        object.__setattr__(record, name, check(name, getattr(record, name)))
 
 
 def check_functions(**functions: object) -> None:
@@ -152,3 +163,11 @@ def check_iterable(name: str, values: Iterable[Element], elements: str) -> list[
     except TypeError:
         raise TypeError(f"{name} must be an iterable of {elements}, got {values!r}") from None
     return list(iterator)
+
+
+def check_widgets(ipywidgets: Any) -> None:
+    """Raise an ImportError that says what to install if this ipywidgets cannot show an explorer."""
+    if ipywidgets.__version__.startswith("7.") or not hasattr(ipywidgets.Widget, "_repr_mimebundle_"):
+        raise ImportError(
+            f"explorers need ipywidgets 8 or newer, got {ipywidgets.__version__}: pip install -U ipywidgets"
+        )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from paged_demo.checks import check_count
+from paged_demo.checks import check_count, keep_checked
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -68,11 +68,10 @@ class ModelSpec:
                 raise TypeError(f"{field} must be a string, got {text!r}")
             if not text.strip():
                 raise ValueError(f"{field} must not be blank, got {text!r}")
-        for field in ("num_layers", "num_kv_heads", "head_dim", "bytes_per_element"):
-            # Stored as a Python int: a product of NumPy integers can overflow.
-            object.__setattr__(self, field, check_count(field, getattr(self, field)))
+        # Kept as Python's ints: a product of NumPy's can overflow.
+        keep_checked(self, check_count, "num_layers", "num_kv_heads", "head_dim", "bytes_per_element")
         if self.num_parameters is not None:
-            object.__setattr__(self, "num_parameters", check_count("num_parameters", self.num_parameters))
+            keep_checked(self, check_count, "num_parameters")
         if self.bytes_per_element not in (1, 2, 4):
             raise ValueError(f"bytes_per_element must be 1, 2 or 4, got {self.bytes_per_element!r}")
 
@@ -170,8 +169,7 @@ class MemoryBudget:
     tokens_per_request: int
 
     def __post_init__(self) -> None:
-        for field in ("memory_bytes", "num_requests", "tokens_per_request"):
-            check_count(field, getattr(self, field))
+        keep_checked(self, check_count, "memory_bytes", "num_requests", "tokens_per_request")
 
     @property
     def request_bytes(self) -> int:

@@ -2,6 +2,7 @@
 
 import threading
 
+import ipywidgets
 import matplotlib as mpl
 import pytest
 
@@ -70,3 +71,9 @@ def test_whoever_takes_a_picture_meanwhile_waits_too(draw):
     explorer.controls["height"].value = 1
     threads[0].join()
     assert done.is_set()
+
+
+def test_with_ipywidgets_7_one_sentence_says_what_an_explorer_needs(monkeypatch):
+    monkeypatch.setattr(ipywidgets, "__version__", "7.8.1")
+    with pytest.raises(ImportError, match=r"^explorers need ipywidgets 8 or newer, got 7\.8\.1: pip install"):
+        Explorer(lambda panels: "", {}, panels={}, height=1)

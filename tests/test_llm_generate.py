@@ -573,6 +573,10 @@ def test_a_beam_search_computes_only_what_is_not_found_and_writes_no_found_page(
     assert after == before
 
 
+def draw(logits):
+    return choose(logits, temperature=0.8, rng=np.random.default_rng(0))
+
+
 def test_draws_have_the_probabilities_of_the_softmax():
     logits = np.array([0.0, 1.0, 2.0, -1.0], np.float32)
     rng = np.random.default_rng(0)
@@ -596,9 +600,79 @@ def test_extreme_logits_are_drawn_without_overflow():
     assert np.allclose(np.exp(log_probabilities(np.array([1e30, 1e30], np.float32))), 0.5)
 
 
+@pytest.mark.parametrize("ask", [choose, log_probabilities, draw])
+@pytest.mark.parametrize(
+    ("logits", "error"),
+    [
+        (np.array([np.nan, 1.0]), r"logits must be finite where they are largest, got \[nan\]"),
+        (np.array([0.0, 1.0, np.nan], np.float32), r"must be finite where they are largest, got \[nan\]"),
+        (np.array([0.0, np.inf]), r"must be finite where they are largest, got \[inf\]"),
+        (np.full(3, -np.inf), r"must be finite where they are largest, got \[-inf\]"),
+        (np.array([]), "logits must have"),
+        (np.array(1.0), "logits must have"),
+        ([0.0, 1.0], "logits must be a numpy array, got list"),
+        (None, "logits must be a numpy array, got NoneType"),
+    ],
+)
+def test_logits_without_a_likeliest_token_are_refused(ask, logits, error):
+    with pytest.raises((ValueError, TypeError), match=error):
+        ask(logits)
+
+
+def test_a_row_of_logits_gives_a_token_and_a_table_of_them_none():
+    with pytest.raises(ValueError, match=r"logits must have the shape \(vocabulary\), got \(2, 3\)"):
+        choose(np.zeros((2, 3)))
+    table = np.array([[0.0, 0.0], [0.0, np.nan]])
+    with pytest.raises(ValueError, match="must be finite where they are largest"):
+        log_probabilities(table)
+    assert np.allclose(np.exp(log_probabilities(table[:1])), 0.5)
+
+
+def test_tokens_that_are_ruled_out_are_never_drawn():
+    logits = np.array([-np.inf, 0.0, -np.inf])
+    assert choose(logits) == draw(logits) == 1
+    assert choose(np.array([-1e308, 1e308])) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.8}])
+def test_a_store_that_holds_nan_ends_in_an_error_and_no_text(model, options):
+    cache = paged(model)
+    engine = Engine(model, cache)
+    [text] = engine.submit([1, 2, 3], max_new_tokens=9, rng=np.random.default_rng(0), **options)
+    engine.step()
+    for store in cache._stores:
+        store.keys[:] = np.nan
+    with pytest.raises(ValueError, match="logits must be finite where they are largest"):
+        engine.run()
+    assert len(text.output) == 1
+    assert_nothing_is_held(cache)
+
+
+def test_a_beam_search_over_nan_ends_in_an_error(model):
+    cache = paged(model)
+
+    def spoil(_):
+        for store in cache._stores:
+            store.values[:] = np.nan
+
+    with pytest.raises(ValueError, match="logits must be finite where they are largest"):
+        beam_search(model, cache, [1, 2], num_beams=2, max_new_tokens=4, watch=spoil)
+    assert_nothing_is_held(cache)
+
+
+def test_numbers_of_numpy_are_kept_as_pythons_own(model):
+    prompt, rng = [1] * 100, np.random.default_rng(0)
+    options = {"max_new_tokens": np.int8(100), "num_samples": np.int8(2), "temperature": np.float32(0.5)}
+    [text, _] = Engine(model, paged(model)).submit(prompt, rng=rng, **options)
+    assert (type(text.max_new_tokens), type(text.temperature)) == (int, float)
+    options = {"num_beams": np.int8(100), "max_new_tokens": np.int8(1), "stop_ids": [0, 1]}
+    assert len(beam_search(model, paged(model), prompt, **options)) == 71
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [
+        ({"temperature": np.array(0.5)}, r"temperature must be a number, got array\(0.5\)"),
         ({"max_new_tokens": 0}, "max_new_tokens must be at least 1, got 0"),
         ({"num_samples": 0}, "num_samples must be at least 1, got 0"),
         ({"temperature": -1.0}, "temperature must be a finite number of at least 0, got -1.0"),

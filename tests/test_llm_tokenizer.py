@@ -9,6 +9,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 
 from paged_demo.llm.load import load
 from paged_demo.llm.tokenizer import SYSTEM_PROMPT, Tokenizer
+from paged_demo.llm.weights import BadWeightsError
 
 CONTROL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 MERGES = ["h e", "l l", "he ll", "hell o", "Ġ w", "1 2"]
@@ -96,14 +97,59 @@ def test_a_question_cannot_end_its_own_turn():
 
 
 def test_a_vocabulary_without_the_template_says_so():
-    tokenizer = Tokenizer(tokens=["a"], merges=[], token_types=[1], splitting="default", stop_ids=[])
+    tokenizer = Tokenizer(tokens=["a"], merges=[], token_types=[1], splitting="gpt-2", stop_ids=[])
     with pytest.raises(ValueError, match=r"must have a token <\|im_start\|> for a chat, got none"):
         tokenizer.chat("a")
 
 
-def test_an_unknown_splitting_is_named():
-    with pytest.raises(ValueError, match="splitting must be one of default, gpt-2, smollm, got 'llama-bpe'"):
-        make_tokenizer(splitting="llama-bpe")
+@pytest.mark.parametrize("splitting", ["llama-bpe", "default", None])
+def test_an_unknown_splitting_is_named(splitting):
+    with pytest.raises(ValueError, match=f"splitting must be one of gpt-2, smollm, got {splitting!r}"):
+        make_tokenizer(splitting=splitting)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (None, "text must be a string, got None"),
+        (b"hello", "text must be a string, got b'hello'"),
+        (["hello"], r"text must be a string, got \['hello'\]"),
+        ("he\ud800llo", r"text must consist of whole characters, got half a one, '\\ud800'"),
+    ],
+)
+def test_what_is_no_text_is_refused_under_the_name_of_its_argument(text, error):
+    tokenizer = make_tokenizer()
+    with pytest.raises((TypeError, ValueError), match=f"^{error}$"):
+        tokenizer.encode(text)
+    with pytest.raises((TypeError, ValueError), match=f"^{error.replace('text', 'question', 1)}$"):
+        tokenizer.chat(text)
+    with pytest.raises((TypeError, ValueError), match=f"^{error.replace('text', 'system', 1)}$"):
+        tokenizer.chat("hello", system=text)
+
+
+@pytest.mark.parametrize(
+    ("token_ids", "error"),
+    [
+        (None, "token_ids must be an iterable of token ids, got None"),
+        (3, "token_ids must be an iterable of token ids, got 3"),
+        ([-1], "each of token_ids must be at least 0, got -1"),
+        ([4, 265], "token_ids must be from 0 to 264, got 265"),
+        ([2**70], f"token_ids must be from 0 to 264, got {2**70}"),
+        ([True], "each of token_ids must be a whole number, got True"),
+        ([1.0], r"each of token_ids must be a whole number, got 1\.0"),
+        ("12", "each of token_ids must be a whole number, got '1'"),
+        ([[1]], r"each of token_ids must be a whole number, got \[1\]"),
+    ],
+)
+def test_what_is_no_token_id_has_no_text_and_is_named(token_ids, error):
+    with pytest.raises((TypeError, ValueError), match=f"^{error}$"):
+        make_tokenizer().decode(token_ids)
+
+
+def test_token_ids_of_numpy_have_a_text():
+    tokenizer = make_tokenizer()
+    assert tokenizer.decode(np.array(tokenizer.encode("hello"))) == "hello"
+    assert tokenizer.decode([]) == ""
 
 
 @pytest.mark.parametrize("merge", ["a", "a b c", "a b"])
@@ -112,16 +158,53 @@ def test_a_merge_of_what_are_no_tokens_is_refused(merge):
         Tokenizer(tokens=["a", "b"], merges=[merge], token_types=[1, 1], splitting="gpt-2", stop_ids=[])
 
 
-def test_a_tokenizer_is_read_from_its_file(tmp_path):
+def load_with(path, *, types=None, **fields):
+    """Load a model from a file with such fields of its tokenizer."""
     tokens = vocabulary()
     tiny = make_tiny(np.random.default_rng(1), vocabulary=len(tokens))
-    types = [3 if token in CONTROL_TOKENS else 1 for token in tokens]
-    path = tmp_path / "tiny.gguf"
-    write_gguf(tiny, path, tokens=tokens, merges=MERGES, token_types=types, eos=2)
-    model, tokenizer = load(path)
+    types = types or [3 if token in CONTROL_TOKENS else 1 for token in tokens]
+    write_gguf(tiny, path, tokens=tokens, merges=MERGES, token_types=types, eos=2, **fields)
+    return load(path)
+
+
+def test_a_tokenizer_is_read_from_its_file(tmp_path):
+    model, tokenizer = load_with(tmp_path / "tiny.gguf", unknown=0)
     assert tokenizer.chat("hello 12é") == make_tokenizer().chat("hello 12é")
+    assert tokenizer.encode("hello") == make_tokenizer().encode("hello")
     assert tokenizer.stop_ids == (2, 0)
-    assert len(model.weights.embedding) == len(tokenizer.id_of) == len(tokens)
+    assert len(model.weights.embedding) == len(tokenizer.id_of) == len(vocabulary())
+
+
+def test_a_file_without_an_unknown_token_stops_at_its_end_token_alone(tmp_path):
+    assert load_with(tmp_path / "tiny.gguf")[1].stop_ids == (2,)
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"splitting": None}, "must hold a field 'tokenizer.ggml.pre', got none"),
+        ({"splitting": "default"}, "splitting must be one of gpt-2, smollm, got 'default'"),
+        ({"types": [3, 3, 4] + [1] * 262}, r"must name no user-defined token, got one for '<\|im_end\|>'"),
+        ({"unknown": 265}, "stop_ids must be from 0 to 264, got 265"),
+        ({"begin": 265, "is_begun": True}, "begin_id must be from 0 to 264, got 265"),
+    ],
+)
+def test_a_file_whose_texts_would_come_out_otherwise_is_refused(tmp_path, fields, error):
+    with pytest.raises(BadWeightsError, match=f"tiny.gguf cannot be used: .*{error}"):
+        load_with(tmp_path / "tiny.gguf", **fields)
+
+
+@pytest.mark.parametrize(("is_begun", "begin"), [(True, [0]), (False, [])])
+def test_a_text_begins_with_the_token_that_the_file_asks_for(tmp_path, is_begun, begin):
+    _, tokenizer = load_with(tmp_path / "tiny.gguf", begin=0, is_begun=is_begun)
+    assert tokenizer.encode("hello") == begin + make_tokenizer().encode("hello")
+    assert tokenizer.chat("hello") == begin + make_tokenizer().chat("hello")
+    assert tokenizer.decode(tokenizer.encode("hello")) == "hello"
+
+
+def test_a_chat_whose_template_has_the_first_token_gets_no_second_one(tmp_path):
+    _, tokenizer = load_with(tmp_path / "tiny.gguf", begin=1, is_begun=True)
+    assert tokenizer.chat("hello") == make_tokenizer().chat("hello")
 
 
 def test_a_sentencepiece_vocabulary_is_refused(tmp_path):

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from types import SimpleNamespace
 
 import pytest
@@ -158,6 +158,31 @@ def test_a_python_that_has_another_clone_is_not_used(main, fake, tmp_path, monke
     install_everything(main, tmp_path / "packages", clone=tmp_path / "another clone")
     monkeypatch.syspath_prepend(tmp_path / "packages")
     assert ran(main)[0] == str(main.VENV_PYTHON)
+
+
+@pytest.mark.parametrize(
+    ("folder", "url"),
+    [
+        (r"C:\Users\me\a clone", "file:///C:/Users/me/a%20clone"),
+        (r"\\server\home\a clone", "file://server/home/a%20clone"),
+        (r"\\server\home\a clone", "file:////server/home/a%20clone"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*nturl2path")
+def test_a_clone_is_recognised_on_windows_and_on_a_network_share(main, monkeypatch, folder, url):
+    import nturl2path  # noqa: PLC0415  (deprecated, which Python 3.14 says when it is loaded)
+
+    class Resolved(PureWindowsPath):
+        def resolve(self):
+            return self
+
+    origin = json.dumps({"url": url, "dir_info": {"editable": True}})
+    package = SimpleNamespace(read_text=lambda _: origin)
+    monkeypatch.setattr(main, "url2pathname", nturl2path.url2pathname)
+    monkeypatch.setattr(main, "Path", Resolved)
+    for root, is_it in ((folder, True), (r"\\another\home\a clone", False)):
+        monkeypatch.setattr(main, "ROOT", Resolved(root))
+        assert main.is_this_clone(package) == is_it
 
 
 def test_a_python_without_the_test_packages_opens_the_notebooks_only(main, tmp_path):

@@ -12,6 +12,7 @@ from paged_demo.model import (
     MIB,
     OPT_13B,
     PRESETS,
+    MemoryBudget,
     ModelSpec,
 )
 
@@ -95,10 +96,22 @@ def test_numpy_integers_do_not_overflow() -> None:
     assert small.slots_in(np.int64(small.kv_bytes_per_token)) == 1
 
 
+def test_a_budget_of_numpy_integers_does_not_overflow() -> None:
+    counts = {"memory_bytes": 40 * GIB, "num_requests": 7, "tokens_per_request": 2048}
+    budget = MemoryBudget(model=OPT_13B, **counts)
+    small = MemoryBudget(
+        model=OPT_13B, **counts | {"num_requests": np.int8(7), "tokens_per_request": np.int32(2048)}
+    )
+    assert small == budget
+    assert small.kv_bytes == 7 * 2048 * 819_200
+    assert type(small.num_requests) is int
+
+
 @pytest.mark.parametrize("field", [*COUNTS, "bytes_per_element"])
 @pytest.mark.parametrize(
     ("bad", "error"),
     [
+        (np.True_, TypeError),
         (0, ValueError),
         (-1, ValueError),
         (True, TypeError),
@@ -135,6 +148,13 @@ def test_a_bad_name_or_source_is_named_with_what_came(
 def test_bad_memory_is_named_with_what_came(bad: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=f"^memory_bytes must .* got {bad!r}$"):
         TINY.slots_in(bad)
+
+
+def test_an_array_of_one_number_which_can_change_is_no_count() -> None:
+    with pytest.raises(TypeError, match=r"^num_layers must be a whole number, got array\(2\)$"):
+        replace(TINY, num_layers=np.array(2))
+    with pytest.raises(TypeError, match=r"^num_requests must be a whole number, got array\(7\)$"):
+        MemoryBudget(model=OPT_13B, memory_bytes=1, num_requests=np.array(7), tokens_per_request=1)
 
 
 def test_a_spec_cannot_change() -> None:

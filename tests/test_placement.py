@@ -130,3 +130,19 @@ def test_buddies_merge_for_a_unit_that_is_no_power_of_two():
     for run in reversed(runs):
         placement.release(run)
     assert placement.holes() == (Hole(0, 80),)
+
+
+@pytest.mark.parametrize("policy", [first_fit, best_fit, buddy])
+@pytest.mark.parametrize(
+    "run", [Hole(0, 16), Hole(16, 32), Hole(32, 32), Hole(16, 8), Hole(-16, 16), Hole(64, 16)]
+)
+def test_a_run_that_is_not_out_cannot_be_released(policy, run):
+    placement = policy(64)
+    first, second = placement.place(16), placement.place(16)
+    placement.release(first)
+    holes = placement.holes()
+    with pytest.raises(ValueError, match="run must be one that was placed and not yet released, got Hole"):
+        placement.release(run)
+    assert placement.holes() == holes
+    placement.release(second)
+    assert placement.holes() == (Hole(0, 64),)

@@ -1,8 +1,21 @@
-from hypothesis import given
+from dataclasses import astuple, replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from paged_demo import PagedAllocator, Request
-from paged_demo.serving.rules import fits_budget, pages_held, pages_without_sharing
+from paged_demo import PagedAllocator, PagedPool, Request, TraditionalPool, reserve_max
+from paged_demo.serving.iteration_time import OPT_13B_ITERATION, OPT_13B_SWAP
+from paged_demo.serving.rules import (
+    Rules,
+    fits_budget,
+    keep_pages_free,
+    pages_held,
+    pages_kept,
+    pages_without_sharing,
+)
 
 
 @given(
@@ -33,3 +46,46 @@ def test_a_prompt_beyond_the_budget_starts_only_without_other_prompts():
 def test_decoding_and_prompts_share_the_budget():
     assert fits_budget(5, 2, 1, budget=8)
     assert not fits_budget(5, 2, 2, budget=8)
+
+
+@given(num_pages=st.integers(1, 10**6), percent=st.integers(0, 99))
+@example(num_pages=100, percent=29)
+def test_a_share_in_percent_keeps_exactly_its_pages(num_pages, percent):
+    assert pages_kept(percent / 100, num_pages) == percent * num_pages // 100
+
+
+@given(num_pages=st.integers(1, 10**6), data=st.data())
+def test_a_share_that_is_so_many_of_the_pages_keeps_those(num_pages, data):
+    num_kept = data.draw(st.integers(0, num_pages - 1))
+    assert pages_kept(num_kept / num_pages, num_pages) == num_kept
+
+
+@given(share=st.floats(0, 1, exclude_max=True), num_pages=st.integers(1, 10**6))
+def test_pages_kept_are_the_whole_ones_of_a_share_but_for_its_rounding(share, num_pages):
+    exact = Fraction(share) * num_pages
+    assert exact - 1 < pages_kept(share, num_pages) <= exact * (1 + Fraction(1, 2**52))
+
+
+def test_an_admission_leaves_the_whole_share_free():
+    may_admit = keep_pages_free(PagedAllocator(100, 16), share=0.29)
+    assert may_admit(Request(0, 71 * 16, 1), 0)
+    assert not may_admit(Request(0, 71 * 16 + 1, 1), 0)
+
+
+def test_numpy_numbers_of_a_record_are_kept_as_pythons_own():
+    pool = PagedPool(num_pages=np.int8(100), page_size=np.int8(16), watermark_share=np.float32(0.25))
+    assert pool.num_slots == 1600
+    runs = TraditionalPool(num_slots=np.int16(2048), reserve=reserve_max(np.int16(2048)))
+    rules = Rules(max_batched_tokens=np.int16(30_000), max_running=np.int8(100))
+    iteration_time = replace(OPT_13B_ITERATION, fixed_s=np.float32(0.5), weights_s=np.int8(1))
+    swap_time = replace(OPT_13B_SWAP, slot_in_s=np.float64(0.5))
+    kept = [*astuple(pool), runs.num_slots, runs.reserve(1, 2), rules.max_batched_tokens, rules.max_running]
+    assert set(map(type, [*kept, *astuple(iteration_time), *astuple(swap_time)])) == {int, float}
+
+
+@pytest.mark.parametrize("bad", [np.array(0.5), np.True_, "0.5"])
+def test_what_is_no_plain_number_is_no_share_and_no_time(bad):
+    with pytest.raises(TypeError, match="watermark_share must be a number, got"):
+        PagedPool(num_pages=100, watermark_share=bad)
+    with pytest.raises(TypeError, match="fixed_s must be a number, got"):
+        replace(OPT_13B_ITERATION, fixed_s=bad)

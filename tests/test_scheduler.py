@@ -56,6 +56,27 @@ def test_the_newest_request_is_preempted_and_starts_again_with_all_its_tokens():
     assert [iteration.num_tokens for iteration in iterations] == [6, 8, 5, 6, 7, 8, 4, 5, 6, 0]
 
 
+def test_who_is_to_be_preempted_keeps_its_place_if_the_readers_rule_raises():
+    answers = [ZeroDivisionError, False]
+
+    def swaps(request):
+        answer = answers.pop(0)
+        if answer is ZeroDivisionError:
+            raise answer
+        return answer
+
+    allocator = PagedAllocator(4, 2)
+    scheduler = Scheduler(allocator, requests_of((3, 5), (3, 3)), rules=Rules(swaps=swaps))
+    scheduler.step(), scheduler.step()
+    before = scheduler.snapshot()
+    with pytest.raises(ZeroDivisionError):
+        scheduler.step()
+    assert scheduler.snapshot() == before
+    assert scheduler.stays == []
+    assert [iteration.num_tokens for iteration in run(scheduler)] == [5, 6, 7, 8, 4, 5, 6, 0]
+    assert allocator.num_free_pages == 4
+
+
 def test_a_preempted_request_waits_at_the_head_and_not_in_the_iteration_that_preempts():
     scheduler = Scheduler(PagedAllocator(4, 2), requests_of((3, 5), (4, 3), (1, 1)))
     scheduler.step()

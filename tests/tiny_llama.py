@@ -107,11 +107,17 @@ def write_gguf(tiny, path, **extra):
         writer.add_rope_scaling_type(extra["rope_scaling"])
     if "tokens" in extra:
         writer.add_tokenizer_model(extra.get("tokenizer_model", "gpt2"))
-        writer.add_tokenizer_pre(extra.get("splitting", "smollm"))
+        if extra.get("splitting", "smollm"):
+            writer.add_tokenizer_pre(extra.get("splitting", "smollm"))
         writer.add_token_list(extra["tokens"])
         writer.add_token_types(extra["token_types"])
         writer.add_token_merges(extra["merges"])
         writer.add_eos_token_id(extra["eos"])
+        if "unknown" in extra:
+            writer.add_unk_token_id(extra["unknown"])
+        if "begin" in extra:
+            writer.add_bos_token_id(extra["begin"])
+            writer.add_add_bos_token(extra["is_begun"])
     stand_for = {}
     for name, array in tiny.tensors.items():
         if name in extra.get("leaving_out", ()):

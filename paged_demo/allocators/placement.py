@@ -25,7 +25,13 @@ class Placement(Protocol):
         """
 
     def release(self, run: Hole) -> None:
-        """Take back a run that `place` gave out."""
+        """Take back a run that `place` gave out.
+
+        Raises
+        ------
+        ValueError
+            If it did not, or has the run back already. Nothing has changed then.
+        """
 
     def holes(self) -> tuple[Hole, ...]:
         """List the free runs that `place` can use, in the order of their addresses."""
@@ -72,6 +78,7 @@ class _FreeRuns:
     def __init__(self, num_slots: int, *, choose: Callable[[list[Hole]], Hole]) -> None:
         self._holes = [Hole(0, check_count("num_slots", num_slots))]
         self._choose = choose
+        self._placed: set[Hole] = set()
 
     def place(self, num_slots: int) -> Hole:
         num_slots = check_count("num_slots", num_slots)
@@ -82,9 +89,10 @@ class _FreeRuns:
         index = bisect(self._holes, hole) - 1
         rest = Hole(hole.start_slot + num_slots, hole.num_slots - num_slots)
         self._holes[index : index + 1] = [rest] if rest.num_slots else []
-        return Hole(hole.start_slot, num_slots)
+        return _noted(self._placed, Hole(hole.start_slot, num_slots))
 
     def release(self, run: Hole) -> None:
+        _forget(self._placed, run)
         start, num_slots = run
         index = bisect(self._holes, run)
         first, last = index, index
@@ -119,6 +127,7 @@ class _Buddies:
             starts.update((start + index * size, None) for index in reversed(range(num_chunks)))
             start += num_chunks * size
         self._remnant = Hole(start, num_slots - start)
+        self._placed: set[Hole] = set()
 
     def place(self, num_slots: int) -> Hole:
         wanted = self._chunk_slots(check_count("num_slots", num_slots))
@@ -130,9 +139,10 @@ class _Buddies:
         while size > wanted:
             size //= 2
             self._free[size][start + size] = None
-        return Hole(start, wanted)
+        return _noted(self._placed, Hole(start, wanted))
 
     def release(self, run: Hole) -> None:
+        _forget(self._placed, run)
         start, size = run
         while (buddy_start := self._buddy_start(start, size)) in self._free[size] and 2 * size in self._free:
             del self._free[size][buddy_start]
@@ -151,6 +161,17 @@ class _Buddies:
 
     def _buddy_start(self, start: int, size: int) -> int:
         return start - size if (start // size) % 2 else start + size
+
+
+def _noted(placed: set[Hole], run: Hole) -> Hole:
+    placed.add(run)
+    return run
+
+
+def _forget(placed: set[Hole], run: Hole) -> None:
+    if run not in placed:
+        raise ValueError(f"run must be one that was placed and not yet released, got {run!r}")
+    placed.remove(run)
 
 
 def next_power_of_two(count: int) -> int:

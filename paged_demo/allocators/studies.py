@@ -46,7 +46,9 @@ def keep_one_sequence(
     >>> usages["traditional"].allocated, usages["paged"].allocated
     (2048, 112)
     """
-    check_counts(num_tokens=num_tokens, page_size=page_size, max_tokens=max_tokens)
+    num_tokens, page_size, max_tokens = check_counts(
+        num_tokens=num_tokens, page_size=page_size, max_tokens=max_tokens
+    )
     if num_tokens > max_tokens:
         raise ValueError(f"num_tokens must be at most max_tokens ({max_tokens}), got {num_tokens}")
     ways: dict[str, TraditionalAllocator | PagedAllocator] = {

@@ -26,7 +26,7 @@ def reserve_max(max_tokens: int) -> ReservationPolicy:
     >>> reserve_max(2048)(100, 438)
     2048
     """
-    check_count("max_tokens", max_tokens)
+    max_tokens = check_count("max_tokens", max_tokens)
 
     def reserve(num_prompt_tokens: int, final_tokens: int) -> int:
         _check_fits(final_tokens, max_tokens)
@@ -45,7 +45,7 @@ def reserve_pow2(max_tokens: int) -> ReservationPolicy:
     >>> reserve_pow2(2048)(100, 438)
     612
     """
-    check_count("max_tokens", max_tokens)
+    max_tokens = check_count("max_tokens", max_tokens)
 
     def reserve(num_prompt_tokens: int, final_tokens: int) -> int:
         _check_fits(final_tokens, max_tokens)

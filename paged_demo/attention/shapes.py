@@ -55,7 +55,7 @@ def check_floats(name: str, array: Any, axes: str) -> tuple[int, ...]:
     Traceback (most recent call last):
     ValueError: query must have the shape (num_query_heads, head_dim), got (64,)
     """
-    _check_array(name, array)
+    check_float_array(name, array)
     names = axes.split()
     if array.ndim != len(names):
         raise ValueError(f"{name} must have the shape ({', '.join(names)}), got {array.shape}")
@@ -66,12 +66,12 @@ def check_floats(name: str, array: Any, axes: str) -> tuple[int, ...]:
 
 def check_shape(name: str, array: Any, shape: tuple[int, ...]) -> None:
     """Say what is wrong if an array is not one of floating-point numbers in this very shape."""
-    _check_array(name, array)
+    check_float_array(name, array)
     if array.shape != shape:
         raise ValueError(f"{name} must have the shape {shape}, got {array.shape}")
 
 
-def _check_array(name: str, array: Any) -> None:
+def check_float_array(name: str, array: Any) -> None:
     """Say what is wrong if this is no plain array of floating-point numbers."""
     # These two are arrays that compute otherwise: one leaves numbers out, the other knows two axes only.
     if not isinstance(array, np.ndarray) or isinstance(array, (np.ma.MaskedArray, np.matrix)):

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from paged_demo.allocators.studies import PageSizeEffect, measure_page_size
-from paged_demo.checks import check_count
+from paged_demo.checks import check_count, check_counts
 from paged_demo.paper.numbers import PAGE_SIZE
 from paged_demo.serving.workload import Request
 from paged_demo.views import plots, style
@@ -36,9 +36,10 @@ def translation(
     num_pages : int
         Pages in the pool.
     """
-    check_count("page_size", page_size)
+    page_size = check_count("page_size", page_size)
     num_positions = len(page_table) * page_size
-    if check_count("position", position, minimum=0) >= num_positions:
+    position = check_count("position", position, minimum=0)
+    if position >= num_positions:
         raise ValueError(
             f"position must be below {num_positions}, the slots of the page table, got {position}"
         )
@@ -96,7 +97,8 @@ def waste_against_length(*, page_size: int = PAGE_SIZE, num_pages: int = 5, ax: 
         Pages of the longest sequence.
     """
     ax = ax or new_axes(2.8)
-    lengths = np.arange(1, check_count("num_pages", num_pages) * check_count("page_size", page_size) + 1)
+    num_pages, page_size = check_counts(num_pages=num_pages, page_size=page_size)
+    lengths = np.arange(1, num_pages * page_size + 1)
     wasted = -lengths % page_size
     ax.bar(lengths, wasted, width=1.0, **style.FATES["internal"].patch_style() | {"hatch": None})
     ax.axhline(page_size, color="black", linewidth=1, linestyle="--")
@@ -127,7 +129,8 @@ def rows_of_pages(
     """
     ax = ax or new_axes(2.6)
     tokens = np.asarray(lengths)
-    pages = -(-tokens // check_count("page_size", page_size))
+    page_size = check_count("page_size", page_size)
+    pages = -(-tokens // page_size)
     rows = np.arange(len(tokens))
     reach = axis_slots or int(pages.max()) * page_size
     ax.barh(rows, tokens, height=0.74, **style.FATES["used"].patch_style())

@@ -59,7 +59,7 @@ def scores_by_page(scores: Numbers, *, page_size: int, ax: Axes | None = None) -
     page_size : int
         Slots in a page.
     """
-    check_count("page_size", page_size)
+    page_size = check_count("page_size", page_size)
     ax = ax or new_axes(3.0)
     marks = np.asarray(scores, dtype=float)
     starts = range(0, len(marks), page_size)

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 from paged_demo.allocators.page_pool import PageKeys
 from paged_demo.allocators.studies import SharedPool
-from paged_demo.checks import check_count
+from paged_demo.checks import check_counts
 from paged_demo.serving.rules import pages_held, pages_without_sharing
 from paged_demo.serving.workload import Request
 from paged_demo.views import style
@@ -133,10 +133,12 @@ def saved_against_prompt(*, num_samples: int, page_size: int, longest: int, ax: 
         Tokens of the longest prompt.
     """
     ax = ax or new_axes(2.6)
-    check_count("page_size", page_size)
+    num_samples, page_size, longest = check_counts(
+        num_samples=num_samples, page_size=page_size, longest=longest
+    )
     saved = {}
-    for length in range(1, check_count("longest", longest) + 1):
-        request = Request(0, length, 1, num_samples=check_count("num_samples", num_samples))
+    for length in range(1, longest + 1):
+        request = Request(0, length, 1, num_samples=num_samples)
         held, unshared = pages_held(request, 1, page_size), pages_without_sharing(request, 1, page_size)
         saved[length] = 100 * (1 - held / unshared)
     ax.plot(list(saved), list(saved.values()), color=style.PAGED, linewidth=2, drawstyle="steps-mid")
@@ -156,8 +158,9 @@ def copied_against_prompt(*, page_size: int, longest: int, ax: Axes | None = Non
         Tokens of the longest prompt.
     """
     ax = ax or new_axes(2.6)
-    lengths = np.arange(1, check_count("longest", longest) + 1)
-    copied = 100 * (lengths % check_count("page_size", page_size)) / page_size
+    page_size, longest = check_counts(page_size=page_size, longest=longest)
+    lengths = np.arange(1, longest + 1)
+    copied = 100 * (lengths % page_size) / page_size
     ax.plot(lengths, copied, color=style.TRADITIONAL, linewidth=1.6)
     ax.axhline(100, color="black", linewidth=0.8, linestyle="--")
     ax.set(xlim=(0, longest), ylim=(0, 112))
@@ -177,8 +180,9 @@ def found_against_prefix(*, page_size: int, longest: int, ax: Axes | None = None
         Tokens of the longest beginning.
     """
     ax = ax or new_axes(2.6)
-    lengths = np.arange(check_count("longest", longest) + 1)
-    found = lengths // check_count("page_size", page_size) * page_size
+    page_size, longest = check_counts(page_size=page_size, longest=longest)
+    lengths = np.arange(longest + 1)
+    found = lengths // page_size * page_size
     ax.plot(lengths, lengths, color="black", linewidth=1, linestyle="--")
     ax.plot(lengths, found, color=style.PAGED, linewidth=2, drawstyle="steps-post")
     ax.set(xlim=(0, longest), ylim=(0, longest * 1.04))

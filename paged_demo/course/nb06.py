@@ -173,7 +173,7 @@ def explore_serving(*, workload: str = "ShareGPT", scheme: str = "vLLM", seed: i
     seed : int
         For the lengths and the times between arrivals.
     """
-    check_count("seed", seed, minimum=0)
+    seed = check_count("seed", seed, minimum=0)
 
     def fill(
         panels: Panels, *, workload: str, scheme: str, rate: float, page_size: int, watermark: int

@@ -74,7 +74,7 @@ def usage_over_time(moments: Sequence[Moment], *, num_slots: int, ax: Axes | Non
         Slots in the pool.
     """
     times = _times(moments)
-    check_count("num_slots", num_slots)
+    num_slots = check_count("num_slots", num_slots)
     ax = ax or new_axes(2.6)
     bottom = np.zeros(len(moments))
     for name in FATES_OVER_TIME[:-1]:
@@ -106,8 +106,8 @@ def request_timeline(
     first, count : int
         Which requests to draw, in the order of their arrival.
     """
-    check_count("first", first, minimum=0)
-    check_count("count", count)
+    first = check_count("first", first, minimum=0)
+    count = check_count("count", count)
     run = runs[name]
     requests = run.requests[first : first + count]
     if not requests:
@@ -191,7 +191,7 @@ def swap_or_recompute(num_tokens: int = 256, *, ax: Axes | None = None) -> Axes:
     num_tokens : int
         Tokens of the request. At 256 the paper's points are drawn too (Fig. 19a).
     """
-    check_count("num_tokens", num_tokens)
+    num_tokens = check_count("num_tokens", num_tokens)
     ax = ax or new_axes(3.2)
     sizes = list(FIG_19A_MS["recompute"])
     pages = [-(-num_tokens // size) for size in sizes]

@@ -79,8 +79,8 @@ def beam_search(
     ----------
     Kwon et al. (2023), section 4.4 and Fig. 9: beams share pages, and a copy is made only on a write.
     """
-    tokens = check_text(model, prompt, max_new_tokens, cache.num_slots)
-    check_count("num_beams", num_beams)
+    tokens, max_new_tokens = check_text(model, prompt, max_new_tokens, cache.num_slots)
+    num_beams = check_count("num_beams", num_beams)
     ends = check_stop_ids(model, stop_ids)
     beams = [Beam(seq_id=0)]
     ended: list[Beam] = []

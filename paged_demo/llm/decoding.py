@@ -9,7 +9,7 @@ import numpy as np
 
 from paged_demo.allocators.memory_map import CacheFullError
 from paged_demo.allocators.sequences import check_prompt
-from paged_demo.attention.shapes import Floats, check_ints
+from paged_demo.attention.shapes import Floats, check_float_array, check_floats, check_ints
 from paged_demo.checks import check_count, check_number
 from paged_demo.llm.cache import KVCache
 from paged_demo.llm.llama import Llama
@@ -53,13 +53,15 @@ class Text:
         return self.prompt + self.output
 
 
-def check_text(model: Llama, prompt: Sequence[int], max_new_tokens: int, num_slots: int) -> list[int]:
-    """Return a prompt's tokens, or say why it cannot be gone on from in so many slots, before one is taken.
+def check_text(
+    model: Llama, prompt: Sequence[int], max_new_tokens: int, num_slots: int
+) -> tuple[list[int], int]:
+    """Return a prompt's tokens and the most to add, or say why it cannot be gone on from in so many slots.
 
     With its output it may need more slots: a stop token can end it in time.
     """
     tokens = check_prompt(prompt)
-    check_count("max_new_tokens", max_new_tokens)
+    max_new_tokens = check_count("max_new_tokens", max_new_tokens)
     _check_known("prompt", tokens, model)
     if len(tokens) + max_new_tokens > model.spec.max_tokens:
         raise ValueError(
@@ -68,7 +70,7 @@ def check_text(model: Llama, prompt: Sequence[int], max_new_tokens: int, num_slo
         )
     if len(tokens) > num_slots:
         raise ValueError(f"prompt must fit into the cache's {num_slots} slots, got {len(tokens)} tokens")
-    return tokens
+    return tokens, max_new_tokens
 
 
 def check_stop_ids(model: Llama, stop_ids: Sequence[int]) -> frozenset[int]:
@@ -92,14 +94,33 @@ def log_probabilities(logits: Floats) -> Floats:
     ----------
     logits : numpy.ndarray, shape (..., vocabulary)
 
+    Raises
+    ------
+    ValueError, TypeError
+        If they are no such array of floats, or the largest of a row is not finite, as with a NaN among them.
+
     Examples
     --------
     >>> np.exp(log_probabilities(np.array([0.0, 0.0]))).tolist()
     [0.5, 0.5]
     """
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    shifted = _below_largest(logits)
     probabilities: Floats = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return probabilities
+
+
+def _below_largest(logits: Floats) -> Floats:
+    """Return by how much each logit differs from the largest of its row, in float64."""
+    check_float_array("logits", logits)
+    if logits.size == 0 or logits.ndim == 0:
+        raise ValueError(f"logits must have the shape (..., vocabulary), got {logits.shape}")
+    largest = logits.max(axis=-1, keepdims=True)
+    # Where NaN is largest: argmax would take it for the likeliest token.
+    if not np.isfinite(largest).all():
+        raise ValueError(f"logits must be finite where they are largest, got {largest.ravel()}")
+    with np.errstate(over="ignore"):
+        lags: Floats = logits.astype(np.float64) - largest
+    return lags
 
 
 def choose(logits: Floats, *, temperature: float = 0.0, rng: np.random.Generator | None = None) -> int:
@@ -117,35 +138,39 @@ def choose(logits: Floats, *, temperature: float = 0.0, rng: np.random.Generator
     Raises
     ------
     ValueError
-        If the temperature is negative or not finite, or above 0 without ``rng``.
+        If the temperature is negative or not finite, or above 0 without ``rng``, the logits have other axes,
+        or their largest is not finite, as with a NaN among them.
     TypeError
-        If it is not a number, or ``rng`` not a generator.
+        If the temperature is not a number, ``rng`` not a generator, or the logits no array of floats.
 
     Examples
     --------
     >>> choose(np.array([0.0, 2.0, 1.0]))
     1
     """
-    check_sampling(temperature, rng)
-    if rng is None or temperature == 0:
-        return int(logits.argmax())
+    temperature = check_sampling(temperature, rng)
+    check_floats("logits", logits, "vocabulary")
     # The largest becomes 0 before anything is divided: a small divisor sends the others to minus infinity,
     # which is a probability of 0.
-    lags = logits.astype(np.float64) - logits.max()
+    lags = _below_largest(logits)
+    if rng is None or temperature == 0:
+        return int(lags.argmax())
     with np.errstate(over="ignore"):
-        ends = np.exp(log_probabilities(lags / float(temperature))).cumsum()
+        ends = np.exp(log_probabilities(lags / temperature)).cumsum()
     # The sum of rounded shares may miss 1: the last end stands for all that is left.
     return int(np.searchsorted(ends[:-1], rng.random(), side="right"))
 
 
-def check_sampling(temperature: float, rng: np.random.Generator | None) -> None:
-    """Raise the error that `choose` would raise."""
-    if not 0 <= check_number("temperature", temperature) < np.inf:
+def check_sampling(temperature: float, rng: np.random.Generator | None) -> float:
+    """Return the temperature as a float, or raise the error that `choose` would raise."""
+    temperature = check_number("temperature", temperature)
+    if not 0 <= temperature < np.inf:
         raise ValueError(f"temperature must be a finite number of at least 0, got {temperature!r}")
     if rng is not None and not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator, got {rng!r}")
     if temperature > 0 and rng is None:
         raise ValueError("rng must be given to draw tokens at a temperature above 0, got None")
+    return temperature
 
 
 @contextmanager

@@ -104,9 +104,9 @@ class Engine:
             If a number is too small, the prompt is empty, leaves no room below the model's maximum or is
             larger than the cache, or `choose` could not draw. Nothing is queued then.
         """
-        tokens = check_text(self.model, prompt, max_new_tokens, self.cache.num_slots)
-        check_count("num_samples", num_samples)
-        check_sampling(temperature, rng)
+        tokens, max_new_tokens = check_text(self.model, prompt, max_new_tokens, self.cache.num_slots)
+        num_samples = check_count("num_samples", num_samples)
+        temperature = check_sampling(temperature, rng)
         check_salt(cache_salt)
         rngs = [rng] if rng is None or num_samples == 1 else rng.spawn(num_samples)
         group = [

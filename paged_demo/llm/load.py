@@ -180,20 +180,21 @@ def read_tokenizer(reader: GGUFReader) -> Tokenizer:
     Raises
     ------
     ValueError
-        If it is not a byte-level one, or splits text in a way that we do not know.
+        If it is not a byte-level one, splits text in a way that we do not know or that is not named, or has
+        user-defined tokens.
     """
     kind = _field(reader, "tokenizer.ggml.model", "none")
     if kind != "gpt2":
         raise ValueError(f"the tokenizer must be a byte-level one (gpt2), got {kind!r}")
+    is_begun = _field(reader, "tokenizer.ggml.add_bos_token", False)
+    unknown_id = _field(reader, "tokenizer.ggml.unknown_token_id", -1)
     return Tokenizer(
         tokens=_field(reader, "tokenizer.ggml.tokens"),
         merges=_field(reader, "tokenizer.ggml.merges"),
         token_types=_field(reader, "tokenizer.ggml.token_type"),
-        splitting=_field(reader, "tokenizer.ggml.pre", "default"),
-        stop_ids=[
-            _field(reader, "tokenizer.ggml.eos_token_id"),
-            _field(reader, "tokenizer.ggml.unknown_token_id", 0),
-        ],
+        splitting=_field(reader, "tokenizer.ggml.pre"),
+        stop_ids=[_field(reader, "tokenizer.ggml.eos_token_id"), *([unknown_id] if unknown_id >= 0 else [])],
+        begin_id=_field(reader, "tokenizer.ggml.bos_token_id") if is_begun else None,
     )
 
 

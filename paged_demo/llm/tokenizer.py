@@ -7,15 +7,19 @@ from tokenizers import decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Digits
 
+from paged_demo.checks import check_count
+
 CONTROL = 3
 """The type that GGUF gives to tokens such as ``<|im_start|>``, which no text may produce."""
+
+USER_DEFINED = 4
+"""The type of tokens that are looked for in every text before it falls apart, which we do not do."""
 
 SYSTEM_PROMPT = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 """What SmolLM2's own chat template begins with."""
 
 _BYTES_OF_WORDS = ByteLevel(add_prefix_space=False, use_regex=True)
 SPLITTINGS = {
-    "default": _BYTES_OF_WORDS,
     "gpt-2": _BYTES_OF_WORDS,
     "smollm": pre_tokenizers.Sequence([Digits(individual_digits=True), _BYTES_OF_WORDS]),
 }
@@ -34,11 +38,13 @@ class Tokenizer:
     merges : sequence of str
         Pairs of tokens that become one, ``"left right"``, the first to be merged first.
     token_types : sequence of int
-        GGUF's type of each token.
+        GGUF's type of each token. User-defined ones are refused.
     splitting : str
         A key of `SPLITTINGS`.
     stop_ids : sequence of int
         Tokens after which an answer is over.
+    begin_id : int, optional
+        The token that the model was trained to see before every text, if there is one.
 
     References
     ----------
@@ -54,11 +60,17 @@ class Tokenizer:
         token_types: Sequence[int],
         splitting: str,
         stop_ids: Sequence[int],
+        begin_id: int | None = None,
     ) -> None:
         if splitting not in SPLITTINGS:
             raise ValueError(f"splitting must be one of {', '.join(SPLITTINGS)}, got {splitting!r}")
+        if USER_DEFINED in token_types:
+            token = tokens[list(token_types).index(USER_DEFINED)]
+            raise ValueError(f"token_types must name no user-defined token, got one for {token!r}")
         self.id_of = {token: token_id for token_id, token in enumerate(tokens)}
-        self.stop_ids = tuple(stop_ids)
+        self._num_tokens = len(tokens)
+        self.stop_ids = tuple(self._known("stop_ids", stop_ids))
+        self._begin = [] if begin_id is None else self._known("begin_id", [begin_id])
         self._control_ids = {token_id for token_id, kind in enumerate(token_types) if kind == CONTROL}
         pairs = [_pair_of(merge, self.id_of) for merge in merges]
         self._pairs = BytePairs(BPE(self.id_of, pairs))
@@ -74,21 +86,25 @@ class Tokenizer:
 
         Raises
         ------
+        TypeError
+            If it is no text.
         ValueError
-            If a byte of the text has no token: a vocabulary may lack bytes that are rare in UTF-8.
+            If a byte of the text has no token: a vocabulary may lack bytes that are rare in UTF-8. If a
+            character has no bytes: half of a surrogate pair.
         """
-        token_ids = self._ids(text)
-        if self._lacking and self.decode(token_ids) != text:
-            lost = next(character for character in text if self.decode(self._ids(character)) != character)
-            raise ValueError(f"text must consist of characters that have tokens, got {lost!r}")
-        return token_ids
+        return self._begin + self._encode("text", text)
 
     def decode(self, token_ids: Iterable[int]) -> str:
         """Return the text of some token ids, without control tokens.
 
         A character whose last bytes are still to come shows as U+FFFD.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If one of them is no token's id.
         """
-        told = [token_id for token_id in token_ids if token_id not in self._control_ids]
+        told = [each for each in self._known("token_ids", token_ids) if each not in self._control_ids]
         text: str = self._pairs.decode(told, skip_special_tokens=False)
         return text
 
@@ -99,29 +115,57 @@ class Tokenizer:
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             As for `encode`, and if the vocabulary has no tokens for the template.
         """
-        return [
-            *self._turn("system", system),
-            *self.encode("\n"),
-            *self._turn("user", question),
-            *self.encode("\n"),
-            self._control("<|im_start|>"),
-            *self.encode("assistant\n"),
-        ]
+        start, end = self._control("<|im_start|>"), self._control("<|im_end|>")
+        line_end = self._encode("text", "\n")
+
+        def turn(role: str, name: str, text: str) -> list[int]:
+            _check_text(name, text)
+            return [start, *self._encode(name, f"{role}\n{text}"), end, *line_end]
+
+        turns = turn("system", "system", system) + turn("user", "question", question)
+        # The template may begin with that token by itself.
+        begin = [] if self._begin == [start] else self._begin
+        return [*begin, *turns, start, *self._encode("text", "assistant\n")]
+
+    def _encode(self, name: str, text: str) -> list[int]:
+        _check_text(name, text)
+        token_ids = self._ids(text)
+        if self._lacking and self.decode(token_ids) != text:
+            lost = next(character for character in text if self.decode(self._ids(character)) != character)
+            raise ValueError(f"{name} must consist of characters that have tokens, got {lost!r}")
+        return token_ids
 
     def _ids(self, text: str) -> list[int]:
         token_ids: list[int] = self._pairs.encode(text, add_special_tokens=False).ids
         return token_ids
 
-    def _turn(self, role: str, text: str) -> list[int]:
-        return [self._control("<|im_start|>"), *self.encode(f"{role}\n{text}"), self._control("<|im_end|>")]
+    def _known(self, name: str, token_ids: Iterable[int]) -> list[int]:
+        try:
+            iterator = iter(token_ids)
+        except TypeError:
+            raise TypeError(f"{name} must be an iterable of token ids, got {token_ids!r}") from None
+        checked = [check_count(f"each of {name}", token_id, minimum=0) for token_id in iterator]
+        if checked and max(checked) >= self._num_tokens:
+            raise ValueError(f"{name} must be from 0 to {self._num_tokens - 1}, got {max(checked)}")
+        return checked
 
     def _control(self, name: str) -> int:
         if name not in self.id_of:
             raise ValueError(f"the vocabulary must have a token {name} for a chat, got none")
         return self.id_of[name]
+
+
+def _check_text(name: str, text: object) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a string, got {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start]
+        raise ValueError(f"{name} must consist of whole characters, got half a one, {half!r}") from None
 
 
 def _pair_of(merge: str, id_of: Mapping[str, int]) -> tuple[str, str]:

@@ -79,7 +79,8 @@ def fig_13(
     progress : callable
         Wraps the seeds, as ``tqdm`` does.
     """
-    if check_positive("alpaca_s", alpaca_s) <= WARM_UP_S:
+    alpaca_s = check_positive("alpaca_s", alpaca_s)
+    if alpaca_s <= WARM_UP_S:
         raise ValueError(f"alpaca_s must be above the {WARM_UP_S} s that are left out, got {alpaca_s!r}")
     columns = {
         "ShareGPT at 2/s": (sharegpt, 2, 3600.0, paper.FIG_13["ShareGPT"]),
@@ -157,7 +158,7 @@ def fig_15(
     progress : callable
         Wraps the seeds, as ``tqdm`` does.
     """
-    check_count("num_beam_requests", num_beam_requests)
+    num_beam_requests = check_count("num_beam_requests", num_beam_requests)
     loads = [f"{data} at {rate_rps:g}/s" for data, (_, rate_rps) in FIG_15_WORKLOADS.items()]
     published = {
         f"{data}, {way}": {str(width): saved for width, saved in by_width.items()}
@@ -224,8 +225,8 @@ def saved_by_beams(
     >>> round(saved_by_beams([Request(0, 64, 64)], 4, rng=rng), 2)
     0.54
     """
-    check_count("width", width, minimum=2)
-    check_share("switch_share", switch_share)
+    width = check_count("width", width, minimum=2)
+    switch_share = check_share("switch_share", switch_share)
     check_generator(rng)
     requests = check_requests(requests)
     num_held = num_unshared = 0

@@ -3,14 +3,14 @@
 from dataclasses import dataclass, fields
 from math import ceil, inf, sqrt
 
-from paged_demo.checks import check_number
+from paged_demo.checks import check_number, keep_checked
 
 
-def _check_seconds(record: "IterationTime | SwapTime") -> None:
-    for field in fields(record):
-        seconds = check_number(field.name, getattr(record, field.name))
-        if not 0 <= seconds < inf:
-            raise ValueError(f"{field.name} must be a finite number of seconds from 0 on, got {seconds!r}")
+def _check_seconds(name: str, value: float) -> float:
+    seconds = check_number(name, value)
+    if not 0 <= seconds < inf:
+        raise ValueError(f"{name} must be a finite number of seconds from 0 on, got {seconds!r}")
+    return seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class IterationTime:
     kv_read_s: float
 
     def __post_init__(self) -> None:
-        _check_seconds(self)
+        keep_checked(self, _check_seconds, *(field.name for field in fields(self)))
         if self.fixed_s + self.weights_s == 0:
             raise ValueError("fixed_s and weights_s must not both be 0: an iteration takes time")
 
@@ -193,7 +193,7 @@ class SwapTime:
     page_out_s: float
 
     def __post_init__(self) -> None:
-        _check_seconds(self)
+        keep_checked(self, _check_seconds, *(field.name for field in fields(self)))
 
     def __call__(self, *, num_pages_out: int, num_pages_in: int, page_size: int) -> float:
         """Return the seconds to move so many pages out of the GPU's memory, and so many back."""

@@ -7,7 +7,7 @@ from paged_demo.allocators.memory_map import CacheFullError
 from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.allocators.placement import PlacementPolicy, first_fit
 from paged_demo.allocators.traditional import ReservationPolicy, TraditionalAllocator, reserved_slots
-from paged_demo.checks import check_count, check_counts, check_functions, check_share
+from paged_demo.checks import check_count, check_functions, check_share, keep_checked
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION, OPT_13B_SWAP, IterationTime, SwapTime
 from paged_demo.serving.workload import Request
 
@@ -64,7 +64,7 @@ class Rules:
         for name, kind in {"iteration_time": IterationTime, "swap_time": SwapTime}.items():
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
-        check_counts(max_batched_tokens=self.max_batched_tokens, max_running=self.max_running)
+        keep_checked(self, check_count, "max_batched_tokens", "max_running")
 
 
 PAPER_RULES = Rules()
@@ -143,8 +143,16 @@ def admit_always(request: Request, num_generated: int) -> bool:
 
 
 def pages_kept(watermark_share: float, num_pages: int) -> int:
-    """Count the pages that an admission leaves free, so that running requests can grow."""
-    return int(watermark_share * num_pages)
+    """Count the pages that an admission leaves free, so that running requests can grow.
+
+    Examples
+    --------
+    >>> pages_kept(0.29, 100), pages_kept(0.299, 100)
+    (29, 29)
+    """
+    # The product may miss a whole number by a rounding; the quotient is the share if the share was meant.
+    nearest = round(watermark_share * num_pages)
+    return nearest if nearest / num_pages <= watermark_share else nearest - 1
 
 
 def keep_pages_free(allocator: PagedAllocator, *, share: float = 0.01) -> AdmissionPolicy:
@@ -178,8 +186,8 @@ class PagedPool:
     watermark_share: float = 0.01
 
     def __post_init__(self) -> None:
-        check_counts(num_pages=self.num_pages, page_size=self.page_size)
-        check_share("watermark_share", self.watermark_share)
+        keep_checked(self, check_count, "num_pages", "page_size")
+        keep_checked(self, check_share, "watermark_share")
 
     @property
     def num_slots(self) -> int:
@@ -217,7 +225,7 @@ class TraditionalPool:
     placement: PlacementPolicy = first_fit
 
     def __post_init__(self) -> None:
-        check_count("num_slots", self.num_slots)
+        keep_checked(self, check_count, "num_slots")
         check_functions(reserve=self.reserve, placement=self.placement)
 
     def allocator(self) -> TraditionalAllocator:

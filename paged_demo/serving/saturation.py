@@ -123,11 +123,12 @@ def fill_by_page_size(
         If a size is not a whole number from 1, the longest request does not fit, or the requests are
         too few to keep the pool full.
     """
-    check_count("num_slots", num_slots)
+    num_slots = check_count("num_slots", num_slots)
     longest = max((request.final_tokens for request in requests), default=1)
     pools = {}
-    for page_size in check_iterable("page_sizes", page_sizes, "whole numbers"):
-        num_pages = num_slots // check_count("page_size", page_size)
+    for size in check_iterable("page_sizes", page_sizes, "whole numbers"):
+        page_size = check_count("page_size", size)
+        num_pages = num_slots // page_size
         if num_pages == 0:
             raise ValueError(f"page_size must be at most num_slots ({num_slots}), got {page_size}")
         allocator = PagedAllocator(num_pages, page_size)

@@ -220,9 +220,11 @@ class Scheduler:
         return preempted
 
     def _preempt_newest(self) -> SequenceGroup:
-        newest = self._running.pop()
-        self._leave(newest, is_preempted=True)
-        newest.is_swapped = self._rules.swaps(newest.request)
+        newest = self._running[-1]
+        # Asked first: it is the reader's function, and if it raises nobody has lost a place.
+        is_swapped = self._rules.swaps(newest.request)
+        self._leave(self._running.pop(), is_preempted=True)
+        newest.is_swapped = is_swapped
         self._waiting.appendleft(newest)
         return newest
 

@@ -121,7 +121,7 @@ def poisson_arrivals(
     ValueError, TypeError
         If ``rate_rps`` is not a finite number above 0, or ``rng`` is no generator.
     """
-    check_positive("rate_rps", rate_rps)
+    rate_rps = check_positive("rate_rps", rate_rps)
     check_generator(rng)
     requests = list(requests)
     times = np.cumsum(rng.exponential(1 / rate_rps, len(requests)))
@@ -175,8 +175,8 @@ class LengthDistribution:
         >>> max(request.final_tokens for request in requests) < 2048
         True
         """
-        check_count("num_requests", num_requests)
-        check_count("context_limit", context_limit, minimum=3)
+        num_requests = check_count("num_requests", num_requests)
+        context_limit = check_count("context_limit", context_limit, minimum=3)
         check_generator(rng)
         prompt_scores, other_scores = rng.standard_normal((2, num_requests))
         output_scores = self.correlation * prompt_scores + math.sqrt(1 - self.correlation**2) * other_scores

@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 
-from paged_demo.checks import check_count
+from paged_demo.checks import check_count, check_widgets
 from paged_demo.views import plots, style
 from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.picture import WIDTH_INCHES, WIDTH_PX, Picture, draw, encode_png, new_figure
@@ -115,6 +115,7 @@ class Explorer:
         key: Sequence[str] = (),
         buttons: Sequence[Any] = (),
     ) -> None:
+        check_widgets(widgets)
         self.controls = dict(controls)
         self.words = ""
         self._fill = fill

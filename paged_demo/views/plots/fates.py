@@ -45,7 +45,7 @@ def memory_against_length(
     max_tokens : int
         The longest sequence, which the traditional way reserves.
     """
-    check_count("page_size", page_size)
+    page_size = check_count("page_size", page_size)
     ax = ax or new_axes()
     scale, unit = scale_of(max_tokens, model)
     lengths = np.arange(1, max_tokens + 1)
