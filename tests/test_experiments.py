@@ -176,7 +176,7 @@ def test_the_sustained_rates_of_the_larger_models_agree(model, most):
 
 
 @pytest.mark.parametrize(("model", "rate_rps"), [("OPT-66B", 0.4), ("OPT-175B", 1.5)])
-def test_the_fixed_part_of_a_larger_models_step_is_fitted_to_vllms_first_point(model, rate_rps):
+def test_the_fixed_part_of_a_larger_models_iteration_is_fitted_to_vllms_first_point(model, rate_rps):
     server = SERVERS[model]
     ours = [
         latency_at(

@@ -1,6 +1,5 @@
 """The exercises of notebook 05 are held against the package, and tell the smallest counter-example."""
 
-
 import numpy as np
 import pytest
 

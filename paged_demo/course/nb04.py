@@ -115,13 +115,13 @@ def cost_by_page_size(ratios: Mapping[int, float], *, ax: Axes | None = None) ->
 
 @style.applied()
 def reading_bars(
-    step: IterationTime, *, num_kv_tokens: float, slowdown: float, axis_ms: float, ax: Axes | None = None
+    iteration: IterationTime, *, num_kv_tokens: float, slowdown: float, axis_ms: float, ax: Axes | None = None
 ) -> Axes:
     """Draw what one iteration reads, as bars of milliseconds: the weights, and keys and values.
 
     Parameters
     ----------
-    step : IterationTime
+    iteration : IterationTime
         How long each takes.
     num_kv_tokens : float
         Tokens whose keys and values are read.
@@ -131,9 +131,9 @@ def reading_bars(
         How far the axis reaches.
     """
     ax = ax or new_axes(2.0)
-    weights = 1000 * step.weights_s
+    weights = 1000 * iteration.weights_s
     for row, (name, factor) in enumerate({"contiguous": 1.0, "paged": slowdown}.items()):
-        kv = 1000 * step.reading_s(num_kv_tokens, slowdown=factor) - weights
+        kv = 1000 * iteration.reading_s(num_kv_tokens, slowdown=factor) - weights
         ax.barh(row, weights, height=0.6, facecolor="#F5F5F5", edgecolor="black", linewidth=0.8)
         colour = style.PAGED if name == "paged" else style.TRADITIONAL
         ax.barh(row, kv, left=weights, height=0.6, color=colour)
@@ -147,7 +147,7 @@ def reading_bars(
 
 @style.applied()
 def rate_against_batch(
-    step: IterationTime, *, tokens_per_sequence: float, slowdown: float, ax: Axes | None = None
+    iteration: IterationTime, *, tokens_per_sequence: float, slowdown: float, ax: Axes | None = None
 ) -> Axes:
     """Draw the tokens per second that memory allows against the batch, for both kernels.
 
@@ -155,7 +155,7 @@ def rate_against_batch(
 
     Parameters
     ----------
-    step : IterationTime
+    iteration : IterationTime
         How long it takes to read.
     tokens_per_sequence : float
         Mean context of a sequence. The curves end where the pool of 15,744 slots is full of such sequences.
@@ -169,12 +169,14 @@ def rate_against_batch(
         "solid: a kernel over pages": (slowdown, style.PAGED, "-"),
     }
     for row, (name, (factor, colour, line)) in enumerate(kernels.items()):
-        rates = [batch / step.reading_s(batch * tokens_per_sequence, slowdown=factor) for batch in batches]
+        rates = [
+            batch / iteration.reading_s(batch * tokens_per_sequence, slowdown=factor) for batch in batches
+        ]
         ax.plot(batches, rates, line, color=colour, linewidth=2.2)
         ax.text(1, 1250 - 120 * row, name, color=colour)
     for scheme, batch in FIG_13["ShareGPT"].items():
         is_paged = scheme == "vLLM"
-        rate = batch / step.reading_s(tokens_in_pool(scheme), slowdown=slowdown if is_paged else 1.0)
+        rate = batch / iteration.reading_s(tokens_in_pool(scheme), slowdown=slowdown if is_paged else 1.0)
         ax.plot(batch, rate, "D", color="black", markerfacecolor="none", markersize=9)
         offset, side = ((0, -26), "center") if is_paged else ((12, -10), "left")
         look: dict[str, Any] = {"ha": side, "va": "top", "bbox": style.PLATE}

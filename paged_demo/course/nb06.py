@@ -65,9 +65,9 @@ def rates_by_kernel(curves: LatencyCurves) -> str:
     pool = PagedPool(num_pages=paper.NUM_PAGES_13B)
     reference = curves.sustained.rows["Orca (Max)"]["rate (1/s)"].mean
     told = []
-    for kernel, step in kernels.items():
+    for kernel, iteration_time in kernels.items():
         latencies = {
-            rate: latency_at(rate, pool, sharegpt, iteration_time=step, duration_s=3600, seed=0)
+            rate: latency_at(rate, pool, sharegpt, iteration_time=iteration_time, duration_s=3600, seed=0)
             for rate in (1.8, 1.9, 2.0, 2.1)
         }
         rate = sustained_rate(latencies)

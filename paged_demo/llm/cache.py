@@ -145,7 +145,7 @@ class PagedCache(KVCache):
         Parameters
         ----------
         num_new : mapping of sequence id to int
-            How many tokens of each sequence the step computes, in the order of the step. They have slots
+            How many tokens of each sequence the iteration computes, in its order. They have slots
             already: the last ones of the sequence.
         """
         slots = {seq_id: self.allocator.slots(seq_id) for seq_id in num_new}
@@ -286,6 +286,6 @@ class ContiguousCache(KVCache):
 
 
 def _rows_of_each(num_new: Mapping[SeqId, int]) -> list[slice]:
-    """Return the rows of each sequence in a step's flat arrays."""
+    """Return the rows of each sequence in an iteration's flat arrays."""
     ends = np.cumsum(list(num_new.values())).tolist()
     return [slice(end - num, end) for end, num in zip(ends, num_new.values(), strict=True)]

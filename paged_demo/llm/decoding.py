@@ -26,7 +26,7 @@ class Text:
     seq_id : int
         Its name in the cache; texts are numbered from 0 as they are submitted.
     prompt, output : list of int
-        Token ids. The output's last token has no keys and values yet: it is the next step's input.
+        Token ids. The output's last token has no keys and values yet: it is the next iteration's input.
     max_new_tokens : int
         When to stop at the latest.
     is_finished : bool

@@ -1,10 +1,10 @@
-"""Many texts at once: sequences join the batch, grow by a token a step, and leave.
+"""Many texts at once: sequences join the batch, grow by a token an iteration, and leave.
 
-Each step computes one token of every running sequence in one pass through the weights, then lets waiting ones
-join where there is room (continuous batching). If a running one finds no room, the newest is preempted: it
-loses its place in the cache, waits, and is later computed again from all its tokens. If anything fails,
-all running ones are preempted like that: a step that was interrupted leaves nothing half done in the cache.
-So a text is always noted as one that waits, or as one that may be in the cache, or as both.
+Each iteration computes one token of every running sequence in one pass through the weights, then lets waiting
+ones join where there is room (continuous batching). If a running one finds no room, the newest is preempted:
+it loses its place in the cache, waits, and is later computed again from all its tokens. If anything fails,
+all running ones are preempted like that: an iteration that was interrupted leaves nothing half done in the
+cache. So a text is always noted as one that waits, or as one that may be in the cache, or as both.
 """
 
 from collections import deque
@@ -124,7 +124,7 @@ class Engine:
         return group
 
     def run(self, watch: Callable[["Engine"], object] | None = None) -> None:
-        """Step until every text is finished. ``watch`` is called after each step.
+        """Step until every text is finished. ``watch`` is called after each iteration.
 
         What `step` says of errors holds for those of ``watch`` too.
         """
@@ -141,7 +141,7 @@ class Engine:
         """Compute one more token of every running text, then let waiting ones join.
 
         If the model or the cache raises an error, or Ctrl-C comes, the cache then holds no text of this
-        engine. Those that are not finished wait with all their tokens, so that a later step can go on. A
+        engine. Those that are not finished wait with all their tokens, so that a later call can go on. A
         Ctrl-C within the cache's own bookkeeping is excepted.
 
         Raises
@@ -187,7 +187,7 @@ class Engine:
                 except CacheFullError as error:
                     if len(self._held) == 1:
                         raise outgrown(text, self.cache.num_slots, error) from error
-                    # The newest has had no slot in this step yet, so all that it holds was computed.
+                    # The newest has had no slot in this iteration yet, so all that it holds was computed.
                     self._preempt(self.running[-1])
                     had_to_preempt = True
         return had_to_preempt

@@ -1,8 +1,8 @@
 """The model: from token ids to logits. It reads from top to bottom, and knows no cache.
 
-A step computes some new tokens of some sequences, flat, one after the other. Only attention looks at other
-tokens, so the model hands it out: ``attend(layer, queries, keys, values)`` keeps the new keys and values
-wherever it likes, and returns the outputs. That one function is all that a cache has to offer.
+An iteration computes some new tokens of some sequences, flat, one after the other. Only attention looks at
+other tokens, so the model hands it out: ``attend(layer, queries, keys, values)`` keeps the new keys and
+values wherever it likes, and returns the outputs. That one function is all that a cache has to offer.
 
 References
 ----------
@@ -25,7 +25,7 @@ Complexes = npt.NDArray[np.complexfloating[Any]]
 
 Attend = Callable[[int, Floats, Floats, Floats], Floats]
 """``attend(layer, queries, keys, values)``: queries (tokens, query heads, head_dim), keys and values (tokens,
-KV heads, head_dim) of the step's new tokens; the outputs have the shape of the queries."""
+KV heads, head_dim) of the new tokens; the outputs have the shape of the queries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,7 @@ class Llama:
         Parameters
         ----------
         token_ids : sequence of int, shape (num_tokens,)
-            The step's new tokens, of one sequence after the other.
+            The iteration's new tokens, of one sequence after the other.
         positions : sequence of int, shape (num_tokens,)
             The place of each in its own sequence, from 0.
         attend : callable

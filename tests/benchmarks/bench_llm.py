@@ -25,7 +25,7 @@ ROUNDS = 21
 
 
 def matrix_products(model, num_rows, num_logits):
-    """Prepare the products of one step: so many tokens, and so many rows of logits."""
+    """Prepare the products of one iteration: so many tokens, and so many rows of logits."""
     weights = model.weights
     matrices = [
         matrix
@@ -44,7 +44,7 @@ def matrix_products(model, num_rows, num_logits):
 
 
 def decode(model, cache, batch, context, rng):
-    """Prepare a step of so many sequences, each of so many tokens."""
+    """Prepare an iteration of so many sequences, each of so many tokens."""
     vocabulary = len(model.weights.embedding)
     for seq_id in range(batch):
         token_ids = rng.integers(vocabulary, size=context).tolist()
