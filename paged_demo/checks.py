@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-_NO_SCALARS = (bool, np.bool_, np.ndarray)
-"""What NumPy and Python would count with: booleans, and arrays of one number, which can change."""
+_NO_SCALARS = (bool, np.bool_, np.complexfloating, np.ndarray)
+"""What converts to a number and is none: booleans, complex numbers, and arrays of one, which can change."""
 
 
 def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
