@@ -32,7 +32,7 @@ from paged_demo.serving.rules import (
     swap_never,
     swap_several,
 )
-from paged_demo.serving.run import Moment, serve
+from paged_demo.serving.run import Moment, Recorder, serve
 from paged_demo.serving.simulator import simulate
 
 MAX_TOKENS = 64
@@ -191,6 +191,14 @@ def test_a_moment_counts_who_waits_and_what_is_reserved():
         ]
 
 
+@given(used=st.lists(st.integers(0, 100), min_size=1, max_size=9))
+def test_a_pool_that_is_always_full_has_no_free_slots_on_average(used):
+    recorder = Recorder([Request(0, 1, 1)], 100, (0, 1), ())
+    for num_used in used:
+        recorder.add(1, num_used, 0, (100 - num_used) // 2, (101 - num_used) // 2, 0)
+    assert recorder.record({0: 1.0}, [], len(used)).mean_usage.free == 0
+
+
 def test_a_window_without_an_iteration_is_an_error():
     for engine in (serve, simulate):
         with pytest.raises(ValueError, match=r"window must hold an iteration, got \(50, 60\)"):
@@ -300,7 +308,10 @@ def test_samples_that_can_never_run_are_an_error_that_names_the_request():
                 engine(several, pool, rules=rules)
 
 
-@pytest.mark.parametrize("window", [(5, 5), (3, 1), (-1, 4), (float("nan"), 4), 7, (1, 2, 3), ("a", "b")])
+@pytest.mark.parametrize(
+    "window",
+    [(5, 5), (3, 1), (-1, 4), (float("nan"), 4), 7, (1, 2, 3), ("a", "b"), np.array(5), (0, np.array(5.0))],
+)
 def test_a_window_is_a_time_and_a_later_one(window):
     for engine in (serve, simulate):
         with pytest.raises(ValueError, match="window must be a time from 0 on and a later one"):

@@ -4,6 +4,7 @@ import math
 import operator
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
@@ -139,10 +140,9 @@ class Recorder:
     def __init__(
         self, requests: list[Request], num_slots: int, window: Window, moments: Iterable[float]
     ) -> None:
-        _check_window(window)
+        self.window = _check_window(window)
         self.requests = requests
         self._num_slots = num_slots
-        self.window = window
         # The moments that are still to come, the next one last; behind them one that never comes.
         self._times = [math.inf, *reversed(_check_moments(moments))]
         self.next_s = self._times.pop()
@@ -196,10 +196,12 @@ class Recorder:
             If there are none.
         """
         if num_iterations < 1:
-            raise ValueError(f"window must hold an iteration, got {self.window}")
+            start_s, end_s = self.window
+            raise ValueError(f"window must hold an iteration, got ({start_s:g}, {end_s:g})")
         self.note(math.inf, len(finish_s))
         running, used, reserved, internal, rounding, saved = (total / num_iterations for total in self._sums)
-        free = self._num_slots - used - reserved - internal - rounding
+        # Of whole numbers: a sum of means that are rounded may be above the pool.
+        free = (num_iterations * self._num_slots - sum(self._sums[1:5])) / num_iterations
         return Run(
             requests=self.requests,
             finish_s=[finish_s[request.request_id] for request in self.requests],
@@ -274,14 +276,13 @@ def _step(scheduler: Scheduler, recorder: Recorder) -> bool:
     return is_measured
 
 
-def _check_window(window: Window) -> None:
-    """Raise an error unless this is a time and a later one."""
-    try:
-        is_window = len(window) == 2 and 0 <= window[0] < window[1]
-    except TypeError:
-        is_window = False
-    if not is_window:
-        raise ValueError(f"window must be a time from 0 on and a later one, in seconds, got {window!r}")
+def _check_window(window: Window) -> Window:
+    """Return the two times, or raise an error unless they are a time and a later one."""
+    with suppress(TypeError, ValueError):
+        start_s, end_s = (check_number("window", time_s) for time_s in window)
+        if 0 <= start_s < end_s:
+            return start_s, end_s
+    raise ValueError(f"window must be a time from 0 on and a later one, in seconds, got {window!r}")
 
 
 def _check_moments(moments: Iterable[float]) -> list[float]:
