@@ -1,15 +1,13 @@
 """The pool of pages, free, taken, shared, and free but remembered; and the names of full pages."""
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from hashlib import sha256
-from itertools import takewhile
 from struct import Struct, error
+from types import MappingProxyType
 
 from paged_demo.allocators.memory_map import CacheFullError
 from paged_demo.checks import check_count
-
-MAX_PAGE_SIZE = 2**31 - 1
 
 
 class PagePool:
@@ -17,8 +15,12 @@ class PagePool:
 
     A page is *taken* with one reference, *shared* by adding one, *released* by dropping one, and
     free at zero. A full page can be *sealed* under a key that names its contents; it can then be
-    *found* by that key, even while it is free, until it is taken for something else. Free pages are
-    taken least recently released first. Every method takes constant time, whatever the pool's size.
+    *found* by that key, even while it is free, until it is taken for something else.
+
+    Free pages wait in a queue and are taken from its front. A released page that was never sealed goes to
+    the front, since nobody can find it again; a sealed one goes to the back. So pages without a memory are
+    taken first, then remembered ones, the least recently released first. Every method takes constant time
+    for each page it is given, whatever the pool's size.
 
     Parameters
     ----------
@@ -37,17 +39,18 @@ class PagePool:
     References
     ----------
     Kwon et al. (2023), section 4.2 (allocation) and 4.4 (reference counts). Finding full pages by
-    their contents is vLLM's automatic prefix caching, which came after the paper.
+    their contents is vLLM's automatic prefix caching, which came after the paper; the queue is that of
+    vLLM 0.33.0. (Until May 2026 every released page went to its back.)
     """
 
     def __init__(self, num_pages: int) -> None:
         self.num_pages = check_count("num_pages", num_pages)
         self._ref_counts = [0] * self.num_pages
         self._keys: list[Hashable | None] = [None] * self.num_pages
-        # Oldest first; unlike a deque, a page is removed from its middle in constant time.
+        # Next to be taken first; unlike a deque, a page is removed from its middle in constant time.
         self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(self.num_pages))
         self._page_by_key: dict[Hashable, int] = {}
-        # Further pages with equal contents; apart, because there are few of them.
+        # Further pages with equal contents, the one sealed first first; apart, because there are few.
         self._duplicates: dict[Hashable, dict[int, None]] = {}
 
     @property
@@ -61,7 +64,7 @@ class PagePool:
         return [page_id for page_id in self._free if self._keys[page_id] is not None]
 
     def take(self) -> int:
-        """Take the page that has been free longest, and forget what it held.
+        """Take the page at the front of the queue, and forget what it held.
 
         Raises
         ------
@@ -99,12 +102,30 @@ class PagePool:
         ValueError
             If the page is free already.
         """
-        page_id = self._check_page(page_id)
-        if self._ref_counts[page_id] == 0:
-            raise ValueError(f"page_id {page_id} is free already")
+        page_id = self._require_held(page_id)
         self._ref_counts[page_id] -= 1
         if self._ref_counts[page_id] == 0:
             self._free[page_id] = None
+            if self._keys[page_id] is None:
+                self._free.move_to_end(page_id, last=False)
+
+    def release_table(self, page_table: Sequence[int]) -> None:
+        """Drop a reference to each page of a table, so that its last page is the first to be taken again.
+
+        A prefix is of use without its tail, and a tail is of none without its prefix: of the sealed pages,
+        too, the last is taken before the one before it.
+
+        Raises
+        ------
+        ValueError
+            If a page is free already. Nothing has changed then.
+        """
+        for page_id in page_table:
+            self._require_held(page_id)
+        sealed = [page_id for page_id in reversed(page_table) if self._keys[page_id] is not None]
+        unsealed = [page_id for page_id in page_table if self._keys[page_id] is None]
+        for page_id in sealed + unsealed:  # an unsealed page goes in front of the one before it
+            self.release(page_id)
 
     def seal(self, page_id: int, key: Hashable) -> None:
         """Remember a held page under the key that names its contents.
@@ -131,9 +152,15 @@ class PagePool:
     def find(self, keys: Iterable[Hashable]) -> list[int]:
         """Find pages for the leading ``keys``, up to the first that no page is remembered under.
 
+        Of pages with equal contents the one sealed first is found, held or free.
         Taking a reference is the caller's next step: a found page may be free.
         """
-        return [self._page_by_key[key] for key in takewhile(self._page_by_key.__contains__, keys)]
+        page_ids = []
+        for key in keys:
+            if key not in self._page_by_key:
+                break
+            page_ids.append(self._page_by_key[key])
+        return page_ids
 
     def forget_free_pages(self) -> None:
         """Forget what the free pages held. They stay free, in their order."""
@@ -167,11 +194,18 @@ class PagePool:
             return
         duplicates = self._duplicates[key]
         if self._page_by_key[key] == page_id:
-            self._page_by_key[key], _ = duplicates.popitem()
+            self._page_by_key[key] = next_sealed = next(iter(duplicates))
+            del duplicates[next_sealed]
         else:
             del duplicates[page_id]
         if not duplicates:
             del self._duplicates[key]
+
+    def _require_held(self, page_id: int) -> int:
+        page_id = self._check_page(page_id)
+        if self._ref_counts[page_id] == 0:
+            raise ValueError(f"page_id {page_id} is free already")
+        return page_id
 
     def _check_page(self, page_id: int) -> int:
         if type(page_id) is int and 0 <= page_id < self.num_pages:
@@ -182,11 +216,16 @@ class PagePool:
         return number
 
 
+MAX_PAGE_SIZE = 2**31 - 1
+NO_PARTS: Mapping[str, str] = MappingProxyType({})
+
+
 class PageKeys:
     """Names full pages, each by a hash of the page before it and of its own tokens.
 
     Keys and values depend on all tokens before them, so the same tokens after another prefix are another
-    page. The hash is SHA-256: nobody can make two prefixes with one name.
+    page. The hash is SHA-256, over inputs that tell their parts and uses apart: nobody can make two prefixes
+    with one name, whatever tokens, salts and parts they choose.
 
     Parameters
     ----------
@@ -208,11 +247,29 @@ class PageKeys:
         self._page_size = page_size
         self._pack_page = Struct(f"<{page_size}q").pack
 
-    def root(self, cache_salt: str = "") -> bytes:
-        """Return what stands in for the parent of a first page. Another salt makes other names."""
+    def root(self, cache_salt: str = "", key_parts: Mapping[str, str] = NO_PARTS) -> bytes:
+        """Return what stands in for the parent of a first page: another salt or part makes other names.
+
+        Parameters
+        ----------
+        cache_salt : str
+            Keeps the prompts of one tenant from those of another.
+        key_parts : mapping of str to str
+            What else keys and values depend on, by name, such as ``{"lora": "sql", "image": "3f2a"}``.
+            Their order does not matter.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the salt or a part is no text, or a part is called ``cache_salt``.
+        """
         if not isinstance(cache_salt, str):
             raise TypeError(f"cache_salt must be a string, got {cache_salt!r}")
-        return sha256(cache_salt.encode("utf-8", "surrogatepass")).digest()
+        parts = check_key_parts(key_parts)
+        if cache_salt:
+            parts["cache_salt"] = cache_salt
+        # A literal tells every name and text from its neighbours, whatever is in them.
+        return sha256(b"root" + ascii(sorted(parts.items())).encode()).digest()
 
     def chain(self, parent_key: bytes, tokens: list[int]) -> bytes:
         """Name a full page of these tokens, after the page of ``parent_key``.
@@ -227,13 +284,25 @@ class PageKeys:
         except error:
             kind = TypeError if len(tokens) == self._page_size else ValueError
             raise kind(f"tokens must be {self._page_size} token ids, got {tokens!r}") from None
-        return sha256(parent_key + page).digest()
+        return sha256(b"page" + parent_key + page).digest()
 
-    def of_prefix(self, tokens: list[int], *, cache_salt: str = "") -> list[bytes]:
-        """Name the full pages of a prompt, in order."""
+    def of_prefix(self, tokens: list[int], root_key: bytes | None = None) -> list[bytes]:
+        """Name the full pages of a prompt, in order; without a root it is the one of no salt and no parts."""
         names = []
-        key = self.root(cache_salt)
+        key = self.root() if root_key is None else root_key
         for start in range(0, len(tokens) - self._page_size + 1, self._page_size):
             key = self.chain(key, tokens[start : start + self._page_size])
             names.append(key)
         return names
+
+
+def check_key_parts(key_parts: Mapping[str, str]) -> dict[str, str]:
+    """Return the parts of a key as a dict of texts, or raise an error that names the one which is none."""
+    if not isinstance(key_parts, Mapping):
+        raise TypeError(f"key_parts must be texts by name, got {key_parts!r}")
+    for name, text in key_parts.items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise TypeError(f"key_parts must be texts by name, got {name!r}: {text!r}")
+    if "cache_salt" in key_parts:
+        raise ValueError("key_parts must leave the salt to cache_salt, got a part of that name")
+    return dict(key_parts)

@@ -1,10 +1,10 @@
 """The paged way: every sequence takes one page when it needs one, anywhere in the pool."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from paged_demo.allocators.memory_map import CacheFullError, MemoryMap, Region, holes_between
-from paged_demo.allocators.page_pool import PageKeys, PagePool
+from paged_demo.allocators.page_pool import NO_PARTS, PageKeys, PagePool
 from paged_demo.allocators.sequences import (
     MAX_TOKEN_ID,
     Append,
@@ -14,7 +14,7 @@ from paged_demo.allocators.sequences import (
     check_token,
     new_append,
 )
-from paged_demo.checks import check_counts
+from paged_demo.checks import check_count
 
 
 @dataclass(slots=True)
@@ -23,18 +23,21 @@ class _Sequence:
     tail: list[int]  # the tokens of the last page while it is not full
     key: bytes  # of the last full page: it names the whole prefix up to there
     next_slot: int  # where the next token goes, if the last page has room for it
-    # Whether a fork may share the last page. It spares every append a look at the reference count.
-    forked_tail: bool = False
+    # Whether the last page needs a look before it is written to: a fork may share it, or the prompt goes on.
+    # It spares most appends that look.
+    is_guarded: bool = False
     # Full pages that cannot be found yet, with their keys. A fork leaves them to its parent.
     unsealed: list[tuple[int, bytes]] = field(default_factory=list)
+    # What is left of a prompt that is computed in pieces, and the keys of its full pages.
+    rest: list[int] = field(default_factory=list)
+    rest_keys: list[bytes] = field(default_factory=list)
 
 
 class PagedAllocator:
     """Keep sequences in pages of a pool, with sharing, copy-on-write and prefix caching.
 
     An allocator only decides where tokens go. It holds no keys and values: the caller writes them
-    to the slots it is given, and copies the pages it is told to copy. A method that is asked for a sequence
-    it does not hold raises a KeyError that names it.
+    to the slots it is given, and copies the pages it is told to copy.
 
     Parameters
     ----------
@@ -78,7 +81,8 @@ class PagedAllocator:
     def __init__(
         self, num_pages: int, page_size: int, *, prefix_caching: bool = False, seal_late: bool = False
     ) -> None:
-        self.num_pages, self.page_size = check_counts(num_pages=num_pages, page_size=page_size)
+        self.num_pages = check_count("num_pages", num_pages)
+        self.page_size = check_count("page_size", page_size)
         self._keys = PageKeys(self.page_size)
         for name, choice in {"prefix_caching": prefix_caching, "seal_late": seal_late}.items():
             if not isinstance(choice, bool):
@@ -113,6 +117,8 @@ class PagedAllocator:
         *,
         final_tokens: int | None = None,
         cache_salt: str = "",
+        key_parts: Mapping[str, str] = NO_PARTS,
+        budget: int | None = None,
     ) -> int:
         """Give a new sequence pages for its prompt, and return how many of its tokens were found.
 
@@ -131,6 +137,12 @@ class PagedAllocator:
         cache_salt : str
             Prompts share pages only with prompts of the same salt. Give each tenant its own: whoever is
             answered sooner because of pages that a stranger left learns what the stranger asked.
+        key_parts : mapping of str to str
+            What else keys and values depend on, by name, such as the LoRA adapter or an image that stands
+            in the prompt: pages are shared only between prompts of the same parts.
+        budget : int, optional
+            The prompt is computed in pieces: at most so many tokens that were not found get slots now, and
+            the others with `extend`. No room is kept for them.
 
         Returns
         -------
@@ -140,49 +152,100 @@ class PagedAllocator:
         Raises
         ------
         CacheFullError
-            If the pool has too few free pages. Nothing has changed then.
+            If the pool has too few free pages: one for each page to be taken, and one for each page that was
+            found free. Of two equal pages the one sealed first is found, even if it is free and the other
+            held, so a prompt can be refused that would fit beside the other. Nothing has changed then.
         ValueError, TypeError
-            If ``seq_id`` is held already, ``token_ids`` is empty or holds something else, or
-            ``cache_salt`` is not a string.
+            If ``seq_id`` is held already, ``token_ids`` is empty or holds something else, ``cache_salt`` or
+            ``key_parts`` hold no texts, or ``budget`` is below 1.
         """
         tokens = check_prompt(token_ids)
         self._sequences.require_new("seq_id", seq_id)
         if final_tokens is not None:
             check_final_tokens(final_tokens, len(tokens))
+        most = len(tokens) if budget is None else check_count("budget", budget)
 
-        root_key = self._keys.root(cache_salt)
-        keys = self._keys.of_prefix(tokens, cache_salt=cache_salt) if self._prefix_caching else []
-        found = self._pool.find(keys[: (len(tokens) - 1) // self.page_size])
-        num_new = -(-len(tokens) // self.page_size) - len(found)
+        root_key, keys, found = self._look_up(tokens, cache_salt, key_parts)
+        num_found = len(found) * self.page_size
+        num_pages = -(-min(len(tokens), num_found + most) // self.page_size)
         num_revived = sum(self._pool.ref_count(page_id) == 0 for page_id in found)
-        if num_new + num_revived > self._pool.num_free:
-            raise CacheFullError(needed=num_new + num_revived, free=self._pool.num_free, unit="pages")
+        self._require_free(num_pages - len(found) + num_revived)
 
         for page_id in found:
             self._pool.share(page_id)
-        taken = [self._pool.take() for _ in range(num_new)]
-        page_table = found + taken
-        tail = tokens[len(tokens) // self.page_size * self.page_size :]
-        self._sequences[seq_id] = _Sequence(
-            page_table=page_table,
-            tail=tail,
-            key=keys[-1] if keys else root_key,
-            next_slot=page_table[-1] * self.page_size + len(tail),
-            unsealed=list(zip(taken, keys[len(found) :], strict=False)),
+        self._sequences[seq_id] = sequence = _Sequence(
+            page_table=found,
+            tail=[],
+            key=keys[len(found) - 1] if found else root_key,
+            next_slot=0,
+            rest=tokens[num_found:],
+            rest_keys=keys[len(found) :],
         )
-        if not self._seal_late:
-            self.seal(seq_id)
+        self._store(sequence, most)
+        return num_found
+
+    def find(
+        self,
+        token_ids: Iterable[int],
+        *,
+        cache_salt: str = "",
+        key_parts: Mapping[str, str] = NO_PARTS,
+    ) -> int:
+        """Count the tokens of a prompt that `allocate` would find now. Looking up moves nothing.
+
+        Parameters
+        ----------
+        token_ids, cache_salt, key_parts
+            As for `allocate`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for `allocate`.
+        """
+        _, _, found = self._look_up(check_prompt(token_ids), cache_salt, key_parts)
         return len(found) * self.page_size
+
+    def extend(self, seq_id: Hashable, budget: int) -> int:
+        """Give the next piece of a prompt slots, and return how many of its tokens are stored now.
+
+        Parameters
+        ----------
+        seq_id : hashable
+            A sequence whose prompt `allocate` began.
+        budget : int
+            At most so many tokens; the last piece ends with the prompt.
+
+        Raises
+        ------
+        KeyError
+            If there is no such sequence.
+        CacheFullError
+            If the pool has too few free pages. Nothing has changed then.
+        ValueError, TypeError
+            If the prompt is complete, or ``budget`` is no whole number from 1 on.
+        """
+        sequence = self._sequences[seq_id]
+        most = check_count("budget", budget)
+        if not sequence.rest:
+            raise ValueError(f"seq_id {seq_id!r} has its whole prompt; append is for what comes after it")
+        num_stored = len(sequence.page_table) * self.page_size - self._num_unfilled(sequence)
+        num_after = num_stored + min(most, len(sequence.rest))
+        self._require_free(-(-num_after // self.page_size) - len(sequence.page_table))
+        self._store(sequence, most)
+        return num_after
 
     def append(self, seq_id: Hashable, token_id: int) -> Append:
         """Find a slot for a sequence's next token.
 
         Raises
         ------
+        KeyError
+            If there is no such sequence.
         CacheFullError
             If a page is needed and none is free. Nothing has changed then.
         ValueError, TypeError
-            If ``token_id`` is not a token id.
+            If ``token_id`` is not a token id, or the sequence's prompt is not complete.
         """
         sequence = self._sequences[seq_id]
         if type(token_id) is not int or not 0 <= token_id <= MAX_TOKEN_ID:
@@ -190,10 +253,14 @@ class PagedAllocator:
         tail = sequence.tail
         copy = None
         if not tail:
+            if sequence.rest:
+                raise _unfinished("seq_id", seq_id, sequence)
             page_id = self._pool.take()
             sequence.page_table.append(page_id)
             sequence.next_slot = page_id * self.page_size
-        elif sequence.forked_tail:
+        elif sequence.is_guarded:
+            if sequence.rest:
+                raise _unfinished("seq_id", seq_id, sequence)
             copy = self._unshare_last_page(sequence)
         slot = sequence.next_slot
         sequence.next_slot = slot + 1
@@ -207,14 +274,18 @@ class PagedAllocator:
 
         Raises
         ------
+        KeyError
+            If there is no sequence ``parent_id``.
         ValueError
-            If ``child_id`` is held already.
+            If ``child_id`` is held already, or the parent's prompt is not complete.
         """
         parent = self._sequences[parent_id]
         self._sequences.require_new("child_id", child_id)
+        if parent.rest:
+            raise _unfinished("parent_id", parent_id, parent)
         for page_id in parent.page_table:
             self._pool.share(page_id)
-        parent.forked_tail = bool(parent.tail)
+        parent.is_guarded = bool(parent.tail)
         self._sequences[child_id] = replace(
             parent, page_table=parent.page_table.copy(), tail=parent.tail.copy(), unsealed=[]
         )
@@ -223,17 +294,26 @@ class PagedAllocator:
         """Let the full pages of a sequence be found from now on: their keys and values are written.
 
         Without ``seal_late`` and without prefix caching there is nothing left to do.
+
+        Raises
+        ------
+        KeyError
+            If there is no such sequence.
         """
-        unsealed = self._sequences[seq_id].unsealed
-        for page_id, key in unsealed:
-            self._pool.seal(page_id, key)
-        unsealed.clear()
+        self._seal(self._sequences[seq_id])
 
     def free(self, seq_id: Hashable) -> None:
-        """Let go of a sequence. Its last page is the first to be taken again."""
-        # A prefix is of use without its tail, and a tail is of none without its prefix.
-        for page_id in reversed(self._sequences.remove(seq_id).page_table):
-            self._pool.release(page_id)
+        """Let go of a sequence. Its last page is the first to be taken again.
+
+        Pages that were never full are taken before all others; full ones are remembered, with prefix
+        caching, and wait behind those that were remembered earlier.
+
+        Raises
+        ------
+        KeyError
+            If there is no such sequence.
+        """
+        self._pool.release_table(self._sequences.remove(seq_id).page_table)
 
     def reset_cache(self) -> None:
         """Forget all pages that are free and remembered, as when the model's weights have changed.
@@ -292,6 +372,37 @@ class PagedAllocator:
         for page_id, num_references in enumerate(references):
             assert self._pool.ref_count(page_id) == num_references, f"page {page_id} is miscounted"
 
+    def _look_up(
+        self, tokens: list[int], cache_salt: str, key_parts: Mapping[str, str]
+    ) -> tuple[bytes, list[bytes], list[int]]:
+        """Return the key before a prompt's first page, those of its full pages, and the pages found."""
+        root_key = self._keys.root(cache_salt, key_parts)
+        keys = self._keys.of_prefix(tokens, root_key) if self._prefix_caching else []
+        # The last token is always computed, since its output is wanted.
+        return root_key, keys, self._pool.find(keys[: (len(tokens) - 1) // self.page_size])
+
+    def _require_free(self, needed: int) -> None:
+        if needed > self._pool.num_free:
+            raise CacheFullError(needed=needed, free=self._pool.num_free, unit="pages")
+
+    def _store(self, sequence: _Sequence, budget: int) -> None:
+        """Take pages for the next tokens of a prompt, and seal the full ones. There is room for them."""
+        size, table = self.page_size, sequence.page_table
+        first = len(table) - bool(sequence.tail)  # of the pages that are written now
+        written = sequence.tail + sequence.rest[:budget]
+        del sequence.rest[:budget]
+        num_full, num_over = divmod(len(written), size)
+        table.extend(self._pool.take() for _ in range(first + num_full + bool(num_over) - len(table)))
+        sequence.tail = written[len(written) - num_over :]
+        sequence.next_slot = table[-1] * size + num_over
+        sequence.is_guarded = bool(sequence.rest)
+        if keys := sequence.rest_keys[:num_full]:
+            del sequence.rest_keys[:num_full]
+            sequence.key = keys[-1]
+            sequence.unsealed.extend(zip(table[first:], keys, strict=False))
+            if not self._seal_late:
+                self._seal(sequence)
+
     def _finish_last_page(self, sequence: _Sequence) -> None:
         if self._prefix_caching:
             sequence.key = self._keys.chain(sequence.key, sequence.tail)
@@ -300,6 +411,11 @@ class PagedAllocator:
             else:
                 self._pool.seal(sequence.page_table[-1], sequence.key)
         sequence.tail.clear()
+
+    def _seal(self, sequence: _Sequence) -> None:
+        for page_id, key in sequence.unsealed:
+            self._pool.seal(page_id, key)
+        sequence.unsealed.clear()
 
     def _unshare_last_page(self, sequence: _Sequence) -> tuple[int, int] | None:
         """Copy the last page on write, unless all other owners have left it."""
@@ -311,8 +427,13 @@ class PagedAllocator:
             sequence.page_table[-1] = dst_page
             sequence.next_slot = dst_page * self.page_size + len(sequence.tail)
             copy = (src_page, dst_page)
-        sequence.forked_tail = False
+        sequence.is_guarded = False
         return copy
 
     def _num_unfilled(self, sequence: _Sequence) -> int:
         return -len(sequence.tail) % self.page_size
+
+
+def _unfinished(name: str, seq_id: Hashable, sequence: _Sequence) -> ValueError:
+    num_missing = len(sequence.rest)
+    return ValueError(f"{name} {seq_id!r} needs its whole prompt first, {num_missing} tokens are missing")
