@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paged_demo import CacheFullError, PagedAllocator, Request, TraditionalAllocator, reserve_max
-from paged_demo.serving.flights import SequenceGroup
+from paged_demo.serving.sequence_group import SequenceGroup
 from paged_demo.serving.rules import pages_held
 
 groups = st.builds(

@@ -92,6 +92,8 @@ def compare(requests, pool, **settings):
         return 0
     quick = simulate(requests, pool, **settings)
     assert quick.finish_s == pytest.approx(slow.finish_s, rel=1e-9, abs=1e-9)
+    assert quick.first_token_s == pytest.approx(slow.first_token_s, rel=1e-9, abs=1e-9)
+    assert quick.longest_gap_s == pytest.approx(slow.longest_gap_s, rel=1e-9, abs=1e-9)
     assert list(quick.stays) == [pytest.approx(stay) for stay in slow.stays]
     assert quick.num_preempted == slow.num_preempted
     assert quick.num_iterations == slow.num_iterations
