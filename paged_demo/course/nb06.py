@@ -127,10 +127,10 @@ def served_both_ways(trace: Sequence[Request]) -> str:
 BUDGETS = (256, 512, 1024, 2048, 4096, 8192)
 
 
-def served_by_budget(lengths: LengthDistribution, *, rate_rps: float) -> tuple[Run, dict[int, Run]]:
-    """Serve 400 requests with whole prompts, and with prompts in pieces by each of some token budgets."""
+def served_by_budget(*, rate_rps: float) -> tuple[Run, dict[int, Run]]:
+    """Serve requests for code with whole prompts, and with prompts in pieces by each of some token budgets."""
     rng = np.random.default_rng(0)
-    requests = lengths.sample(NUM_REQUESTS, rng=rng, context_limit=8192)
+    requests = azure_code.sample(NUM_REQUESTS, rng=rng, context_limit=8192)
     requests = poisson_arrivals(requests, rate_rps=rate_rps, rng=rng)
     pool = PagedPool(num_pages=NUM_PAGES_13B)
     return simulate(requests, pool), {

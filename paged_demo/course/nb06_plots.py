@@ -234,7 +234,7 @@ def pieces_against_budget(whole: Run, pieces: Mapping[int, Run], *, ax: Axes | N
     """
     if not pieces:
         raise ValueError("pieces must hold at least one run, got none")
-    ax = ax or new_axes(3.4)
+    ax = ax or new_axes(3.0)
     budgets = sorted(pieces)
     told = []
     for name, measured, colour, offset in (
