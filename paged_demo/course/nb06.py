@@ -128,7 +128,7 @@ BUDGETS = (256, 512, 1024, 2048, 4096, 8192)
 
 
 def served_by_budget(*, rate_rps: float) -> tuple[Run, dict[int, Run]]:
-    """Serve requests for code with whole prompts, and with prompts in pieces by each of some token budgets."""
+    """Serve requests for code with whole prompts, and in pieces by each of some token budgets."""
     rng = np.random.default_rng(0)
     requests = azure_code.sample(NUM_REQUESTS, rng=rng, context_limit=8192)
     requests = poisson_arrivals(requests, rate_rps=rate_rps, rng=rng)

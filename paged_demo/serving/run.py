@@ -120,10 +120,8 @@ class Run:
     @property
     def mean_time_to_first_token_s(self) -> float:
         """Mean over requests of the time from arrival to the first token (s)."""
-        return fmean(
-            first_token_s - request.arrival_s
-            for request, first_token_s in zip(self.requests, self.first_token_s, strict=True)
-        )
+        arrivals_s = (request.arrival_s for request in self.requests)
+        return fmean(map(operator.sub, self.first_token_s, arrivals_s))
 
     @property
     def saved_share(self) -> float:
@@ -222,6 +220,7 @@ class Recorder:
         self.note(math.inf, len(engine.finish_s))
         running, used, reserved, internal, rounding, saved = (total / num_iterations for total in self._sums)
         free = self._num_slots - used - reserved - internal - rounding
+        usage = MeanUsage(used=used, reserved=reserved, internal=internal, rounding=rounding, free=free)
         return Run(
             requests=self.requests,
             finish_s=[engine.finish_s[request.request_id] for request in self.requests],
@@ -231,9 +230,7 @@ class Recorder:
             moments=self._moments,
             num_iterations=num_iterations,
             mean_running=running,
-            mean_usage=MeanUsage(
-                used=used, reserved=reserved, internal=internal, rounding=rounding, free=free
-            ),
+            mean_usage=usage,
             mean_saved=saved,
         )
 
