@@ -151,7 +151,7 @@ class MemoryBudget:
     memory_bytes : int
         Memory of the GPU, or of all that share the model.
     num_requests : int
-        Requests in flight.
+        Running requests.
     tokens_per_request : int
         Length of each.
 

@@ -73,7 +73,7 @@ def as_text(token_ids):
 
 @cache
 def small_run():
-    """Three texts in a pool in which the newest has to give way."""
+    """Three texts in a pool in which the newest has to be preempted."""
     engine = Engine(tiny_model(), PagedCache(tiny_model().spec, num_pages=9, page_size=4))
     texts = [engine.submit(range(size), max_new_tokens=12)[0] for size in (7, 6, 5)]
     return record(engine, texts, as_text)

@@ -16,19 +16,21 @@ from paged_demo import (
     reserve_oracle,
     simulate,
 )
+from paged_demo.serving.iteration_time import IterationTime, SwapTime
 from paged_demo.serving.rules import PagedPool, Rules, TraditionalPool, swap_always
 from paged_demo.serving.run import serve
 from paged_demo.serving.scheduler import scheduler_of
 from paged_demo.serving.sequence_group import SequenceGroup
-from paged_demo.serving.step_time import StepTime, SwapTime
 
-A_TOKEN_A_SECOND = StepTime(
+A_TOKEN_A_SECOND = IterationTime(
     fixed_s=1, weights_s=0, compute_s=1, request_s=0, sequence_s=0, kv_read_s=0.001
 )  # and a second beside
 
 
 def in_pieces(budget, **choices):
-    return Rules(**{"max_batched_tokens": budget, "chunked_prefill": True, "step_time": ONE_SECOND} | choices)
+    return Rules(
+        **{"max_batched_tokens": budget, "chunked_prefill": True, "iteration_time": ONE_SECOND} | choices
+    )
 
 
 def requests_of(*lengths):
@@ -108,7 +110,7 @@ def test_a_request_that_was_swapped_comes_back_whole():
 @given(requests=crowds, pool=pools, budget=st.integers(1, 40))
 @settings(deadline=None)
 def test_in_pieces_every_request_is_served_and_every_slot_and_gap_accounted_for(requests, pool, budget):
-    scheduler = scheduler_of(requests, pool, rules=in_pieces(budget, step_time=A_TOKEN_A_SECOND))
+    scheduler = scheduler_of(requests, pool, rules=in_pieces(budget, iteration_time=A_TOKEN_A_SECOND))
     gaps_s = []
     while scheduler.num_waiting or scheduler.num_running:
         generated = {group.request.request_id: group.num_generated for group in scheduler._running}
@@ -141,7 +143,7 @@ def test_with_a_budget_for_all_pieces_are_whole_prompts(requests, pool):
 def test_small_pieces_keep_the_gap_short_and_delay_the_first_token():
     requests = [Request(0, 10, 60), Request(1, 200, 5, arrival_s=1.0)]
     runs = [
-        simulate(requests, PagedPool(num_pages=99), rules=in_pieces(budget, step_time=A_TOKEN_A_SECOND))
+        simulate(requests, PagedPool(num_pages=99), rules=in_pieces(budget, iteration_time=A_TOKEN_A_SECOND))
         for budget in (10, 20, 50, 250)
     ]
     gaps_s = [run.longest_gap_s for run in runs]
@@ -154,7 +156,7 @@ def test_small_pieces_keep_the_gap_short_and_delay_the_first_token():
 def test_the_time_to_the_first_token_is_from_arrival_to_the_end_of_the_prompt():
     requests = [Request(0, 8, 4, arrival_s=2.0), Request(1, 3, 4, arrival_s=3.5)]
     for engine in (serve, simulate):
-        run = engine(requests, PagedPool(num_pages=9), rules=Rules(step_time=ONE_SECOND))
+        run = engine(requests, PagedPool(num_pages=9), rules=Rules(iteration_time=ONE_SECOND))
         assert run.first_token_s == [3.0, 5.0]
         assert run.mean_time_to_first_token_s == (1.0 + 1.5) / 2
         assert run.longest_gap_s == 1.0

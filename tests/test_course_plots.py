@@ -27,8 +27,8 @@ from paged_demo.model import GIB, MemoryBudget
 from paged_demo.paper.experiment import Comparison, Experiment
 from paged_demo.paper.latency_figures import LatencyCurves
 from paged_demo.paper.numbers import FIG_13, FIG_18A_US, NUM_SLOTS_13B, kernel_slowdowns
+from paged_demo.serving.iteration_time import OPT_13B_ITERATION
 from paged_demo.serving.run import Moment
-from paged_demo.serving.step_time import OPT_13B_STEP
 from paged_demo.views import show, style
 from paged_demo.views.picture import Picture
 
@@ -43,8 +43,8 @@ MOMENTS = [Moment(0.0, 1, 0, 10, 5, 0, 5), Moment(1.0, 2, 3, 20, 5, 10, 0), Mome
         lambda: nb04.output_bars([1.0], expected=[1.0]),
         lambda: nb04.scores_by_page([1.0, 2.0], page_size=1),
         lambda: nb04.cost_by_page_size({16: 1.1}),
-        lambda: nb04.reading_bars(OPT_13B_STEP, num_kv_tokens=10, slowdown=1.0, axis_ms=40),
-        lambda: nb04.rate_against_batch(OPT_13B_STEP, tokens_per_sequence=500, slowdown=1.2),
+        lambda: nb04.reading_bars(OPT_13B_ITERATION, num_kv_tokens=10, slowdown=1.0, axis_ms=40),
+        lambda: nb04.rate_against_batch(OPT_13B_ITERATION, tokens_per_sequence=500, slowdown=1.2),
     ],
 )
 def test_a_plot_without_axes_makes_its_own_picture(draw):
@@ -219,21 +219,21 @@ def test_the_cost_has_a_point_per_page_size_beside_the_papers_band():
 
 
 def test_reading_bars_are_as_long_as_the_milliseconds_they_stand_for():
-    ax = nb04.reading_bars(OPT_13B_STEP, num_kv_tokens=10_000, slowdown=1.5, axis_ms=40, ax=new_axes())
+    ax = nb04.reading_bars(OPT_13B_ITERATION, num_kv_tokens=10_000, slowdown=1.5, axis_ms=40, ax=new_axes())
     assert [patch.get_width() for patch in ax.patches] == pytest.approx([16.7, 5.27, 16.7, 7.905])
     assert {"KV 5.3", "KV 7.9", "weights 16.7"} == set(texts(ax))
 
 
 def test_the_rates_at_the_papers_batches_are_about_380_518_685_and_1232_tokens_per_second():
-    ax = nb04.rate_against_batch(OPT_13B_STEP, tokens_per_sequence=500, slowdown=1.0, ax=new_axes())
+    ax = nb04.rate_against_batch(OPT_13B_ITERATION, tokens_per_sequence=500, slowdown=1.0, ax=new_axes())
     points = {line.get_xdata()[0]: line.get_ydata()[0] for line in ax.lines if line.get_marker() == "D"}
     assert list(points) == list(FIG_13["ShareGPT"].values())
     assert [round(rate) for rate in points.values()] == [381, 518, 685, 1232]
 
 
 def test_only_the_paged_curve_and_vllm_follow_the_slowdown():
-    slow = nb04.rate_against_batch(OPT_13B_STEP, tokens_per_sequence=500, slowdown=2.0, ax=new_axes())
-    even = nb04.rate_against_batch(OPT_13B_STEP, tokens_per_sequence=500, slowdown=1.0, ax=new_axes())
+    slow = nb04.rate_against_batch(OPT_13B_ITERATION, tokens_per_sequence=500, slowdown=2.0, ax=new_axes())
+    even = nb04.rate_against_batch(OPT_13B_ITERATION, tokens_per_sequence=500, slowdown=1.0, ax=new_axes())
     moved = [
         not np.array_equal(one.get_ydata(), other.get_ydata())
         for one, other in zip(slow.lines, even.lines, strict=True)
@@ -370,15 +370,15 @@ def span_at(area, x):
 
 
 def test_waiting_requests_are_stacked_on_the_running_ones():
-    ax = nb06_plots.in_flight(MOMENTS, ax=new_axes())
+    ax = nb06_plots.running_over_time(MOMENTS, ax=new_axes())
     running, waiting = ax.collections
     assert span_at(running, 1.5) == (0, 2)
     assert span_at(waiting, 1.5) == (2, 5)
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["running", "waiting"]
 
 
-def test_the_key_of_requests_in_flight_stands_above_the_areas():
-    ax = nb06_plots.in_flight(MOMENTS, ax=new_axes())
+def test_the_key_of_running_requests_stands_above_the_areas():
+    ax = nb06_plots.running_over_time(MOMENTS, ax=new_axes())
     ax.figure.canvas.draw()
     lowest = ax.get_legend().get_window_extent().y0
     assert lowest > ax.transData.transform((0, 5))[1]

@@ -154,7 +154,7 @@ def test_one_seed_of_fig_12a_is_25_runs(curves):
 
 
 def test_without_congestion_our_latency_is_within_10_percent(curves):
-    """Points at up to two thirds of the sustained rate. The step time was fitted to such points."""
+    """Points at up to two thirds of the sustained rate. The iteration time was fitted to such points."""
     points = [
         (scheme, rate, latency)
         for scheme, curve in curves.paper.items()
@@ -183,7 +183,7 @@ def test_the_fixed_part_of_a_larger_models_step_is_fitted_to_vllms_first_point(m
             rate_rps,
             server.pools()["vLLM"],
             sharegpt,
-            step_time=server.step_time,
+            iteration_time=server.iteration_time,
             duration_s=server.trace_s,
             seed=seed,
         )
@@ -253,7 +253,7 @@ def test_pages_of_16_to_128_serve_sharegpt_alike_and_pages_of_256_do_not():
 def test_large_pages_serve_alpaca_badly():
     """Fig. 18b, on ten minutes of trace. How far the latency rises beyond 64 is not reproduced."""
     lengths, rate_rps = FIG_18B_WORKLOADS["Alpaca"]
-    rules = {"step_time": SERVERS["OPT-13B"].step_time, "duration_s": 600, "seed": 0}
+    rules = {"iteration_time": SERVERS["OPT-13B"].iteration_time, "duration_s": 600, "seed": 0}
     pool = SERVERS["OPT-13B"].pools()["vLLM"]
     large = type(pool)(num_pages=paper.NUM_SLOTS_13B // 128, page_size=128)
     assert latency_at(rate_rps, large, lengths, **rules) > 4 * latency_at(rate_rps, pool, lengths, **rules)

@@ -39,7 +39,7 @@ def model():
 
 @pytest.fixture
 def frames():
-    """Three texts in a pool in which the newest has to give way."""
+    """Three texts in a pool in which the newest has to be preempted."""
     return small_run()
 
 
@@ -64,8 +64,8 @@ def test_a_run_without_frames_and_a_step_beyond_its_end_are_named(frames):
 def test_a_text_that_gave_way_is_told_to_wait(frames):
     waiting = [frame for frame in frames if frame.waiting]
     assert waiting
-    assert "C (gave way, waits): " in waiting[0].words()
-    assert any("gave way, waits" in text.get_text() for text in texts_so_far(waiting[0]).texts)
+    assert "C (preempted, waits): " in waiting[0].words()
+    assert any("preempted, waits" in text.get_text() for text in texts_so_far(waiting[0]).texts)
 
 
 def test_every_page_bears_its_number_and_covers_no_letter(model):

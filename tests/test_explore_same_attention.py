@@ -5,7 +5,7 @@ import re
 from paged_demo.course import nb04 as same_attention
 from paged_demo.course.nb04 import explore_page_order, explore_roofline
 from paged_demo.paper.numbers import FIG_2, FIG_13, NUM_SLOTS_13B
-from paged_demo.serving.step_time import OPT_13B_STEP
+from paged_demo.serving.iteration_time import OPT_13B_ITERATION
 
 
 def test_the_output_stays_to_the_last_bit_wherever_the_pages_lie():
@@ -46,8 +46,8 @@ def test_the_words_of_the_roofline_are_its_arithmetic():
     explorer.controls["batch"].value = 14
     explorer.controls["slower_percent"].value = 50
     tokens = 14 * FIG_2["vLLM"]["used"] / 100 * NUM_SLOTS_13B / FIG_13["ShareGPT"]["vLLM"]
-    seconds = OPT_13B_STEP.weights_s + 1.5 * tokens * OPT_13B_STEP.kv_read_s
-    assert f"{tokens:,.0f} tokens in {1500 * tokens * OPT_13B_STEP.kv_read_s:.1f} ms" in explorer.words
+    seconds = OPT_13B_ITERATION.weights_s + 1.5 * tokens * OPT_13B_ITERATION.kv_read_s
+    assert f"{tokens:,.0f} tokens in {1500 * tokens * OPT_13B_ITERATION.kv_read_s:.1f} ms" in explorer.words
     assert f"{14 / seconds:,.0f} tokens per second" in explorer.words
     mark = explorer.panels["curve"].lines[-1]
     assert [list(data) for data in mark.get_data()] == [[14], [14 / seconds]]

@@ -17,9 +17,9 @@ def test_the_two_ways_can_be_compared_iteration_by_iteration():
     explorer = explore_film(small_films())
     explorer.controls["iteration"].value = 5
     explorer.controls["scheme"].value = "traditional"
-    assert "traditional, iteration 5: 2 requests in flight" in explorer.words
+    assert "traditional, iteration 5: 2 requests running" in explorer.words
     explorer.controls["scheme"].value = "paged"
-    assert "paged, iteration 5: 5 requests in flight, waiting: F" in explorer.words
+    assert "paged, iteration 5: 5 requests running, waiting: F" in explorer.words
 
 
 def test_a_film_that_is_over_stays_at_its_end():
@@ -28,7 +28,7 @@ def test_a_film_that_is_over_stays_at_its_end():
     assert len(films["paged"]) < len(films["traditional"])
     explorer.controls["scheme"].value = "paged"
     explorer.controls["iteration"].value = explorer.controls["iteration"].max
-    assert "0 requests in flight" in explorer.words
+    assert "0 requests running" in explorer.words
     assert "0 hold a token" in explorer.words
 
 

@@ -266,9 +266,7 @@ def test_in_any_pool_that_holds_the_longest_every_text_is_as_alone(model, data):
 def test_a_text_that_has_the_pool_to_itself_and_outgrows_it_is_an_error(model):
     engine = Engine(model, cache := paged(model, num_pages=2))
     [text] = engine.submit([1, 2, 3, 4, 5, 6, 7], max_new_tokens=12)
-    told = (
-        "need 1 page, 0 free: text 0 has 9 tokens, the cache 8 slots, and no other text is left to give way"
-    )
+    told = "need 1 page, 0 free: text 0 has 9 tokens, the cache 8 slots, and no other text is left to preempt"
     with pytest.raises(CacheFullError, match=told):
         engine.run()
     assert held_pages(cache) == 0

@@ -69,7 +69,7 @@ def test_slots_that_are_no_whole_page_are_external():
     assert (usage.external, usage.free) == (15, 0)
 
 
-def test_a_free_page_that_is_remembered_is_cached_and_needs_no_future():
+def test_a_free_page_that_can_be_found_is_cached_and_needs_no_future():
     allocator = PagedAllocator(4, 4, prefix_caching=True)
     allocator.allocate("a", range(6))
     allocator.free("a")

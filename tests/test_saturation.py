@@ -43,7 +43,7 @@ def test_pages_of_16_hold_over_four_times_the_requests_of_pages_of_2048(pools):
     assert pools[2048].mean_used_share < 0.25
 
 
-def test_only_pools_that_overcommit_restart_requests(pools):
+def test_only_pools_that_overcommit_preempt_requests(pools):
     assert pools[2048].num_preempted == 0
     assert pools[16].num_preempted > 0
 

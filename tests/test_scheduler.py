@@ -16,10 +16,10 @@ from paged_demo import (
     reserve_max,
     reserve_oracle,
 )
+from paged_demo.serving.iteration_time import IterationTime, SwapTime
 from paged_demo.serving.rules import PagedPool, Rules, admit_always, swap_always
 from paged_demo.serving.run import serve
 from paged_demo.serving.scheduler import scheduler_of
-from paged_demo.serving.step_time import StepTime, SwapTime
 
 
 def requests_of(*lengths):
@@ -146,7 +146,7 @@ TEN_A_PAGE_OUT_HUNDRED_IN = SwapTime(slot_in_s=25, page_in_s=0, slot_out_s=0, pa
 def test_several_samples_are_swapped_and_come_back_with_what_they_had():
     allocator = PagedAllocator(6, 4)
     requests = [Request(0, 4, 8), Request(1, 4, 6, num_samples=2)]
-    rules = Rules(step_time=ONE_SECOND, swap_time=TEN_A_PAGE_OUT_HUNDRED_IN)
+    rules = Rules(iteration_time=ONE_SECOND, swap_time=TEN_A_PAGE_OUT_HUNDRED_IN)
     scheduler = Scheduler(allocator, requests, may_admit=keep_pages_free(allocator, share=0.4), rules=rules)
     times = [iteration.end_s - iteration.start_s for iteration in run(scheduler)]
     # Two samples of 4 + 4 tokens hold three pages, one of them shared, when their fifth tokens find no room.
@@ -158,7 +158,7 @@ def test_several_samples_are_swapped_and_come_back_with_what_they_had():
 
 
 def test_a_single_sample_is_computed_again_unless_the_policy_swaps_it():
-    rules = Rules(step_time=ONE_SECOND, swap_time=TEN_A_PAGE_OUT_HUNDRED_IN)
+    rules = Rules(iteration_time=ONE_SECOND, swap_time=TEN_A_PAGE_OUT_HUNDRED_IN)
     requests = requests_of((3, 5), (3, 3))
     again = run(Scheduler(PagedAllocator(4, 2), requests, rules=rules))
     swapped = run(Scheduler(PagedAllocator(4, 2), requests, rules=replace(rules, swaps=swap_always)))
@@ -240,14 +240,18 @@ def test_the_schedule_over_an_oracle_never_preempts():
 
 def test_requests_are_served_when_they_have_arrived():
     requests = [Request(0, 3, 2, arrival_s=5.0), Request(1, 3, 1, arrival_s=5.5)]
-    scheduler = Scheduler(PagedAllocator(4, 4), requests, rules=Rules(step_time=ONE_SECOND))
+    scheduler = Scheduler(PagedAllocator(4, 4), requests, rules=Rules(iteration_time=ONE_SECOND))
     assert [(step.start_s, step.num_running) for step in run(scheduler)] == [(5, 1), (6, 2), (7, 2), (8, 0)]
     assert scheduler.finish_s == {0: 8.0, 1: 8.0}
 
 
 def test_an_iteration_takes_the_time_of_what_it_computes_and_reads():
-    step_time = StepTime(fixed_s=1, weights_s=10, compute_s=2, request_s=100, sequence_s=1000, kv_read_s=0.25)
-    scheduler = Scheduler(PagedAllocator(8, 4), requests_of((3, 2), (5, 2)), rules=Rules(step_time=step_time))
+    iteration_time = IterationTime(
+        fixed_s=1, weights_s=10, compute_s=2, request_s=100, sequence_s=1000, kv_read_s=0.25
+    )
+    scheduler = Scheduler(
+        PagedAllocator(8, 4), requests_of((3, 2), (5, 2)), rules=Rules(iteration_time=iteration_time)
+    )
     prefill, decode = scheduler.step(), scheduler.step()
     assert prefill.end_s == 1 + 2 * 8 + 200 + 2000 + 0.25 * 8
     assert decode.end_s - decode.start_s == 1 + 10 + 200 + 2000 + 0.25 * 10

@@ -22,6 +22,7 @@ from paged_demo import (
     reserve_oracle,
     reserve_pow2,
 )
+from paged_demo.serving.iteration_time import IterationTime, SwapTime
 from paged_demo.serving.rules import (
     PagedPool,
     Rules,
@@ -33,7 +34,6 @@ from paged_demo.serving.rules import (
 )
 from paged_demo.serving.run import Moment, serve
 from paged_demo.serving.simulator import simulate
-from paged_demo.serving.step_time import StepTime, SwapTime
 
 MAX_TOKENS = 64
 
@@ -71,8 +71,8 @@ def request_lists(num_samples):
 
 single_samples = request_lists(st.just(1))
 several_samples = request_lists(st.integers(1, 5))
-step_times = st.builds(
-    StepTime,
+iteration_times = st.builds(
+    IterationTime,
     fixed_s=durations.map(lambda seconds: seconds + 1 / 997),
     weights_s=durations,
     compute_s=durations.map(lambda seconds: seconds / 10),
@@ -114,7 +114,7 @@ swap_times = st.builds(
 
 rules = st.builds(
     Rules,
-    step_time=step_times,
+    iteration_time=iteration_times,
     swap_time=swap_times,
     swaps=st.sampled_from([swap_several, swap_always, swap_never]),
     max_batched_tokens=st.integers(5, 120),
@@ -195,7 +195,7 @@ def test_a_crowd_is_preempted_often_and_alike():
 
 def test_moments_on_the_edge_of_an_iteration_belong_to_the_one_that_begins():
     requests = [Request(0, 3, 2), Request(1, 2, 1, arrival_s=10.0)]
-    rules, moments = Rules(step_time=ONE_SECOND), [0, 0.5, 1, 2, 3, 9.5, 10, 11, 12, 50]
+    rules, moments = Rules(iteration_time=ONE_SECOND), [0, 0.5, 1, 2, 3, 9.5, 10, 11, 12, 50]
     pool = PagedPool(num_pages=4, page_size=4)
     run = simulate(requests, pool, rules=rules, moments=moments)
     assert run.moments == serve(requests, pool, rules=rules, moments=moments).moments
@@ -208,7 +208,7 @@ def test_a_moment_counts_who_waits_and_what_is_reserved():
     requests = [Request(0, 3, 2), Request(1, 9, 3, arrival_s=0.5), Request(2, 1, 1, arrival_s=0.9)]
     pool = PagedPool(num_pages=3, page_size=4)
     for engine in (serve, simulate):
-        run = engine(requests, pool, rules=Rules(step_time=ONE_SECOND), moments=[0.7, 4.5])
+        run = engine(requests, pool, rules=Rules(iteration_time=ONE_SECOND), moments=[0.7, 4.5])
         assert run.moments == [
             Moment(0.7, num_running=1, num_waiting=1, used=3, reserved=1, internal=0, rounding=0),
             Moment(4.5, num_running=1, num_waiting=1, used=10, reserved=2, internal=0, rounding=0),
@@ -267,8 +267,8 @@ def test_what_is_no_pool_is_named(pool, named):
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
-        ({"step_time": 3}, "step_time must be a StepTime, got 3"),
-        ({"step_time": lambda **batch: 1.0}, "step_time must be a StepTime, got <f"),
+        ({"iteration_time": 3}, "iteration_time must be a IterationTime, got 3"),
+        ({"iteration_time": lambda **batch: 1.0}, "iteration_time must be a IterationTime, got <f"),
         ({"swap_time": lambda **pages: 1.0}, "swap_time must be a SwapTime, got <f"),
         ({"swaps": "x"}, "swaps must be a function or a record .*, got 'x'"),
         ({"max_running": 2.5}, "max_running must be a whole number, got 2.5"),
@@ -295,7 +295,7 @@ def test_a_request_beyond_the_models_maximum_is_named():
 
 def test_times_that_lie_very_far_away_are_served_like_others():
     requests = [Request(0, 8, 20), Request(1, 8, 20, 1e300)]
-    rules = Rules(step_time=ONE_SECOND)
+    rules = Rules(iteration_time=ONE_SECOND)
     far = {"window": (0, 1e301), "moments": [0.1, 1e15, 1e299, 1e302], "rules": rules}
     compare(requests, PagedPool(num_pages=4), **far)
     assert simulate(requests, PagedPool(num_pages=4), **far).num_iterations == 42
@@ -303,9 +303,9 @@ def test_times_that_lie_very_far_away_are_served_like_others():
 
 def test_a_run_shows_its_summary_and_not_its_thousand_requests():
     run = simulate(
-        [Request(0, 8, 4, arrival_s=2.0)], PagedPool(num_pages=4), rules=Rules(step_time=ONE_SECOND)
+        [Request(0, 8, 4, arrival_s=2.0)], PagedPool(num_pages=4), rules=Rules(iteration_time=ONE_SECOND)
     )
-    assert repr(run) == "Run(1 requests, 1.0 in flight on average, 1.25 s per output token, 0 preemptions)"
+    assert repr(run) == "Run(1 requests, 1.0 running on average, 1.25 s per output token, 0 preemptions)"
 
 
 def test_samples_that_can_never_run_are_an_error_that_names_the_request():
@@ -379,7 +379,7 @@ def test_both_engines_refuse_a_reservation_that_does_not_hold_the_prompt(reserve
 
 def test_the_latency_is_per_output_token():
     run = simulate(
-        [Request(0, 8, 4, arrival_s=2.0)], PagedPool(num_pages=4), rules=Rules(step_time=ONE_SECOND)
+        [Request(0, 8, 4, arrival_s=2.0)], PagedPool(num_pages=4), rules=Rules(iteration_time=ONE_SECOND)
     )
     assert run.finish_s == [2 + 5]
     assert run.normalised_latency_s == 5 / 4

@@ -25,7 +25,7 @@ def test_each_pool_serves_the_requests_as_it_would_alone(lengths):
     served = serve_side_by_side(requests, POOLS, num_steps=13)
     for name, pool in POOLS.items():
         run = serve(
-            requests, pool, rules=Rules(step_time=ONE_SECOND), moments=[step + 0.5 for step in range(13)]
+            requests, pool, rules=Rules(iteration_time=ONE_SECOND), moments=[step + 0.5 for step in range(13)]
         )
         for moment, step in zip(run.moments, served.steps[1:], strict=True):
             side = step[name]

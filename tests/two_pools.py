@@ -9,12 +9,12 @@ import numpy as np
 from paged_demo import PagedPool, TraditionalPool, reserve_max
 from paged_demo.allocators.memory_map import MemoryUsage, account
 from paged_demo.checks import check_count
+from paged_demo.serving.iteration_time import IterationTime
 from paged_demo.serving.rules import Pool, Rules, swap_never
 from paged_demo.serving.scheduler import Scheduler, Snapshot, scheduler_of
-from paged_demo.serving.step_time import StepTime
 from paged_demo.serving.workload import Request, check_requests
 
-ONE_SECOND = StepTime(fixed_s=1, weights_s=0, compute_s=0, request_s=0, sequence_s=0, kv_read_s=0)
+ONE_SECOND = IterationTime(fixed_s=1, weights_s=0, compute_s=0, request_s=0, sequence_s=0, kv_read_s=0)
 """Every iteration takes as long as any other, so that the pools keep in step."""
 
 
@@ -37,7 +37,7 @@ class Side(NamedTuple):
 
     @property
     def num_running(self) -> int:
-        """Requests in flight, those included that have just had their last token."""
+        """Running requests, those included that have just had their last token."""
         return len(self.snapshot.future_tokens)
 
     @property
@@ -103,7 +103,7 @@ def serve_side_by_side(
     checked = check_requests(requests)
     if not pools:
         raise ValueError("pools must hold at least one pool, got none")
-    rules = Rules(step_time=ONE_SECOND, swaps=swap_never)
+    rules = Rules(iteration_time=ONE_SECOND, swaps=swap_never)
     schedulers = {name: scheduler_of(checked, pool, rules=rules) for name, pool in pools.items()}
     steps = [{name: _side(scheduler) for name, scheduler in schedulers.items()}]
     for step in range(num_steps):

@@ -45,7 +45,7 @@ class CacheFullError(RuntimeError):
 
 
 class Region(NamedTuple):
-    """A run of slots that is taken, or a free page that remembers its tokens.
+    """A run of slots that is taken, or a cached page.
 
     Attributes
     ----------
@@ -131,9 +131,9 @@ class MemoryUsage:
     external : int
         Free, but in a run that is too short for the next request.
     cached : int
-        Free, and still remember the tokens of a full page.
+        Free, and their full page can still be found.
     free : int
-        Free, and remember nothing.
+        Free, and not cached.
 
     References
     ----------

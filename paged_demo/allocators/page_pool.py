@@ -1,4 +1,4 @@
-"""The pool of pages, free, taken, shared, and free but remembered; and the names of full pages."""
+"""The pool of pages, free, taken, shared, and cached; and the keys of full pages."""
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ class PagePool:
 
     Free pages wait in a queue and are taken from its front. A released page that was never sealed goes to
     the front, since nobody can find it again; a sealed one goes to the back. So pages without a memory are
-    taken first, then remembered ones, the least recently released first. Every method takes constant time
+    taken first, then cached ones, the least recently released first. Every method takes constant time
     for each page it is given, whatever the pool's size.
 
     Parameters
@@ -55,12 +55,12 @@ class PagePool:
 
     @property
     def num_free(self) -> int:
-        """Pages that nobody holds, remembered or not."""
+        """Pages that nobody holds, cached or not."""
         return len(self._free)
 
     @property
     def cached_pages(self) -> list[int]:
-        """Free pages that still remember their contents, next to be taken first."""
+        """Free pages whose contents can still be found, next to be taken first."""
         return [page_id for page_id in self._free if self._keys[page_id] is not None]
 
     def take(self) -> int:
@@ -80,12 +80,12 @@ class PagePool:
         return page_id
 
     def share(self, page_id: int) -> None:
-        """Add a reference to a page that is held, or revive a free one that is remembered.
+        """Add a reference to a page that is held, or revive a cached one.
 
         Raises
         ------
         ValueError
-            If the page is free and not remembered: it has nothing to share.
+            If the page is free and not cached: it has nothing to share.
         """
         page_id = self._check_page(page_id)
         if self._ref_counts[page_id] == 0:
@@ -128,7 +128,7 @@ class PagePool:
             self.release(page_id)
 
     def seal(self, page_id: int, key: Hashable) -> None:
-        """Remember a held page under the key that names its contents.
+        """Let a held page be found by the key that names its contents.
 
         Raises
         ------
@@ -150,7 +150,7 @@ class PagePool:
             self._duplicates.setdefault(key, {})[page_id] = None
 
     def find(self, keys: Iterable[Hashable]) -> list[int]:
-        """Find pages for the leading ``keys``, up to the first that no page is remembered under.
+        """Find pages for the leading ``keys``, up to the first that no page has.
 
         Of pages with equal contents the one sealed first is found, held or free.
         Taking a reference is the caller's next step: a found page may be free.
@@ -163,7 +163,7 @@ class PagePool:
         return page_ids
 
     def forget_free_pages(self) -> None:
-        """Forget what the free pages held. They stay free, in their order."""
+        """Let no cached page be found any more. They stay free, in their order."""
         for page_id in self.cached_pages:
             self._forget(page_id)
 
@@ -221,11 +221,11 @@ NO_PARTS: Mapping[str, str] = MappingProxyType({})
 
 
 class PageKeys:
-    """Names full pages, each by a hash of the page before it and of its own tokens.
+    """Makes the keys of full pages, each a hash of the key before it and of the page's tokens.
 
     Keys and values depend on all tokens before them, so the same tokens after another prefix are another
     page. The hash is SHA-256, over inputs that tell their parts and uses apart: nobody can make two prefixes
-    with one name, whatever tokens, salts and parts they choose.
+    with one key, whatever tokens, salts and parts they choose.
 
     Parameters
     ----------
@@ -248,7 +248,7 @@ class PageKeys:
         self._pack_page = Struct(f"<{page_size}q").pack
 
     def root(self, cache_salt: str = "", key_parts: Mapping[str, str] = NO_PARTS) -> bytes:
-        """Return what stands in for the parent of a first page: another salt or part makes other names.
+        """Return what stands in for the parent of a first page: another salt or part makes other keys.
 
         Parameters
         ----------
@@ -272,7 +272,7 @@ class PageKeys:
         return sha256(b"root" + ascii(sorted(parts.items())).encode()).digest()
 
     def chain(self, parent_key: bytes, tokens: list[int]) -> bytes:
-        """Name a full page of these tokens, after the page of ``parent_key``.
+        """Make the key of a full page of these tokens, after the page of ``parent_key``.
 
         Raises
         ------
@@ -287,13 +287,13 @@ class PageKeys:
         return sha256(b"page" + parent_key + page).digest()
 
     def of_prefix(self, tokens: list[int], root_key: bytes | None = None) -> list[bytes]:
-        """Name the full pages of a prompt, in order; without a root it is the one of no salt and no parts."""
-        names = []
+        """Make the keys of a prompt's full pages, in order; without a root it is the one of no salt and no parts."""
+        keys = []
         key = self.root() if root_key is None else root_key
         for start in range(0, len(tokens) - self._page_size + 1, self._page_size):
             key = self.chain(key, tokens[start : start + self._page_size])
-            names.append(key)
-        return names
+            keys.append(key)
+        return keys
 
 
 def check_key_parts(key_parts: Mapping[str, str]) -> dict[str, str]:

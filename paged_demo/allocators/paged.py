@@ -21,7 +21,7 @@ from paged_demo.checks import check_count
 class _Sequence:
     page_table: list[int]
     tail: list[int]  # the tokens of the last page while it is not full
-    key: bytes  # of the last full page: it names the whole prefix up to there
+    key: bytes  # of the last full page: it stands for the whole prefix up to there
     next_slot: int  # where the next token goes, if the last page has room for it
     # Whether the last page needs a look before it is written to: a fork may share it, or the prompt goes on.
     # It spares most appends that look.
@@ -46,7 +46,7 @@ class PagedAllocator:
     page_size : int
         Slots in a page.
     prefix_caching : bool
-        Whether to remember full pages by their contents, so that later prompts with an equal
+        Whether full pages are kept by their contents, so that later prompts with an equal
         beginning find them.
     seal_late : bool
         Whether a full page can be found only from `seal` on, and not as soon as it is full. A caller whose
@@ -102,12 +102,12 @@ class PagedAllocator:
 
     @property
     def num_free_pages(self) -> int:
-        """Pages that no sequence holds, remembered or not."""
+        """Pages that no sequence holds, cached or not."""
         return self._pool.num_free
 
     @property
     def cached_pages(self) -> list[int]:
-        """Free pages that still remember their contents, next to be evicted first."""
+        """Free pages whose contents can still be found, next to be evicted first."""
         return self._pool.cached_pages
 
     def allocate(
@@ -122,7 +122,7 @@ class PagedAllocator:
     ) -> int:
         """Give a new sequence pages for its prompt, and return how many of its tokens were found.
 
-        With prefix caching the pages of the longest remembered prefix are shared instead of taken.
+        With prefix caching the pages of the longest cached prefix are shared instead of taken.
         At least one token is left to compute, since its output is wanted. The full pages of the
         prompt are sealed now, unless late, so the caller must write them before anyone reads them.
 
@@ -316,12 +316,12 @@ class PagedAllocator:
         self._pool.release_table(self._sequences.remove(seq_id).page_table)
 
     def reset_cache(self) -> None:
-        """Forget all pages that are free and remembered, as when the model's weights have changed.
+        """Evict all cached pages, as when the model's weights have changed.
 
         Raises
         ------
         RuntimeError
-            If a sequence is held: its pages go on being remembered, and would be found.
+            If a sequence is held: its pages can still be found, and would be found.
         """
         if self._sequences:
             held = ", ".join(repr(seq_id) for seq_id in self._sequences)
@@ -340,7 +340,7 @@ class PagedAllocator:
         return slots[: len(slots) - self._num_unfilled(sequence)]
 
     def memory_map(self) -> MemoryMap:
-        """Take a snapshot of the pool: a region for each page that is held or remembered."""
+        """Take a snapshot of the pool: a region for each page that is held or cached."""
         holders: dict[int, list[Hashable]] = {page_id: [] for page_id in self._pool.cached_pages}
         unfilled: dict[int, int] = {}
         for seq_id, sequence in self._sequences.items():

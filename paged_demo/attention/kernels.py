@@ -4,7 +4,7 @@ All kernels compute the same, softmax(query . keys / sqrt(head_dim)) . values, f
 context; each of them sees the tokens up to itself. The letters of the axes, here and in ``quick_kernel``:
 
     S  sequences of a batch
-    Q  queries of one sequence: the last Q tokens of its context; one in a decode step
+    Q  queries of one sequence: the last Q tokens of its context; one when decoding
     T  tokens of a context
     H  heads of the queries
     K  heads of the keys and values, each shared by H / K neighbouring heads of the queries
@@ -49,7 +49,7 @@ def dense_attention(queries: Floats, keys: Floats, values: Floats) -> Floats:
     Parameters
     ----------
     queries : numpy.ndarray, shape (Q, H, D)
-        Of the last Q tokens of the context. One is a decode step, Q = T a whole prompt.
+        Of the last Q tokens of the context. One is decoding, Q = T a whole prompt.
     keys, values : numpy.ndarray, shape (T, K, D)
         Of the context, in order.
 

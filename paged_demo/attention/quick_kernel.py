@@ -45,7 +45,7 @@ def paged_attention(
     page_tables: Sequence[Sequence[int]] | Ints,
     context_lens: Sequence[int] | Ints,
 ) -> Floats:
-    """Attend from the last token of each sequence of a batch to its context: a decode step.
+    """Attend from the last token of each sequence of a batch to its context: an iteration of decoding.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def paged_attention_prefill(
     """Attend from the last tokens of one sequence to its context: a prompt, or the rest of one.
 
     Where the beginning of a prompt was found in the cache, only the rest has queries; their keys and
-    values must have been written already. With one query it is a decode step.
+    values must have been written already. With one query it is decoding.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from paged_demo.views.style import amount_of, count_of, percent, scale_of
 
 @style.applied()
 def batch_against_page_size(pools: Mapping[int, FullPool], *, ax: Axes | None = None) -> Axes:
-    """Draw the requests in flight against the page size, beside the paper's numbers.
+    """Draw the running requests against the page size, beside the paper's numbers.
 
     The paper's are those of its own pool, at its own two page sizes; others have no number to compare.
 
@@ -41,9 +41,9 @@ def batch_against_page_size(pools: Mapping[int, FullPool], *, ax: Axes | None = 
         label = f"paper,\n{name}: {point[1]:.2f}"
         style.note(ax, label, point, offset, ha=align)
     style.page_size_axis(ax, page_sizes)
-    ax.set(ylim=(0, None), ylabel="requests in flight")
+    ax.set(ylim=(0, None), ylabel="running requests")
     told = ", ".join(f"{pool.mean_running:.1f} at {page_size}" for page_size, pool in pools.items())
-    return with_words(ax, f"requests in flight by page size: {told}.")
+    return with_words(ax, f"running requests by page size: {told}.")
 
 
 @style.applied()
@@ -123,9 +123,9 @@ def explore_page_size(pools: Mapping[int, FullPool]) -> Explorer:
             panels["curve"].plot(page_size, pool.mean_running, **MARK)
         usage = account(pool.memory_map, pool.future_tokens)
         return (
-            f"Page size {page_size}: on average {pool.mean_running:.1f} requests in flight, and"
+            f"Page size {page_size}: on average {pool.mean_running:.1f} requests run, and"
             f" {percent(pool.mean_used_share)} of the {usage.num_slots:,} slots hold a token;"
-            f" {pool.num_preempted:,} restarts among {pool.num_requests:,} requests."
+            f" {pool.num_preempted:,} preemptions among {pool.num_requests:,} requests."
             f" In the picture: {len(pool.future_tokens)} requests, {_describe_fates(usage)} slots."
         )
 

@@ -13,7 +13,7 @@ ASKED_PAGE_SIZE = 512
 
 
 @cache
-def requests_in_flight(page_size: int) -> float:
+def running_requests(page_size: int) -> float:
     """Measure the batch at one page size, as notebook 00 does."""
     requests = sharegpt.sample(1000, rng=np.random.default_rng(0))
     return fill_by_page_size(requests, [page_size], num_slots=NUM_SLOTS_13B)[page_size].mean_running
@@ -34,7 +34,7 @@ def requests_in_flight(page_size: int) -> float:
 )
 def requests_in_flight_at_the_asked_page_size() -> float:
     """Read the dial at 512."""
-    return requests_in_flight(ASKED_PAGE_SIZE)
+    return running_requests(ASKED_PAGE_SIZE)
 
 
 @mistake("0.1")
@@ -50,7 +50,7 @@ def as_with_small_pages() -> float:
     """So many run with pages of 16, where a request's last page wastes 15 slots at most. With pages of 512
     the last page is half empty on average, and that is hundreds of slots for everybody.
     """
-    return requests_in_flight(PAGE_SIZE)
+    return running_requests(PAGE_SIZE)
 
 
 @mistake("0.1")
@@ -63,7 +63,7 @@ def one_page_for_everybody() -> float:
 
 @mistake("0.1")
 def two_pages_for_everybody() -> float:
-    """Half of the pages: that is two for each request. But most requests in flight still have fewer than 512
+    """Half of the pages: that is two for each request. But most running requests still have fewer than 512
     tokens, and hold one.
     """
     return NUM_SLOTS_13B // ASKED_PAGE_SIZE // 2

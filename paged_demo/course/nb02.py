@@ -73,7 +73,7 @@ class Film(NamedTuple):
     stills : tuple of Still
         One for each iteration.
     mean_running, mean_used_share : float
-        Requests in flight, and the share of the slots that hold a token: means over the stills.
+        Running requests, and the share of the slots that hold a token: means over the stills.
     """
 
     stills: tuple[Still, ...]
@@ -147,7 +147,7 @@ def _fill(
     told = ", ".join(f"{slots} {name}" for name, slots in parts if slots)
     return (
         f"Reservation {reservation}, placement {placement}, at most {max_tokens} tokens, spread {spread}:"
-        f" on average {shown.mean_running:.1f} requests in flight, and {used} of {NUM_SLOTS} slots hold a"
+        f" on average {shown.mean_running:.1f} requests run, and {used} of {NUM_SLOTS} slots hold a"
         f" token. Moment {moment}: {told}; the next request asks for {now.request_slots}."
     )
 

@@ -289,8 +289,8 @@ def lengths() -> list[tuple[int, int]]:
         " even who reserves exactly the final length holds fewer requests than slots divided by the mean."
     ),
 )
-def mean_in_flight() -> float:
-    """Return the final tokens of a request in flight: each is met as often as it has output tokens."""
+def mean_of_the_running() -> float:
+    """Return the final tokens of a running request: each is met as often as it has output tokens."""
     return fmean((prompt + output for prompt, output in lengths()), [output for _, output in lengths()])
 
 
@@ -304,7 +304,7 @@ def the_mean_at_the_door() -> float:
 
 @mistake("2.5")
 def what_they_hold_now() -> float:
-    """So many tokens does a request in flight hold on average at that moment. The question is what it will
+    """So many tokens does a running request hold on average at that moment. The question is what it will
     have in the end.
     """
     weights = [output for _, output in lengths()]

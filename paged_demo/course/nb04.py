@@ -15,7 +15,7 @@ from paged_demo.attention.shapes import Floats, Ints
 from paged_demo.attention.store import KVStore
 from paged_demo.checks import check_count
 from paged_demo.paper.numbers import FIG_13, NUM_SLOTS_13B, kernel_slowdowns, tokens_in_pool
-from paged_demo.serving.step_time import OPT_13B_STEP, StepTime
+from paged_demo.serving.iteration_time import OPT_13B_ITERATION, IterationTime
 from paged_demo.views import plots, style
 from paged_demo.views.live import MARK, Explorer, Panels, choice, number
 from paged_demo.views.picture import new_axes, with_words
@@ -115,13 +115,13 @@ def cost_by_page_size(ratios: Mapping[int, float], *, ax: Axes | None = None) ->
 
 @style.applied()
 def reading_bars(
-    step: StepTime, *, num_kv_tokens: float, slowdown: float, axis_ms: float, ax: Axes | None = None
+    step: IterationTime, *, num_kv_tokens: float, slowdown: float, axis_ms: float, ax: Axes | None = None
 ) -> Axes:
     """Draw what one iteration reads, as bars of milliseconds: the weights, and keys and values.
 
     Parameters
     ----------
-    step : StepTime
+    step : IterationTime
         How long each takes.
     num_kv_tokens : float
         Tokens whose keys and values are read.
@@ -147,7 +147,7 @@ def reading_bars(
 
 @style.applied()
 def rate_against_batch(
-    step: StepTime, *, tokens_per_sequence: float, slowdown: float, ax: Axes | None = None
+    step: IterationTime, *, tokens_per_sequence: float, slowdown: float, ax: Axes | None = None
 ) -> Axes:
     """Draw the tokens per second that memory allows against the batch, for both kernels.
 
@@ -155,7 +155,7 @@ def rate_against_batch(
 
     Parameters
     ----------
-    step : StepTime
+    step : IterationTime
         How long it takes to read.
     tokens_per_sequence : float
         Mean context of a sequence. The curves end where the pool of 15,744 slots is full of such sequences.
@@ -269,13 +269,13 @@ def _shuffled_table(shuffle: int, page_size: int) -> Ints:
 def _fill_roofline(panels: Panels, *, batch: int, slower_percent: int) -> str:
     slowdown = 1 + slower_percent / 100
     num_kv_tokens = batch * TOKENS_PER_SEQUENCE
-    reading_s = OPT_13B_STEP.reading_s(num_kv_tokens, slowdown=slowdown)
+    reading_s = OPT_13B_ITERATION.reading_s(num_kv_tokens, slowdown=slowdown)
     rate = batch / reading_s
     # A sheet does not move, so its axis need not reach for the slowest kernel of the slider.
     slowest_percent = LARGEST_SLOWDOWN if "curve" in panels else 100
-    longest_s = OPT_13B_STEP.reading_s(NUM_SLOTS_13B, slowdown=1 + slowest_percent / 100)
+    longest_s = OPT_13B_ITERATION.reading_s(NUM_SLOTS_13B, slowdown=1 + slowest_percent / 100)
     bars = reading_bars(
-        OPT_13B_STEP,
+        OPT_13B_ITERATION,
         num_kv_tokens=num_kv_tokens,
         slowdown=slowdown,
         axis_ms=1150 * max(longest_s, reading_s),
@@ -285,15 +285,15 @@ def _fill_roofline(panels: Panels, *, batch: int, slower_percent: int) -> str:
     bars.set_title(f"{sequences}: {rate:,.0f} tokens per second, paged")
     if "curve" in panels:
         curve = rate_against_batch(
-            OPT_13B_STEP, tokens_per_sequence=TOKENS_PER_SEQUENCE, slowdown=slowdown, ax=panels["curve"]
+            OPT_13B_ITERATION, tokens_per_sequence=TOKENS_PER_SEQUENCE, slowdown=slowdown, ax=panels["curve"]
         )
         curve.plot(batch, rate, **MARK)
     return (
         f"A batch of {sequences}, a kernel {slower_percent} % slower: one iteration reads the weights in"
-        f" {1000 * OPT_13B_STEP.weights_s:.1f} ms, and the keys and values of {num_kv_tokens:,.0f} tokens"
-        f" in {1000 * (reading_s - OPT_13B_STEP.weights_s):.1f} ms. That allows"
+        f" {1000 * OPT_13B_ITERATION.weights_s:.1f} ms, and the keys and values of {num_kv_tokens:,.0f} tokens"
+        f" in {1000 * (reading_s - OPT_13B_ITERATION.weights_s):.1f} ms. That allows"
         f" {rate:,.0f} tokens per second;"
-        f" over contiguous memory it would be {batch / OPT_13B_STEP.reading_s(num_kv_tokens):,.0f}."
+        f" over contiguous memory it would be {batch / OPT_13B_ITERATION.reading_s(num_kv_tokens):,.0f}."
     )
 
 

@@ -170,7 +170,7 @@ def all_whole_pages(num_tokens: int, page_size: int) -> int:
 
 @mistake("5.4")
 def parts_of_pages(num_tokens: int, page_size: int) -> int:
-    """A page has a name only when it is full. What comes after the last full page is computed."""
+    """A page has a key only when it is full. What comes after the last full page is computed."""
     return num_tokens - 1
 
 
@@ -202,12 +202,12 @@ ask_letters(
     insight="All three are one reason: a page is shared whole, or not at all.",
     remarks="""
         a: This one holds. 100 tokens fill six pages of 16, which are 96 tokens. They fill no page of 128.
-        b: The hash is as good. SHA-256 has 256 bits for a page of any size; two pages with one name are out
+        b: The hash is as good. SHA-256 has 256 bits for a page of any size; two pages with one key are out
            of reach.
         c: This one holds. Up to a page less one token is copied: 15 tokens at 16, and 127 at 128.
         d: A table entry is cheap. An entry of a page table is a few bytes, and larger pages need fewer of
            them.
-        e: The beginning counts. A page is named by all that comes before it. Where beginnings differ nothing
+        e: The beginning counts. The key of a page depends on all that comes before it. Where beginnings differ nothing
            is shared, at any size.
         f: This one holds. The page in which two prompts part is held by each of them, with all its common
            tokens.

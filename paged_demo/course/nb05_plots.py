@@ -185,7 +185,7 @@ def found_against_prefix(*, page_size: int, longest: int, ax: Axes | None = None
 
 @style.applied()
 def eviction_queues(queues: Mapping[str, Mapping[int, str]], *, ax: Axes | None = None) -> Axes:
-    """Draw the free pages that remember something, moment by moment; the next to be evicted is at the left.
+    """Draw the cached pages, moment by moment; the next to be evicted is at the left.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def eviction_queues(queues: Mapping[str, Mapping[int, str]], *, ax: Axes | None 
     ax.set_xticks([0.47], ["evicted next"])
     style.bare(ax)
     told = "; ".join(f"{event}: {', '.join(queue.values())}" for event, queue in queues.items())
-    return with_words(ax, f"the free pages that remember something, next to go first. {told}.")
+    return with_words(ax, f"the cached pages, next to be evicted first. {told}.")
 
 
 @style.applied()

@@ -32,11 +32,11 @@ from paged_demo.paper.numbers import (
     SCHEMES,
     SUSTAINED_LATENCY_S,
 )
+from paged_demo.serving.iteration_time import OPT_13B_ITERATION
 from paged_demo.serving.rules import PagedPool, Pool, Rules, TraditionalPool
 from paged_demo.serving.run import Run
 from paged_demo.serving.scheduler import Snapshot, scheduler_of
 from paged_demo.serving.simulator import simulate
-from paged_demo.serving.step_time import OPT_13B_STEP
 from paged_demo.serving.traces import read_trace
 from paged_demo.serving.workload import (
     LengthDistribution,
@@ -83,15 +83,15 @@ def film_of(requests: Sequence[Request], pool: Pool) -> list[Snapshot]:
 def rates_by_kernel(curves: LatencyCurves) -> str:
     """Measure the rate that pages sustain with two kernels, beside that of Orca (Max) in `curves`."""
     kernels = {
-        "as quick as the others'": OPT_13B_STEP,
-        "26 % slower": replace(OPT_13B_STEP, kv_read_s=SLOWDOWN * OPT_13B_STEP.kv_read_s),
+        "as quick as the others'": OPT_13B_ITERATION,
+        "26 % slower": replace(OPT_13B_ITERATION, kv_read_s=SLOWDOWN * OPT_13B_ITERATION.kv_read_s),
     }
     pool = PagedPool(num_pages=NUM_PAGES_13B)
     reference = curves.sustained.rows["Orca (Max)"]["rate (1/s)"].mean
     told = []
     for kernel, step in kernels.items():
         latencies = {
-            rate: latency_at(rate, pool, sharegpt, step_time=step, duration_s=3600, seed=0)
+            rate: latency_at(rate, pool, sharegpt, iteration_time=step, duration_s=3600, seed=0)
             for rate in (1.8, 1.9, 2.0, 2.1)
         }
         rate = sustained_rate(latencies)
@@ -118,7 +118,7 @@ def served_both_ways(trace: Sequence[Request]) -> str:
     for name, pool in ways.items():
         run = simulate(trace, pool)
         told.append(
-            f"{name}: {run.mean_running:.1f} of {len(trace):,} requests in flight,"
+            f"{name}: {run.mean_running:.1f} of {len(trace):,} requests running,"
             f" {run.normalised_latency_s:.2f} s per token, {run.num_preempted:,} preemptions"
         )
     return "\n".join(told)
@@ -225,12 +225,12 @@ def explore_serving(*, workload: str = "ShareGPT", scheme: str = "vLLM", seed: i
             effect += " have no effect here"
             page_size, watermark = PAGE_SIZE, 0  # the same for all, so that nothing is served again
         run = _serve(workload, rate, scheme=scheme, page_size=page_size, watermark=watermark, seed=seed)
-        in_flight = nb06_plots.in_flight(run.moments, ax=panels["in flight"])
-        in_flight.set_title(f"{scheme}: {run.mean_running:.1f} in flight on average")
+        running = nb06_plots.running_over_time(run.moments, ax=panels["running"])
+        running.set_title(f"{scheme}: {run.mean_running:.1f} running on average")
         usage = nb06_plots.usage_over_time(run.moments, num_slots=NUM_SLOTS_13B, ax=panels["usage"])
         if "latency" in panels:
-            in_flight.set_xlabel("")
-            in_flight.tick_params(labelbottom=False)  # the axis below has the same times
+            running.set_xlabel("")
+            running.tick_params(labelbottom=False)  # the axis below has the same times
             knee = _knee(workload, scheme, page_size, watermark, seed)
             latency, look = panels["latency"], style.SCHEMES[scheme]
             latency.plot(list(knee), list(knee.values()), linewidth=2, markersize=4, **look)
@@ -250,12 +250,12 @@ def explore_serving(*, workload: str = "ShareGPT", scheme: str = "vLLM", seed: i
             "watermark": number("watermark (%)", 1, lowest=0, highest=20),
         },
         panels={
-            "in flight": (0.075, 0.665, 0.42, 0.265),
+            "running": (0.075, 0.665, 0.42, 0.265),
             "usage": (0.075, 0.255, 0.42, 0.265),
             "latency": (0.6, 0.255, 0.385, 0.675),
             "key": (0, 0, 1, 0.14),
         },
-        sheet={"in flight": (0.075, 0.3, 0.4, 0.5), "usage": (0.57, 0.3, 0.4, 0.5)},
+        sheet={"running": (0.075, 0.3, 0.4, 0.5), "usage": (0.57, 0.3, 0.4, 0.5)},
         height=4.8,
         background={"latency": _draw_latency_axes},
         key=FATES_OVER_TIME,
@@ -284,7 +284,7 @@ def explore_film(films: Mapping[str, Sequence[Snapshot]]) -> Explorer:
         queue = " ".join(map(letter, snapshot.waiting)) or "nobody"
         panels["queue"].text(0, 0.5, f"waiting: {queue}", va="center")
         return (
-            f"{scheme}, iteration {iteration}: {count_of(running, 'request')} in flight, waiting: {queue};"
+            f"{scheme}, iteration {iteration}: {count_of(running, 'request')} running, waiting: {queue};"
             f" of {usage.num_slots} slots {usage.used} hold a token, {usage.allocated} are held."
         )
 

@@ -19,7 +19,7 @@ CAPSTONE_PAGE_SIZES = (16, 32, 64, 128, 256, 512)
 
 
 class Running(NamedTuple):
-    """A request in flight.
+    """A running request.
 
     Attributes
     ----------
@@ -122,13 +122,13 @@ ask_letters(
         "Two of the four are true.",
     ),
     insight=(
-        "A few pages kept free spare many restarts. Kept in excess they are lost to everybody: the watermark"
+        "A few pages kept free spare many preemptions. Kept in excess they are lost to everybody: the watermark"
         " trades the batch for calm. (5 % would serve this trace better; 1 % is a default.)"
     ),
     remarks="""
-        a: Fewer restarts. The pages kept free serve growth, and growth is what preempts.
+        a: Fewer preemptions. The pages kept free serve growth, and growth is what preempts.
         b: Not a larger batch. Keeping pages free admits somewhat fewer at a time.
-        c: Less work twice. What is preempted is computed again. Fewer restarts are less work.
+        c: Less work twice. What is preempted is computed again. Fewer preemptions are less work.
         d: Too much of it. A fifth of the pool that nobody may start in makes the pool smaller.
     """,
 )
@@ -187,7 +187,7 @@ def largest_page_size_that_sustains() -> float:
     """Serve five minutes of Alpaca from pages of each size; return the largest that keeps the latency."""
     rng = np.random.default_rng(0)
     trace = draw_trace(alpaca, rate_rps=CAPSTONE_RATE_RPS, duration_s=300, rng=rng)
-    rules = Rules(step_time=SERVERS["OPT-13B"].step_time)
+    rules = Rules(iteration_time=SERVERS["OPT-13B"].iteration_time)
     return max(
         size
         for size in CAPSTONE_PAGE_SIZES

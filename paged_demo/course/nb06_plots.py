@@ -13,8 +13,8 @@ from paged_demo.checks import check_count
 from paged_demo.paper.experiment import Experiment
 from paged_demo.paper.latency_figures import LatencyCurves
 from paged_demo.paper.numbers import FIG_12_LEAVES_AT, FIG_19A_MS, SUSTAINED_LATENCY_S
+from paged_demo.serving.iteration_time import OPT_13B_ITERATION, OPT_13B_SWAP
 from paged_demo.serving.run import Moment, Run
-from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP
 from paged_demo.views import plots, style
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.strip import letter
@@ -41,7 +41,7 @@ def _times(moments: Sequence[Moment]) -> list[float]:
 
 
 @style.applied()
-def in_flight(moments: Sequence[Moment], *, ax: Axes | None = None) -> Axes:
+def running_over_time(moments: Sequence[Moment], *, ax: Axes | None = None) -> Axes:
     """Draw how many requests run, and how many wait, over time.
 
     Parameters
@@ -199,7 +199,7 @@ def swap_or_recompute(num_tokens: int = 256, *, ax: Axes | None = None) -> Axes:
         1e3 * OPT_13B_SWAP(num_pages_out=count, num_pages_in=count, page_size=size)
         for size, count in zip(sizes, pages, strict=True)
     ]
-    recompute_ms = 1e3 * OPT_13B_STEP(
+    recompute_ms = 1e3 * OPT_13B_ITERATION(
         num_batched=num_tokens, num_requests=0, num_sequences=0, num_kv_tokens=0
     )
     ax.plot(sizes, swap_ms, color=style.PAGED, linewidth=2)

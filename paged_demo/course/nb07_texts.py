@@ -27,7 +27,7 @@ MOST_ROWS = 9
 KEY = {
     "shared": "tokens of several texts",
     "reserved": "held, not yet written",
-    "cached": "free, remembered",
+    "cached": "free, can be found",
     "free": "free",
 }
 """What the pool of a run shows beside the tokens of each text."""
@@ -46,7 +46,7 @@ class Frame:
     outputs : mapping of int to str
         What each text says so far, whether or not it is in the pool.
     waiting, finished : tuple of int
-        The texts that were begun and gave way, and those that are complete.
+        The texts that were begun and preempted, and those that are complete.
     """
 
     memory_map: MemoryMap
@@ -77,7 +77,7 @@ class Frame:
         if seq_id in self.page_tables:
             return f"pages {', '.join(map(str, self.page_tables[seq_id]))}"
         if seq_id in self.waiting:
-            return "gave way, waits"
+            return "preempted, waits"
         return "finished" if seq_id in self.finished else "not in the pool"
 
 

@@ -71,7 +71,7 @@ class PagedCache(KVCache):
     num_pages, page_size : int
         Pages in the pool, and slots in a page.
     prefix_caching : bool
-        Whether to remember full pages, so that later prompts with an equal beginning find them.
+        Whether full pages can be found, so that later prompts with an equal beginning find them.
     dtype : dtype
         How keys and values are kept.
 

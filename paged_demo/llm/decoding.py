@@ -32,7 +32,7 @@ class Text:
     is_finished : bool
         Whether the output is complete; a stop token is its last one then.
     num_preemptions : int
-        How often it had to give way.
+        How often it was preempted.
     """
 
     seq_id: int
@@ -164,9 +164,9 @@ def free_noted(cache: KVCache, held: Mapping[int, object]) -> None:
 
 
 def outgrown(text: Text, num_slots: int, error: CacheFullError) -> CacheFullError:
-    """Return the error of a cache with no room for a text when no other text can give way, naming both."""
+    """Return the error of a cache with no room for a text when no other text can be preempted, naming both."""
     who = (
         f": text {text.seq_id} has {len(text.tokens)} tokens, the cache {num_slots} slots,"
-        " and no other text is left to give way"
+        " and no other text is left to preempt"
     )
     return CacheFullError(needed=error.needed, free=error.free, unit=error.unit, where=who)

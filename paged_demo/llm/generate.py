@@ -1,9 +1,9 @@
 """Many texts at once: sequences join the batch, grow by a token a step, and leave.
 
 Each step computes one token of every running sequence in one pass through the weights, then lets waiting ones
-join where there is room (continuous batching). If a running one finds no room to grow, the newest gives way:
+join where there is room (continuous batching). If a running one finds no room to grow, the newest is preempted:
 it loses its place in the cache, waits, and is later computed again from all its tokens. If anything fails,
-all running ones give way like that: a step that was interrupted leaves nothing half done in the cache.
+all running ones are preempted like that: a step that was interrupted leaves nothing half done in the cache.
 So a text is always noted as one that waits, or as one that may be in the cache, or as both.
 """
 
@@ -141,7 +141,7 @@ class Engine:
         Raises
         ------
         CacheFullError
-            If the pool is too small for a text when no other can give way; it is named.
+            If the pool is too small for a text when no other can be preempted; it is named.
         """
         try:
             self._step()

@@ -13,9 +13,9 @@ from paged_demo.allocators.placement import buddy
 from paged_demo.allocators.traditional import reserve_max, reserve_oracle, reserve_pow2
 from paged_demo.checks import check_count, check_positive
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_PAGES_13B, PAGE_SIZE, SCHEMES, TABLE_1
+from paged_demo.serving.iteration_time import OPT_13B_ITERATION, IterationTime
 from paged_demo.serving.rules import PagedPool, Pool, TraditionalPool
 from paged_demo.serving.run import Progress
-from paged_demo.serving.step_time import OPT_13B_STEP, StepTime
 from paged_demo.serving.workload import LengthDistribution, Request, poisson_arrivals
 
 
@@ -27,14 +27,14 @@ class PaperServer:
     ----------
     num_pages : int
         Pages of 16 slots.
-    step_time : StepTime
+    iteration_time : IterationTime
         How long an iteration takes.
     trace_s : float
         How long the paper's traces for it last, in seconds (section 6.1).
     """
 
     num_pages: int
-    step_time: StepTime
+    iteration_time: IterationTime
     trace_s: float = 3600
 
     def pools(self) -> dict[str, Pool]:
@@ -68,19 +68,19 @@ def _larger_server(
 ) -> PaperServer:
     """Take OPT-13B's server to a larger model on several GPUs, which share all bytes and operations."""
     column = TABLE_1[model]
-    step_time = replace(
-        OPT_13B_STEP,
+    iteration_time = replace(
+        OPT_13B_ITERATION,
         fixed_s=fixed_s,
         weights_s=column.weights_gb * 1e9 / (num_gpus * bytes_per_s),
-        compute_s=OPT_13B_STEP.compute_s * parameters / 13e9 / num_gpus,
+        compute_s=OPT_13B_ITERATION.compute_s * parameters / 13e9 / num_gpus,
         kv_read_s=SLOT_BYTES[model] / (num_gpus * bytes_per_s),
     )
     num_pages = round(1000 * column.thousand_slots) // PAGE_SIZE
-    return PaperServer(num_pages=num_pages, step_time=step_time, trace_s=trace_s)
+    return PaperServer(num_pages=num_pages, iteration_time=iteration_time, trace_s=trace_s)
 
 
 SERVERS: Mapping[str, PaperServer] = {
-    "OPT-13B": PaperServer(num_pages=NUM_PAGES_13B, step_time=OPT_13B_STEP),
+    "OPT-13B": PaperServer(num_pages=NUM_PAGES_13B, iteration_time=OPT_13B_ITERATION),
     "OPT-66B": _larger_server("OPT-66B", num_gpus=4, bytes_per_s=1.555e12, parameters=66e9, fixed_s=29e-3),
     "OPT-175B": _larger_server(
         "OPT-175B", num_gpus=8, bytes_per_s=2.039e12, parameters=175e9, fixed_s=59e-3, trace_s=900

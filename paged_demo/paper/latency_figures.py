@@ -12,10 +12,10 @@ import numpy as np
 from paged_demo.paper import numbers as paper
 from paged_demo.paper.experiment import SERVERS, Comparison, Experiment, check_seeds, draw_trace, over_seeds
 from paged_demo.paper.numbers import Curve
+from paged_demo.serving.iteration_time import IterationTime
 from paged_demo.serving.rules import PagedPool, Pool, Rules
 from paged_demo.serving.run import Progress
 from paged_demo.serving.simulator import simulate
-from paged_demo.serving.step_time import StepTime
 from paged_demo.serving.workload import LengthDistribution, alpaca, sharegpt
 
 
@@ -110,7 +110,12 @@ def fig_12(
             curve: dict[float, float] = {}
             for rate_rps in _grid(published[scheme], step_beyond):
                 curve[rate_rps] = latency_at(
-                    rate_rps, pool, lengths, step_time=server.step_time, duration_s=trace_s, seed=seed
+                    rate_rps,
+                    pool,
+                    lengths,
+                    iteration_time=server.iteration_time,
+                    duration_s=trace_s,
+                    seed=seed,
                 )
                 if rate_rps >= max(published[scheme]) and curve[rate_rps] > paper.SUSTAINED_LATENCY_S:
                     break
@@ -127,9 +132,9 @@ def fig_12(
         }
         for scheme in published
     }
-    fixed = "the step time's fixed part and part per request, to uncongested points of Fig. 12a"
+    fixed = "the iteration time's fixed part and part per request, to uncongested points of Fig. 12a"
     if not workload.startswith("OPT-13B"):
-        fixed = "the step time's fixed part, to vLLM's first point of this figure"
+        fixed = "the iteration time's fixed part, to vLLM's first point of this figure"
     return LatencyCurves(
         paper=published,
         ours=ours,
@@ -148,13 +153,13 @@ def latency_at(
     pool: Pool,
     lengths: LengthDistribution,
     *,
-    step_time: StepTime,
+    iteration_time: IterationTime,
     duration_s: float,
     seed: int,
 ) -> float:
     """Serve a trace and return its normalised latency in s/token."""
     trace = draw_trace(lengths, rate_rps=rate_rps, duration_s=duration_s, rng=np.random.default_rng(seed))
-    return simulate(trace, pool, rules=Rules(step_time=step_time)).normalised_latency_s
+    return simulate(trace, pool, rules=Rules(iteration_time=iteration_time)).normalised_latency_s
 
 
 def sustained_rate(curve: Curve) -> float:
@@ -224,8 +229,8 @@ def fig_18b(
     def measure(workload: str, page_size: int, seed: int) -> float:
         lengths, rate_rps = FIG_18B_WORKLOADS[workload]
         pool = PagedPool(num_pages=paper.NUM_SLOTS_13B // page_size, page_size=page_size)
-        step_time = SERVERS["OPT-13B"].step_time
-        return latency_at(rate_rps, pool, lengths, step_time=step_time, duration_s=3600, seed=seed)
+        iteration_time = SERVERS["OPT-13B"].iteration_time
+        return latency_at(rate_rps, pool, lengths, iteration_time=iteration_time, duration_s=3600, seed=seed)
 
     return Experiment(
         title="Fig. 18b, right half: normalised latency by page size, in s/token",

@@ -25,7 +25,7 @@ WARM_UP_S = 300
 """Iterations before this time are left out: the queues have yet to form."""
 
 FITTED = (
-    "the distributions of lengths, to the paper's samples; of the step time its fixed part and its part per"
+    "the distributions of lengths, to the paper's samples; of the iteration time its fixed part and its part per"
     " request, to uncongested points of Fig. 12a. No value of this figure entered a fit."
 )
 
@@ -80,7 +80,7 @@ def fig_2(*, seeds: Iterable[int] = range(8), progress: Progress = iter) -> Expe
 def fig_13(
     *, seeds: Iterable[int] = range(4), alpaca_s: float = 3600, progress: Progress = iter
 ) -> Experiment:
-    """Measure the requests in flight, as Fig. 13 does.
+    """Measure the running requests, as Fig. 13 does.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def fig_13(
         return table
 
     return Experiment(
-        title="Fig. 13: requests in flight",
+        title="Fig. 13: running requests",
         setup=f"OPT-13B; ShareGPT for 3,600 s, Alpaca for {alpaca_s:,.0f} s;"
         f" mean over the iterations from {WARM_UP_S} s on",
         rows=over_seeds(measure, seeds, published, progress),

@@ -140,7 +140,7 @@ FIG_13 = {
     "ShareGPT": {"Orca (Max)": 7.00, "Orca (Pow2)": 9.81, "Orca (Oracle)": 13.62, "vLLM": 30.42},
     "Alpaca": {"Orca (Max)": 7.00, "Orca (Pow2)": 43.24, "Orca (Oracle)": 72.75, "vLLM": 132.44},
 }
-"""Requests in flight, OPT-13B, ShareGPT at 2 requests/s and Alpaca at 30 (printed labels)."""
+"""Running requests, OPT-13B, ShareGPT at 2 requests/s and Alpaca at 30 (printed labels)."""
 
 FIG_15: Mapping[str, Mapping[str, Mapping[int, float]]] = {
     "Alpaca": {"parallel": {2: 6.09, 4: 8.53, 6: 9.79}, "beam": {2: 37.56, 4: 53.13, 6: 55.16}},

@@ -1,4 +1,4 @@
-"""A request in flight as the quick engine keeps it, and the pools that count what it holds."""
+"""A running request as the quick engine keeps it, and the pools that count what it holds."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ NEVER = 2**62
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """A request in flight, as the quick engine keeps it: when it came, and when it will have its last token.
+    """A running request, as the quick engine keeps it: when it came, and when it will have its last token.
 
     Each sample holds ``i - origin`` tokens in iteration ``i``, from ``first`` on. ``parts_in`` is the
     iteration in which its samples copy the prompt's last page, if they do. While a prompt is computed in

@@ -8,7 +8,7 @@ from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.allocators.placement import PlacementPolicy, first_fit
 from paged_demo.allocators.traditional import ReservationPolicy, TraditionalAllocator, reserved_slots
 from paged_demo.checks import check_count, check_counts, check_functions, check_share
-from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP, StepTime, SwapTime
+from paged_demo.serving.iteration_time import OPT_13B_ITERATION, OPT_13B_SWAP, IterationTime, SwapTime
 from paged_demo.serving.workload import Request
 
 SwapPolicy = Callable[[Request], bool]
@@ -41,7 +41,7 @@ class Rules:
     ----------
     swaps : SwapPolicy
         Which preempted requests are swapped out, instead of computed again.
-    step_time : StepTime
+    iteration_time : IterationTime
         How long an iteration takes.
     swap_time : SwapTime
         How long it takes to swap, in addition.
@@ -49,7 +49,7 @@ class Rules:
         Tokens that one iteration computes at most; left out, the limit that reproduces the paper's runs. A
         prompt longer than that starts without others.
     max_running : int
-        Sequences in flight at most.
+        Running sequences at most.
     chunked_prefill : bool
         Whether prompts are computed in pieces. Each running request decodes a token, and
         what is left of ``max_batched_tokens`` goes to prompts in the order of admission, as much of each as
@@ -58,7 +58,7 @@ class Rules:
     """
 
     swaps: SwapPolicy = swap_several
-    step_time: StepTime = OPT_13B_STEP
+    iteration_time: IterationTime = OPT_13B_ITERATION
     swap_time: SwapTime = OPT_13B_SWAP
     max_batched_tokens: int = 2560
     max_running: int = 2048
@@ -66,8 +66,8 @@ class Rules:
 
     def __post_init__(self) -> None:
         check_functions(swaps=self.swaps)
-        # A function would not do for ``step_time``: `simulate` sums it over many iterations in closed form.
-        for name, kind in {"step_time": StepTime, "swap_time": SwapTime}.items():
+        # A function would not do for ``iteration_time``: `simulate` sums it over many iterations in closed form.
+        for name, kind in {"iteration_time": IterationTime, "swap_time": SwapTime}.items():
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
         check_counts(max_batched_tokens=self.max_batched_tokens, max_running=self.max_running)

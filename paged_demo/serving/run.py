@@ -45,7 +45,7 @@ class Moment(NamedTuple):
     time_s : float
         When.
     num_running, num_waiting : int
-        Requests in flight, and requests that have arrived and are not.
+        Running requests, and requests that have arrived and are not.
     used, reserved, internal, rounding : int
         Slots by their fate, as in `MemoryUsage`; the others are free.
     """
@@ -74,13 +74,13 @@ class Run:
     longest_gap_s : float
         The longest time between two tokens of a running request: the longest iteration in which one decodes.
     stays : sequence of Stay
-        Who was in flight when, in the order in which the stays ended.
+        Who was running when, in the order in which the stays ended.
     moments : sequence of Moment
         The pool at the times that were asked for.
     num_iterations : int
         Iterations that began in the window of measurement.
     mean_running : float
-        Requests in flight, the mean over those iterations.
+        Running requests, the mean over those iterations.
     mean_usage : MeanUsage
         Where the slots went, the mean over those iterations.
     mean_saved : float
@@ -100,7 +100,7 @@ class Run:
 
     def __repr__(self) -> str:
         return (
-            f"Run({len(self.requests)} requests, {self.mean_running:.1f} in flight on average,"
+            f"Run({len(self.requests)} requests, {self.mean_running:.1f} running on average,"
             f" {self.normalised_latency_s:.3g} s per output token, {self.num_preempted} preemptions)"
         )
 
@@ -181,7 +181,7 @@ class Recorder:
         until_s : float
             The time.
         num_done, num_running : int
-            Requests that were done before those moments, and requests in flight.
+            Requests that were done before those moments, and running requests.
         fates : iterable of int
             Slots that are used, reserved, internal and rounding.
         """
@@ -196,7 +196,7 @@ class Recorder:
         Parameters
         ----------
         *amounts : int
-            Requests in flight; slots that are used, reserved, internal and rounding, and that sharing saves.
+            Running requests; slots that are used, reserved, internal and rounding, and that sharing saves.
         """
         self._sums = list(map(operator.add, self._sums, amounts))
 

@@ -25,7 +25,7 @@ class FullPool:
     Attributes
     ----------
     mean_running : float
-        Requests in flight, the mean over iterations.
+        Running requests, the mean over iterations.
     mean_tokens : float
         Tokens they hold, the mean over iterations.
     num_requests : int

@@ -29,7 +29,7 @@ class Iteration(NamedTuple):
     start_s, end_s : float
         When it began and ended.
     num_running : int
-        Requests in flight.
+        Running requests.
     num_tokens : int
         Tokens of their sequences, the ones of this iteration included. A prompt counts once a sample.
     num_preempted : int
@@ -55,7 +55,7 @@ class Snapshot(NamedTuple):
     future_tokens : dict
         Tokens that each sequence has yet to be given slots for, for `account`.
     waiting : tuple of int
-        Requests that have arrived and are not in flight, the next one first.
+        Requests that have arrived and are not running, the next one first.
     """
 
     time_s: float
@@ -128,7 +128,7 @@ class Scheduler:
 
     @property
     def num_running(self) -> int:
-        """Requests in flight, those included that have just had their last token."""
+        """Running requests, those included that have just had their last token."""
         return len(self._running)
 
     def step(self) -> Iteration:
@@ -149,7 +149,7 @@ class Scheduler:
         started, num_computed = ([], 0) if preempted else self._admit(num_batched)
         num_tokens = sum(group.num_tokens for group in self._running)
         if self._running:
-            duration_s = self._rules.step_time(
+            duration_s = self._rules.iteration_time(
                 num_batched=num_batched + num_computed,
                 num_requests=len(self._running),
                 num_sequences=self._num_sequences(),

@@ -55,7 +55,7 @@ def has_pages(allocator: KVAllocator) -> TypeGuard[PagingAllocator]:
 
 
 class Stay(NamedTuple):
-    """A request's time in flight without a break; one that is preempted comes back for another.
+    """A request's time in the batch without a break; one that is preempted comes back for another.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class SequenceGroup:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of all sequences that have slots, once in flight; the prompt counts in each."""
+        """Tokens of all sequences that have slots, once running; the prompt counts in each."""
         return (
             self.request.num_samples * (self.request.num_prompt_tokens + self.num_generated)
             - self.num_missing
@@ -145,7 +145,7 @@ class SequenceGroup:
             Tokens to compute now.
         """
         if has_pages(allocator):
-            # Pages that were taken and given back would have forgotten what they remembered.
+            # Pages that were taken and given back would have lost what was cached in them.
             needed = pages_held(self.request, self.num_generated, allocator.page_size)
             if needed > allocator.num_free_pages:
                 raise CacheFullError(needed=needed, free=allocator.num_free_pages, unit="pages")

@@ -15,6 +15,7 @@ from heapq import heappop, heappush
 from math import inf
 
 from paged_demo.serving.flights import NEVER, Flight, PageCounts, RunPlaces
+from paged_demo.serving.iteration_time import Stretch
 from paged_demo.serving.rules import (
     PAPER_RULES,
     PagedPool,
@@ -25,7 +26,6 @@ from paged_demo.serving.rules import (
 )
 from paged_demo.serving.run import Recorder, Run, Window
 from paged_demo.serving.sequence_group import SequenceGroup, Stay
-from paged_demo.serving.step_time import Stretch
 from paged_demo.serving.workload import Request, check_requests
 
 
@@ -114,7 +114,7 @@ class _Engine:
         if limit <= 0:
             return False
         stretch = Stretch(
-            self._rules.step_time, self.now_s, len(self._running), self._num_sequences, self._num_tokens
+            self._rules.iteration_time, self.now_s, len(self._running), self._num_sequences, self._num_tokens
         )
         # Times still to come at which something changes by itself.
         for event_s in (self._edges[-1], inf if head_has_arrived else head_s, self._recorder.next_s):
@@ -144,7 +144,7 @@ class _Engine:
                 preempted.append(self._prompt)
                 self._send_back(self._prompt)
         num_computed, num_pages_in = (0, 0) if preempted else self._admit(num_batched)
-        step_s = self._rules.step_time(
+        step_s = self._rules.iteration_time(
             num_batched=num_batched + num_computed,
             num_requests=len(self._running),
             num_sequences=self._num_sequences,

@@ -67,7 +67,7 @@ _FATES = (
     Fate(name="internal", colour="#B8440F", hatch="xx", ink="white", meaning="held, will never be written"),
     Fate(name="rounding", colour="#807E76", hatch="++", ink="black", meaning="held, but never asked for"),
     Fate(name="external", colour="#37282F", hatch="..", ink="white", meaning="free, in too small a hole"),
-    Fate(name="cached", colour="#B6D4FF", hatch="--", ink="black", meaning="free, and remembered"),
+    Fate(name="cached", colour="#B6D4FF", hatch="--", ink="black", meaning="free, and can be found"),
     Fate(name="free", colour="#F5F5F5", hatch="", ink="black", meaning="free, and empty", outline="#8C8C8C"),
     Fate(name="shared", colour="#559BBC", hatch="\\\\", ink="black", meaning="used by several sequences"),
 )
@@ -81,7 +81,7 @@ PAGED = FATES["used"].colour
 
 RUNNING = FATES["used"].colour
 WAITING = "#BDBDBD"
-"""Requests in flight, and in the queue."""
+"""Running requests, and in the queue."""
 
 SCHEMES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {

@@ -1,4 +1,4 @@
-"""Time of a decode step over pages, against the same step over contiguous keys and values.
+"""Time of an iteration over pages, against the same over contiguous keys and values.
 
 Run with ``OPENBLAS_NUM_THREADS=1 python tests/benchmarks/bench_attention.py``. Eight sequences of 600 to
 1500 tokens, 32 query heads and 8 heads of keys and values, head dimension 128, float32; the pages are

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from two_pools import ONE_SECOND
 
-from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP, Stretch
+from paged_demo.serving.iteration_time import OPT_13B_ITERATION, OPT_13B_SWAP, Stretch
 
 
 @given(
@@ -17,13 +17,13 @@ from paged_demo.serving.step_time import OPT_13B_STEP, OPT_13B_SWAP, Stretch
 )
 def test_a_stretch_takes_the_time_of_its_iterations(num_requests, num_samples, num_tokens, now_s, wait_s):
     num_sequences = num_requests * num_samples
-    stretch = Stretch(OPT_13B_STEP, now_s, num_requests, num_sequences, num_tokens)
+    stretch = Stretch(OPT_13B_ITERATION, now_s, num_requests, num_sequences, num_tokens)
     count = stretch.iterations_until(now_s + wait_s, 10**6)
     ends = [now_s]
     for iteration in range(1, count + 1):
         ends.append(
             ends[-1]
-            + OPT_13B_STEP(
+            + OPT_13B_ITERATION(
                 num_batched=num_sequences,
                 num_requests=num_requests,
                 num_sequences=num_sequences,
@@ -42,7 +42,7 @@ def test_a_stretch_of_whole_seconds_ends_on_the_second_that_is_asked_for():
 
 @pytest.mark.parametrize("time_s", [8.5, 1e15, 1e300, 1.7e308])
 def test_a_stretch_stops_at_the_most_iterations_however_far_the_time_is(time_s):
-    assert Stretch(OPT_13B_STEP, 2.0, 1, 1, 10).iterations_until(time_s, 6) == 6
+    assert Stretch(OPT_13B_ITERATION, 2.0, 1, 1, 10).iterations_until(time_s, 6) == 6
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from math import ceil, inf, sqrt
 from paged_demo.checks import check_number
 
 
-def _check_seconds(record: "StepTime | SwapTime") -> None:
+def _check_seconds(record: "IterationTime | SwapTime") -> None:
     for field in fields(record):
         seconds = check_number(field.name, getattr(record, field.name))
         if not 0 <= seconds < inf:
@@ -14,7 +14,7 @@ def _check_seconds(record: "StepTime | SwapTime") -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepTime:
+class IterationTime:
     """The time of an iteration, from what it computes and what it reads.
 
     Attributes
@@ -32,7 +32,7 @@ class StepTime:
 
     Examples
     --------
-    >>> round(OPT_13B_STEP(num_batched=30, num_requests=30, num_sequences=30, num_kv_tokens=15_000), 4)
+    >>> round(OPT_13B_ITERATION(num_batched=30, num_requests=30, num_sequences=30, num_kv_tokens=15_000), 4)
     0.0446
     """
 
@@ -58,7 +58,7 @@ class StepTime:
         num_batched : int
             Tokens computed: the prompts that are new, and one per sequence that decodes.
         num_requests, num_sequences : int
-            In flight.
+            Running.
         num_kv_tokens : int
             Tokens whose keys and values are read.
         """
@@ -84,13 +84,13 @@ class StepTime:
 
         Examples
         --------
-        >>> round(OPT_13B_STEP.reading_s(15_000), 4)
+        >>> round(OPT_13B_ITERATION.reading_s(15_000), 4)
         0.0246
         """
         return self.weights_s + slowdown * self.kv_read_s * num_kv_tokens
 
 
-OPT_13B_STEP = StepTime(
+OPT_13B_ITERATION = IterationTime(
     fixed_s=11e-3,
     weights_s=16.7e-3,
     compute_s=0.12e-3,
@@ -112,12 +112,12 @@ class Stretch:
 
     Parameters
     ----------
-    step_time : StepTime
+    iteration_time : IterationTime
         How long an iteration takes.
     now_s : float
         When the first of them begins.
     num_requests, num_sequences : int
-        In flight.
+        Running.
     num_tokens : int
         Tokens of all sequences before the first of them.
     """
@@ -125,13 +125,18 @@ class Stretch:
     __slots__ = ("_kv_read_s", "_now_s", "_num_sequences", "_num_tokens", "_step_s")
 
     def __init__(
-        self, step_time: StepTime, now_s: float, num_requests: int, num_sequences: int, num_tokens: int
+        self,
+        iteration_time: IterationTime,
+        now_s: float,
+        num_requests: int,
+        num_sequences: int,
+        num_tokens: int,
     ) -> None:
         self._now_s = now_s
         self._num_sequences = num_sequences
         self._num_tokens = num_tokens
-        self._kv_read_s = step_time.kv_read_s
-        self._step_s = step_time(
+        self._kv_read_s = iteration_time.kv_read_s
+        self._step_s = iteration_time(
             num_batched=num_sequences,
             num_requests=num_requests,
             num_sequences=num_sequences,
