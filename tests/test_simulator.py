@@ -92,6 +92,8 @@ def compare(requests, pool, **settings):
         return 0
     quick = simulate(requests, pool, **settings)
     assert quick.finish_s == pytest.approx(slow.finish_s, rel=1e-9, abs=1e-9)
+    assert quick.first_token_s == pytest.approx(slow.first_token_s, rel=1e-9, abs=1e-9)
+    assert quick.longest_gap_s == pytest.approx(slow.longest_gap_s, rel=1e-9, abs=1e-9)
     assert list(quick.stays) == [pytest.approx(stay) for stay in slow.stays]
     assert quick.num_preempted == slow.num_preempted
     assert quick.num_iterations == slow.num_iterations
@@ -151,6 +153,28 @@ def test_both_engines_serve_alike_from_a_pool_that_is_too_small(
     crowd = [request._replace(arrival_s=request.arrival_s / 50) for request in requests]
     pool = PagedPool(num_pages=most + num_spare_pages, page_size=page_size, watermark_share=watermark_share)
     num_preempted = compare(crowd, pool, rules=rules, window=window, moments=moments)
+    event("preempts" if num_preempted else "does not preempt")
+
+
+@given(
+    requests=single_samples,
+    page_size=st.integers(1, 20),
+    num_spare_pages=st.sampled_from([0, 1, 2, 5, 12, 40]),
+    watermark_share=st.sampled_from([0.0, 0.1, 0.4]),
+    rules=rules,
+    budget=st.integers(1, 60),
+    window=windows,
+    moments=moments,
+)
+@settings(max_examples=250, deadline=None)
+def test_both_engines_serve_prompts_in_pieces_alike(
+    *, requests, page_size, num_spare_pages, watermark_share, rules, budget, window, moments
+):
+    most = max(pages_held(request, request.num_output_tokens, page_size) for request in requests)
+    crowd = [request._replace(arrival_s=request.arrival_s / 50) for request in requests]
+    pool = PagedPool(num_pages=most + num_spare_pages, page_size=page_size, watermark_share=watermark_share)
+    in_pieces = replace(rules, chunked_prefill=True, max_batched_tokens=budget)
+    num_preempted = compare(crowd, pool, rules=in_pieces, window=window, moments=moments)
     event("preempts" if num_preempted else "does not preempt")
 
 
