@@ -4,6 +4,7 @@ import re
 import tracemalloc
 from dataclasses import astuple, replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -220,7 +221,8 @@ def test_a_pool_that_is_always_full_has_no_free_slots_on_average(used):
     recorder = Recorder([Request(0, 1, 1)], 100, (0, 1), ())
     for num_used in used:
         recorder.add(1, num_used, 0, (100 - num_used) // 2, (101 - num_used) // 2, 0)
-    assert recorder.record({0: 1.0}, [], len(used)).mean_usage.free == 0
+    engine = SimpleNamespace(finish_s={0: 1.0}, first_token_s={0: 1.0}, longest_gap_s=0.0, stays=[])
+    assert recorder.record(engine, len(used)).mean_usage.free == 0
 
 
 def test_a_window_without_an_iteration_is_an_error():
