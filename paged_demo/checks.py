@@ -2,10 +2,12 @@
 
 import math
 import operator
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import numpy as np
+
+Element = TypeVar("Element")
 
 _NO_SCALARS = (bool, np.bool_, np.complexfloating, np.ndarray)
 """What converts to a number and is none: booleans, complex numbers, and arrays of one, which can change."""
@@ -143,6 +145,24 @@ def check_functions(**functions: object) -> None:
     for name, function in functions.items():
         if not callable(function):
             raise TypeError(f"{name} must be a function or a record that can be called, got {function!r}")
+
+
+def check_iterable(name: str, values: Iterable[Element], elements: str) -> list[Element]:
+    """Return the values as a list, or raise a TypeError that says of which elements they should be.
+
+    Examples
+    --------
+    >>> check_iterable("seeds", range(2), "whole numbers")
+    [0, 1]
+    >>> check_iterable("seeds", 5, "whole numbers")
+    Traceback (most recent call last):
+    TypeError: seeds must be an iterable of whole numbers, got 5
+    """
+    try:
+        iterator = iter(values)
+    except TypeError:
+        raise TypeError(f"{name} must be an iterable of {elements}, got {values!r}") from None
+    return list(iterator)
 
 
 def check_widgets(ipywidgets: Any) -> None:

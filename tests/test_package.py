@@ -18,7 +18,7 @@ ALLOWED = {
     "allocators": ["allocators"],
     "attention": ["attention"],
     "serving": ["serving", "allocators"],
-    "paper": ["paper", "serving", "allocators"],
+    "paper": ["paper", "serving", "allocators", "model"],
     "llm": ["llm", "attention", "allocators"],
     "views": ["views", "paper", "serving", "attention", "allocators", "model"],
     "course": ["course", "views", "paper", "llm", "serving", "attention", "allocators", "model"],

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Iterable
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from paged_demo.checks import check_count
+from paged_demo.checks import check_count, check_iterable
 
 State = TypeVar("State")
 
@@ -62,11 +62,7 @@ def check_prompt(token_ids: Iterable[int]) -> list[int]:
     ValueError
         If it is empty, or an id lies outside 0 ... 2**63 - 1.
     """
-    try:
-        iterator = iter(token_ids)
-    except TypeError:
-        raise TypeError(f"token_ids must be an iterable of token ids, got {token_ids!r}") from None
-    tokens = list(iterator)
+    tokens = check_iterable("token_ids", token_ids, "token ids")
     if not tokens:
         raise ValueError("token_ids must hold at least one token, got none")
     if set(map(type, tokens)) != {int} or min(tokens) < 0 or max(tokens) > MAX_TOKEN_ID:

@@ -183,13 +183,12 @@ def explore_one_sequence(model: str = "Llama-2-7B") -> Explorer:
     model : str
         The model to begin with, by its name in ``PRESETS``.
     """
-    begin_with = PRESETS[model].name
     return Explorer(
         _fill_one_sequence,
         {
             "num_tokens": number("tokens", 500, lowest=1, highest=MAX_TOKENS),
             "page_size": number("page size (slots)", PAGE_SIZE, lowest=1, highest=LARGEST_PAGE),
-            "model": choice("model", PRESETS, begin_with),
+            "model": choice("model", PRESETS, PRESETS[model].name),
         },
         panels={"bars": (0.15, 0.68, 0.71, 0.24), "curves": (0.15, 0.12, 0.71, 0.456)},
         sheet={"bars": (0.15, 0.2, 0.71, 0.6)},

@@ -189,11 +189,10 @@ def explore_memory(model: str = "OPT-13B") -> Explorer:
     model : str
         The model to begin with, by its name in ``PRESETS``.
     """
-    begin_with = PRESETS[model].name
     return Explorer(
         _fill,
         {
-            "model": choice("model", PRESETS, begin_with),
+            "model": choice("model", PRESETS, PRESETS[model].name),
             "context": choice("context (tokens)", CONTEXTS, MAX_TOKENS),
             "batch": number("batch (requests)", 7, lowest=1, highest=MOST_REQUESTS),
             "kv_type": choice("type of the cache", BYTES_BY_TYPE),

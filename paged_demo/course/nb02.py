@@ -113,8 +113,7 @@ def film(reservation: str, placement: str, max_tokens: int, spread: float) -> Fi
         if iteration >= WARM_UP:
             snapshot = scheduler.snapshot()
             following = requests[snapshot.waiting[0]]
-            final = following.num_prompt_tokens + following.num_output_tokens
-            wanted = reserve(following.num_prompt_tokens, final)
+            wanted = reserve(following.num_prompt_tokens, following.final_tokens)
             usage = account(snapshot.memory_map, snapshot.future_tokens, request_slots=wanted)
             stills.append(Still(snapshot.memory_map, snapshot.future_tokens, wanted, usage))
     return Film(

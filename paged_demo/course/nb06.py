@@ -7,46 +7,22 @@ from functools import lru_cache
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
-from tqdm.auto import tqdm as progress  # noqa: F401 - the notebook uses them
+from tqdm.auto import tqdm as progress  # noqa: F401 - the notebook uses it
 
 from paged_demo.allocators.memory_map import account
 from paged_demo.allocators.traditional import reserve_max
 from paged_demo.checks import check_count
 from paged_demo.course import nb06_plots
-from paged_demo.course.nb06_plots import (  # noqa: F401 - the notebook uses them
-    FATES_OVER_TIME,
-    latency_against_rate,
-    memory_beside_paper,
-    pieces_against_budget,
-    request_timeline,
-    sharing_beside_paper,
-    swap_or_recompute,
-)
+from paged_demo.paper import numbers as paper
 from paged_demo.paper.experiment import SERVERS
 from paged_demo.paper.latency_figures import LatencyCurves, latency_at, sustained_rate
-from paged_demo.paper.numbers import (
-    MAX_TOKENS,
-    NUM_PAGES_13B,
-    NUM_SLOTS_13B,
-    PAGE_SIZE,
-    SCHEMES,
-    SUSTAINED_LATENCY_S,
-)
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION
 from paged_demo.serving.rules import PagedPool, Pool, Rules, TraditionalPool
 from paged_demo.serving.run import Run
 from paged_demo.serving.scheduler import Snapshot, scheduler_of
 from paged_demo.serving.simulator import simulate
 from paged_demo.serving.traces import read_trace
-from paged_demo.serving.workload import (
-    LengthDistribution,
-    Request,
-    alpaca,
-    azure_code,
-    azure_conv,
-    poisson_arrivals,
-    sharegpt,
-)
+from paged_demo.serving.workload import DATA_SETS, Request, azure_code, azure_conv, poisson_arrivals, sharegpt
 from paged_demo.views import style
 from paged_demo.views.live import MARK, Explorer, Panels, choice, number
 from paged_demo.views.strip import letter, slot_strip
@@ -86,7 +62,7 @@ def rates_by_kernel(curves: LatencyCurves) -> str:
         "as quick as the others'": OPT_13B_ITERATION,
         "26 % slower": replace(OPT_13B_ITERATION, kv_read_s=SLOWDOWN * OPT_13B_ITERATION.kv_read_s),
     }
-    pool = PagedPool(num_pages=NUM_PAGES_13B)
+    pool = PagedPool(num_pages=paper.NUM_PAGES_13B)
     reference = curves.sustained.rows["Orca (Max)"]["rate (1/s)"].mean
     told = []
     for kernel, step in kernels.items():
@@ -109,10 +85,10 @@ def conversations(path: str | None) -> list[Request]:
 
 def served_both_ways(trace: Sequence[Request]) -> str:
     """Serve a trace by the paper's server, reserving its longest request and in pages; say how it went."""
-    longest = max(request.num_prompt_tokens + request.num_output_tokens for request in trace)
+    longest = max(request.final_tokens for request in trace)
     ways: dict[str, Pool] = {
-        "reserve the longest": TraditionalPool(num_slots=NUM_SLOTS_13B, reserve=reserve_max(longest)),
-        "pages of 16": PagedPool(num_pages=NUM_PAGES_13B),
+        "reserve the longest": TraditionalPool(num_slots=paper.NUM_SLOTS_13B, reserve=reserve_max(longest)),
+        "pages of 16": PagedPool(num_pages=paper.NUM_PAGES_13B),
     }
     told = []
     for name, pool in ways.items():
@@ -132,7 +108,7 @@ def served_by_budget(*, rate_rps: float) -> tuple[Run, dict[int, Run]]:
     rng = np.random.default_rng(0)
     requests = azure_code.sample(NUM_REQUESTS, rng=rng, context_limit=8192)
     requests = poisson_arrivals(requests, rate_rps=rate_rps, rng=rng)
-    pool = PagedPool(num_pages=NUM_PAGES_13B)
+    pool = PagedPool(num_pages=paper.NUM_PAGES_13B)
     return simulate(requests, pool), {
         budget: simulate(requests, pool, rules=Rules(max_batched_tokens=budget, chunked_prefill=True))
         for budget in BUDGETS
@@ -140,9 +116,6 @@ def served_by_budget(*, rate_rps: float) -> tuple[Run, dict[int, Run]]:
 
 
 RATES_RPS = (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 8, 12, 20, 30)
-LENGTHS: Mapping[str, LengthDistribution] = {
-    lengths.name: lengths for lengths in (sharegpt, alpaca, azure_conv, azure_code)
-}
 NUM_REQUESTS = 400
 NUM_MOMENTS = 150
 
@@ -151,7 +124,7 @@ NUM_MOMENTS = 150
 def _requests(workload: str, rate_rps: float, seed: int) -> list[Request]:
     """Draw the same requests for every rate: only the time between them differs."""
     rng = np.random.default_rng(seed)
-    requests = LENGTHS[workload].sample(NUM_REQUESTS, rng=rng, context_limit=MAX_TOKENS)
+    requests = DATA_SETS[workload].sample(NUM_REQUESTS, rng=rng, context_limit=paper.MAX_TOKENS)
     return poisson_arrivals(requests, rate_rps=rate_rps, rng=rng)
 
 
@@ -159,7 +132,7 @@ def _pool(scheme: str, page_size: int, watermark: int) -> Pool:
     pool = SERVERS["OPT-13B"].pools()[scheme]
     if not isinstance(pool, PagedPool):
         return pool
-    num_pages = NUM_SLOTS_13B // page_size
+    num_pages = paper.NUM_SLOTS_13B // page_size
     return replace(pool, num_pages=num_pages, page_size=page_size, watermark_share=watermark / 100)
 
 
@@ -183,8 +156,8 @@ def _serve(workload: str, rate: float, *, scheme: str, page_size: int, watermark
 
 
 def _tell(run: Run) -> str:
-    used = percent(run.mean_usage.used / NUM_SLOTS_13B)
-    verdict = "sustained" if run.normalised_latency_s <= SUSTAINED_LATENCY_S else "too high"
+    used = percent(run.mean_usage.used / paper.NUM_SLOTS_13B)
+    verdict = "sustained" if run.normalised_latency_s <= paper.SUSTAINED_LATENCY_S else "too high"
     return (
         f"While requests arrive, {run.mean_running:.1f} run on average and {used} of the slots hold a token."
         f" Latency is {run.normalised_latency_s:.3g} s per output token: the rate is {verdict}."
@@ -199,8 +172,8 @@ def _draw_latency_axes(ax: Axes) -> None:
     ax.set_xticks([0.3, 1, 3, 10, 30], ["0.3", "1", "3", "10", "30"])
     ax.yaxis.set_major_formatter(FuncFormatter(lambda latency, _: f"{latency:g}"))
     ax.minorticks_off()
-    ax.axhline(SUSTAINED_LATENCY_S, color="black", linewidth=0.8, linestyle="--", zorder=0.5)
-    ax.text(0.22, SUSTAINED_LATENCY_S * 1.1, "0.5 s/token")
+    ax.axhline(paper.SUSTAINED_LATENCY_S, color="black", linewidth=0.8, linestyle="--", zorder=0.5)
+    ax.text(0.22, paper.SUSTAINED_LATENCY_S * 1.1, "0.5 s/token")
 
 
 def explore_serving(*, workload: str = "ShareGPT", scheme: str = "vLLM", seed: int = 0) -> Explorer:
@@ -223,11 +196,11 @@ def explore_serving(*, workload: str = "ShareGPT", scheme: str = "vLLM", seed: i
         effect = f"pages of {page_size} and a watermark of {watermark} %"
         if scheme != "vLLM":
             effect += " have no effect here"
-            page_size, watermark = PAGE_SIZE, 0  # the same for all, so that nothing is served again
+            page_size, watermark = paper.PAGE_SIZE, 0  # the same for all, so that nothing is served again
         run = _serve(workload, rate, scheme=scheme, page_size=page_size, watermark=watermark, seed=seed)
         running = nb06_plots.running_over_time(run.moments, ax=panels["running"])
         running.set_title(f"{scheme}: {run.mean_running:.1f} running on average")
-        usage = nb06_plots.usage_over_time(run.moments, num_slots=NUM_SLOTS_13B, ax=panels["usage"])
+        usage = nb06_plots.usage_over_time(run.moments, num_slots=paper.NUM_SLOTS_13B, ax=panels["usage"])
         if "latency" in panels:
             running.set_xlabel("")
             running.tick_params(labelbottom=False)  # the axis below has the same times
@@ -237,16 +210,16 @@ def explore_serving(*, workload: str = "ShareGPT", scheme: str = "vLLM", seed: i
             latency.plot(rate, run.normalised_latency_s, **MARK)
             latency.set_title(f"{run.normalised_latency_s:.3g} s/token at {rate}/s")
         else:
-            usage.set_title(f"{percent(run.mean_usage.used / NUM_SLOTS_13B)} of the slots hold a token")
+            usage.set_title(f"{percent(run.mean_usage.used / paper.NUM_SLOTS_13B)} of the slots hold a token")
         return f"{workload}, {NUM_REQUESTS} requests at {rate} per second, {scheme} ({effect}). {_tell(run)}"
 
     return Explorer(
         fill,
         {
-            "workload": choice("workload", LENGTHS, workload),
-            "scheme": choice("scheme", SCHEMES, scheme),
+            "workload": choice("workload", DATA_SETS, workload),
+            "scheme": choice("scheme", paper.SCHEMES, scheme),
             "rate": choice("rate (requests/s)", RATES_RPS, 2),
-            "page_size": choice("page size (slots)", (2**power for power in range(11)), PAGE_SIZE),
+            "page_size": choice("page size (slots)", (2**power for power in range(11)), paper.PAGE_SIZE),
             "watermark": number("watermark (%)", 1, lowest=0, highest=20),
         },
         panels={
@@ -258,7 +231,7 @@ def explore_serving(*, workload: str = "ShareGPT", scheme: str = "vLLM", seed: i
         sheet={"running": (0.075, 0.3, 0.4, 0.5), "usage": (0.57, 0.3, 0.4, 0.5)},
         height=4.8,
         background={"latency": _draw_latency_axes},
-        key=FATES_OVER_TIME,
+        key=nb06_plots.FATES_OVER_TIME,
     )
 
 
@@ -301,5 +274,5 @@ def explore_film(films: Mapping[str, Sequence[Snapshot]]) -> Explorer:
             "bare strip": lambda ax: ax.yaxis.set_visible(False),
             "queue": lambda ax: ax.set_axis_off(),
         },
-        key=FATES_OVER_TIME[1:3],
+        key=nb06_plots.FATES_OVER_TIME[1:3],
     )

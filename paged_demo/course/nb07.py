@@ -12,17 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from paged_demo.course.nb07_texts import (  # noqa: F401 - the notebook uses them
-    MOST_ROWS,
-    Frame,
-    frame_of,
-    key_of_pool,
-    pool_of_pages,
-    record,
-    recorder_of_beams,
-    text_in_pages,
-    texts_so_far,
-)
+from paged_demo.course.nb07_texts import MOST_ROWS, Frame, frame_of, key_of_pool, pool_of_pages, texts_so_far
 from paged_demo.llm.cache import PagedCache
 from paged_demo.llm.generate import Engine
 from paged_demo.llm.llama import Llama
@@ -83,7 +73,7 @@ def explore_run(frames: Sequence[Frame], *, step: int | None = None) -> Explorer
     Parameters
     ----------
     frames : sequence of Frame
-        As `record` returns them.
+        As `nb07_texts.record` returns them.
     step : int, optional
         The step to begin with; the last one if left out.
 

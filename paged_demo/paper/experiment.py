@@ -11,7 +11,8 @@ import numpy as np
 
 from paged_demo.allocators.placement import buddy
 from paged_demo.allocators.traditional import reserve_max, reserve_oracle, reserve_pow2
-from paged_demo.checks import check_count, check_positive
+from paged_demo.checks import check_count, check_iterable, check_positive
+from paged_demo.model import PRESETS
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_PAGES_13B, PAGE_SIZE, SCHEMES, TABLE_1
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION, IterationTime
 from paged_demo.serving.rules import PagedPool, Pool, TraditionalPool
@@ -53,10 +54,6 @@ class PaperServer:
         return pools | {"vLLM": PagedPool(num_pages=self.num_pages, page_size=PAGE_SIZE)}
 
 
-SLOT_BYTES = {"OPT-13B": 819_200, "OPT-66B": 2_359_296, "OPT-175B": 4_718_592}
-"""Bytes of one token's keys and values: 2 x layers x hidden x 2 (fp16)."""
-
-
 def _larger_server(
     model: str,
     *,
@@ -73,7 +70,7 @@ def _larger_server(
         fixed_s=fixed_s,
         weights_s=column.weights_gb * 1e9 / (num_gpus * bytes_per_s),
         compute_s=OPT_13B_ITERATION.compute_s * parameters / 13e9 / num_gpus,
-        kv_read_s=SLOT_BYTES[model] / (num_gpus * bytes_per_s),
+        kv_read_s=PRESETS[model].kv_bytes_per_token / (num_gpus * bytes_per_s),
     )
     num_pages = round(1000 * column.thousand_slots) // PAGE_SIZE
     return PaperServer(num_pages=num_pages, iteration_time=iteration_time, trace_s=trace_s)
@@ -263,10 +260,7 @@ def over_seeds(
 
 def check_seeds(seeds: Iterable[int]) -> list[int]:
     """Return the seeds as a list, or say why they are none."""
-    try:
-        listed = list(seeds)
-    except TypeError:
-        raise TypeError(f"seeds must be an iterable of whole numbers, got {seeds!r}") from None
+    listed = check_iterable("seeds", seeds, "whole numbers")
     checked = [check_count("seed", seed, minimum=0) for seed in listed]
     if not checked:
         raise ValueError("seeds must hold at least one seed, got none")

@@ -1,25 +1,19 @@
 """Where the memory goes, and what sharing saves of it: Fig. 2, Fig. 13, Table 1 and Fig. 15 of the paper."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict
 
 import numpy as np
 
 from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.checks import check_count, check_positive, check_share
+from paged_demo.model import GIB, PRESETS
 from paged_demo.paper import numbers as paper
-from paged_demo.paper.experiment import SERVERS, SLOT_BYTES, Comparison, Experiment, draw_trace, over_seeds
+from paged_demo.paper.experiment import SERVERS, Comparison, Experiment, draw_trace, over_seeds
 from paged_demo.serving.rules import pages_without_sharing
 from paged_demo.serving.run import Progress
 from paged_demo.serving.simulator import simulate
-from paged_demo.serving.workload import (
-    LengthDistribution,
-    Request,
-    alpaca,
-    check_generator,
-    check_requests,
-    sharegpt,
-)
+from paged_demo.serving.workload import Request, alpaca, check_generator, check_requests, sharegpt
 
 WARM_UP_S = 300
 """Iterations before this time are left out: the queues have yet to form."""
@@ -57,14 +51,8 @@ def fig_2(*, seeds: Iterable[int] = range(8), progress: Progress = iter) -> Expe
         for scheme, pool in SERVERS["OPT-13B"].pools().items():
             usage = asdict(simulate(trace, pool, window=(WARM_UP_S, duration_s)).mean_usage)
             shares = {fate: 100 * slots / pool.num_slots for fate, slots in usage.items()}
-            table[scheme] = {
-                "used": shares["used"],
-                "reserved": shares["reserved"],
-                "internal": shares["internal"],
-                "other": shares["rounding"] + shares["free"],
-                "rounding": shares["rounding"],
-                "free": shares["free"],
-            }
+            shares["other"] = shares["rounding"] + shares["free"]
+            table[scheme] = {part: shares[part] for part in (*paper.FIG_2[scheme], "rounding", "free")}
         return table
 
     return Experiment(
@@ -129,7 +117,7 @@ def table_1() -> Experiment:
     """Compute the slots of the paper's servers from their memory, and how many requests Orca (Max) holds."""
     rows = {}
     for model, server in paper.TABLE_1.items():
-        thousand_slots = server.kv_cache_gb * 2**30 / SLOT_BYTES[model] / 1000
+        thousand_slots = server.kv_cache_gb * GIB / PRESETS[model].kv_bytes_per_token / 1000
         num_runs = SERVERS[model].num_pages * paper.PAGE_SIZE // paper.MAX_TOKENS
         rows[model] = {
             "thousand slots": Comparison(server.thousand_slots, (thousand_slots,)),
@@ -150,10 +138,7 @@ BEAM_SWITCH_SHARE = 0.07
 Fitted to Fig. 15 at a width of 2 alone: there Alpaca comes out about a point too low, and ShareGPT, which
 hardly depends on it, three points too high."""
 
-FIG_15_WORKLOADS: Mapping[str, tuple[LengthDistribution, float]] = {
-    "Alpaca": (alpaca, 1.0),
-    "ShareGPT": (sharegpt, 0.4),
-}
+FIG_15_WORKLOADS = {"Alpaca": (alpaca, 1.0), "ShareGPT": (sharegpt, 0.4)}
 """Data sets of Fig. 15 and of the text beside it, and the rates (requests/s) of our runs.
 
 The shares hardly depend on the rates."""

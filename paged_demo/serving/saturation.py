@@ -6,7 +6,7 @@ from statistics import fmean
 
 from paged_demo.allocators.memory_map import Hole, MemoryMap
 from paged_demo.allocators.paged import PagedAllocator
-from paged_demo.checks import check_count
+from paged_demo.checks import check_count, check_iterable
 from paged_demo.serving.rules import AdmissionPolicy, admit_always, keep_pages_free
 from paged_demo.serving.scheduler import Iteration, Scheduler, Snapshot
 from paged_demo.serving.sequence_group import KVAllocator
@@ -125,12 +125,8 @@ def fill_by_page_size(
     """
     num_slots = check_count("num_slots", num_slots)
     longest = max((request.final_tokens for request in requests), default=1)
-    try:
-        sizes = list(page_sizes)
-    except TypeError:
-        raise TypeError(f"page_sizes must be an iterable of whole numbers, got {page_sizes!r}") from None
     pools = {}
-    for size in sizes:
+    for size in check_iterable("page_sizes", page_sizes, "whole numbers"):
         page_size = check_count("page_size", size)
         num_pages = num_slots // page_size
         if num_pages == 0:

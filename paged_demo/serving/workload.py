@@ -1,14 +1,15 @@
 """What clients send: requests, how long they are, and when they arrive."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paged_demo.checks import check_count, check_number, check_positive
+from paged_demo.checks import check_count, check_iterable, check_number, check_positive
 
 
 class Request(NamedTuple):
@@ -49,10 +50,7 @@ def check_requests(requests: Iterable[Request]) -> list[Request]:
         If there are none, two have the same id, a count is not a whole number from 1, a time is not a
         finite number from 0, or a request arrives before the one above it.
     """
-    try:
-        checked = list(requests)
-    except TypeError:
-        raise TypeError(f"requests must be an iterable of Request records, got {requests!r}") from None
+    checked = check_iterable("requests", requests, "Request records")
     if not checked:
         raise ValueError("requests must hold at least one request, got none")
     for request in checked:
@@ -272,3 +270,8 @@ azure_conv = LengthDistribution(
 )
 """Conversations, fitted to the 19,366 requests of AzureLLMInferenceTrace_conv.csv (means of 1,155 and 211
 tokens; Microsoft, CC-BY 4.0), within 0.028 (prompts, whose quantiles these are) and 0.054 (outputs)."""
+
+DATA_SETS: Mapping[str, LengthDistribution] = MappingProxyType(
+    {lengths.name: lengths for lengths in (sharegpt, alpaca, azure_conv, azure_code)}
+)
+"""The four data sets by name."""

@@ -55,8 +55,7 @@ class Verdict:
         sign, _ = _LOOKS[self.mark]
         return f"{sign} {self.exercise_id} {self.title} {self.words}"
 
-    def __repr__(self) -> str:
-        return str(self)
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         sign, fate = _LOOKS[self.mark]
@@ -90,8 +89,7 @@ class Hint:
     def __str__(self) -> str:
         return f"{self._heading} {self.words}"
 
-    def __repr__(self) -> str:
-        return str(self)
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         return framed(self._heading, self.words, fate="free")
