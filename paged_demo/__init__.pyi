@@ -57,9 +57,9 @@ from paged_demo.serving.rules import (
 from paged_demo.serving.scheduler import (
     Scheduler as Scheduler,
     Snapshot as Snapshot,
-    Stay as Stay,
     scheduler_of as scheduler_of,
 )
+from paged_demo.serving.sequence_group import Stay as Stay
 from paged_demo.serving.simulator import simulate as simulate
 from paged_demo.serving.run import Run as Run, Moment as Moment, serve as serve
 from paged_demo.serving.saturation import (

@@ -9,8 +9,8 @@ import numpy as np
 
 Element = TypeVar("Element")
 
-_NO_SCALARS = (bool, np.bool_, np.ndarray)
-"""What NumPy and Python would count with: booleans, and arrays of one number, which can change."""
+_NO_SCALARS = (bool, np.bool_, np.complexfloating, np.ndarray)
+"""What converts to a number and is none: booleans, complex numbers, and arrays of one, which can change."""
 
 
 def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
@@ -169,5 +169,5 @@ def check_widgets(ipywidgets: Any) -> None:
     """Raise an ImportError that says what to install if this ipywidgets cannot show an explorer."""
     if ipywidgets.__version__.startswith("7.") or not hasattr(ipywidgets.Widget, "_repr_mimebundle_"):
         raise ImportError(
-            f"explorers need ipywidgets 8 or newer, got {ipywidgets.__version__}: pip install -U ipywidgets"
+            f"explorers need ipywidgets 8, got {ipywidgets.__version__}: pip install 'ipywidgets>=8.1,<9'"
         )

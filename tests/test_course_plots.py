@@ -22,7 +22,7 @@ from paged_demo import (
     simulate,
 )
 from paged_demo.allocators.studies import sample_in_parallel
-from paged_demo.course import nb00, nb01, nb02, nb03, nb04, nb05_plots, nb06_plots
+from paged_demo.course import nb00, nb01, nb02, nb03, nb04, nb05_plots, nb06, nb06_plots
 from paged_demo.model import GIB, MemoryBudget
 from paged_demo.paper.experiment import Comparison, Experiment
 from paged_demo.paper.latency_figures import LatencyCurves
@@ -463,3 +463,17 @@ def test_swapping_gets_cheaper_with_the_page_size_and_computing_does_not():
 
 def test_the_papers_points_are_drawn_for_its_own_length_only():
     assert len(nb06_plots.swap_or_recompute(100, ax=new_axes()).lines) == 2
+
+
+def test_small_budgets_keep_the_gap_short_and_delay_the_first_token():
+    whole, pieces = nb06.served_by_budget(rate_rps=1)
+    ax = nb06_plots.pieces_against_budget(whole, pieces, ax=new_axes())
+    gaps_s, whole_gap_s, first_s, whole_first_s = (np.array(line.get_ydata()) for line in ax.lines)
+    assert (np.diff(gaps_s) > 0).all()
+    assert (np.diff(first_s) < 0).all()
+    assert 10 * gaps_s[0] < whole_gap_s[0] == pytest.approx(gaps_s[-1], rel=0.01)
+    assert first_s[0] < 2 * whole_first_s[0]
+    assert first_s[-1] == pytest.approx(whole_first_s[0], rel=0.05)
+    assert texts(ax).count("whole prompts") == 2
+    with pytest.raises(ValueError, match="pieces must hold at least one run, got none"):
+        nb06_plots.pieces_against_budget(whole, {})

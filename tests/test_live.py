@@ -75,5 +75,5 @@ def test_whoever_takes_a_picture_meanwhile_waits_too(draw):
 
 def test_with_ipywidgets_7_one_sentence_says_what_an_explorer_needs(monkeypatch):
     monkeypatch.setattr(ipywidgets, "__version__", "7.8.1")
-    with pytest.raises(ImportError, match=r"^explorers need ipywidgets 8 or newer, got 7\.8\.1: pip install"):
+    with pytest.raises(ImportError, match=r"^explorers need ipywidgets 8, got 7\.8\.1: pip install"):
         Explorer(lambda panels: "", {}, panels={}, height=1)

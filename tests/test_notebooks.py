@@ -24,6 +24,8 @@ MOST_WORDS_PER_LINE = {"00_one_slider": 38, "02_where_memory_goes": 18, "06_serv
 """The first notebook shows what there is to see before it shows code, and notebook 06 runs experiments of
 the package in a line each; in the others but 02 17 is the most."""
 MOST_IMPORT_LINES = 6
+MOST_BYTES = {"06_serving": 260_000}
+"""250,000 where nothing else is said; notebook 06 has the most pictures."""
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -137,7 +139,7 @@ def test_a_notebook_begins_with_six_lines_of_imports_at_most(path):
 
 @each_notebook
 def test_a_notebook_keeps_to_the_house_style(path):
-    assert path.stat().st_size < 250_000
+    assert path.stat().st_size < MOST_BYTES.get(path.stem, 250_000)
     code = [cell.source for cell in cells_of(path, "code")]
     lengths = sorted(len(source.splitlines()) for source in code)
     assert lengths[-1] <= 25

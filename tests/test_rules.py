@@ -83,7 +83,7 @@ def test_numpy_numbers_of_a_record_are_kept_as_pythons_own():
     assert set(map(type, [*kept, *astuple(iteration_time), *astuple(swap_time)])) == {int, float}
 
 
-@pytest.mark.parametrize("bad", [np.array(0.5), np.True_, "0.5"])
+@pytest.mark.parametrize("bad", [np.array(0.5), np.True_, np.complex64(0.5), "0.5"])
 def test_what_is_no_plain_number_is_no_share_and_no_time(bad):
     with pytest.raises(TypeError, match="watermark_share must be a number, got"):
         PagedPool(num_pages=100, watermark_share=bad)

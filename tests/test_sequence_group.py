@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paged_demo import CacheFullError, PagedAllocator, Request, TraditionalAllocator, reserve_max
-from paged_demo.serving.flights import SequenceGroup
 from paged_demo.serving.rules import pages_held
+from paged_demo.serving.sequence_group import SequenceGroup
 
 groups = st.builds(
     lambda num_prompt, num_generated, num_samples: SequenceGroup(

@@ -4,6 +4,7 @@ import re
 import tracemalloc
 from dataclasses import astuple, replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ from paged_demo.serving.rules import (
     swap_never,
     swap_several,
 )
-from paged_demo.serving.run import Moment, serve
+from paged_demo.serving.run import Moment, Recorder, serve
 from paged_demo.serving.simulator import simulate
 
 MAX_TOKENS = 64
@@ -92,6 +93,8 @@ def compare(requests, pool, **settings):
         return 0
     quick = simulate(requests, pool, **settings)
     assert quick.finish_s == pytest.approx(slow.finish_s, rel=1e-9, abs=1e-9)
+    assert quick.first_token_s == pytest.approx(slow.first_token_s, rel=1e-9, abs=1e-9)
+    assert quick.longest_gap_s == pytest.approx(slow.longest_gap_s, rel=1e-9, abs=1e-9)
     assert list(quick.stays) == [pytest.approx(stay) for stay in slow.stays]
     assert quick.num_preempted == slow.num_preempted
     assert quick.num_iterations == slow.num_iterations
@@ -154,6 +157,28 @@ def test_both_engines_serve_alike_from_a_pool_that_is_too_small(
     event("preempts" if num_preempted else "does not preempt")
 
 
+@given(
+    requests=single_samples,
+    page_size=st.integers(1, 20),
+    num_spare_pages=st.sampled_from([0, 1, 2, 5, 12, 40]),
+    watermark_share=st.sampled_from([0.0, 0.1, 0.4]),
+    rules=rules,
+    budget=st.integers(1, 60),
+    window=windows,
+    moments=moments,
+)
+@settings(max_examples=250, deadline=None)
+def test_both_engines_serve_prompts_in_pieces_alike(
+    *, requests, page_size, num_spare_pages, watermark_share, rules, budget, window, moments
+):
+    most = max(pages_held(request, request.num_output_tokens, page_size) for request in requests)
+    crowd = [request._replace(arrival_s=request.arrival_s / 50) for request in requests]
+    pool = PagedPool(num_pages=most + num_spare_pages, page_size=page_size, watermark_share=watermark_share)
+    in_pieces = replace(rules, chunked_prefill=True, max_batched_tokens=budget)
+    num_preempted = compare(crowd, pool, rules=in_pieces, window=window, moments=moments)
+    event("preempts" if num_preempted else "does not preempt")
+
+
 def test_a_crowd_is_preempted_often_and_alike():
     """The engines are compared where it is hardest: most of these pools preempt, some many times."""
     counts = []
@@ -189,6 +214,15 @@ def test_a_moment_counts_who_waits_and_what_is_reserved():
             Moment(0.7, num_running=1, num_waiting=1, used=3, reserved=1, internal=0, rounding=0),
             Moment(4.5, num_running=1, num_waiting=1, used=10, reserved=2, internal=0, rounding=0),
         ]
+
+
+@given(used=st.lists(st.integers(0, 100), min_size=1, max_size=9))
+def test_a_pool_that_is_always_full_has_no_free_slots_on_average(used):
+    recorder = Recorder([Request(0, 1, 1)], 100, (0, 1), ())
+    for num_used in used:
+        recorder.add(1, num_used, 0, (100 - num_used) // 2, (101 - num_used) // 2, 0)
+    engine = SimpleNamespace(finish_s={0: 1.0}, first_token_s={0: 1.0}, longest_gap_s=0.0, stays=[])
+    assert recorder.record(engine, len(used)).mean_usage.free == 0
 
 
 def test_a_window_without_an_iteration_is_an_error():
@@ -300,7 +334,10 @@ def test_samples_that_can_never_run_are_an_error_that_names_the_request():
                 engine(several, pool, rules=rules)
 
 
-@pytest.mark.parametrize("window", [(5, 5), (3, 1), (-1, 4), (float("nan"), 4), 7, (1, 2, 3), ("a", "b")])
+@pytest.mark.parametrize(
+    "window",
+    [(5, 5), (3, 1), (-1, 4), (float("nan"), 4), 7, (1, 2, 3), ("a", "b"), np.array(5), (0, np.array(5.0))],
+)
 def test_a_window_is_a_time_and_a_later_one(window):
     for engine in (serve, simulate):
         with pytest.raises(ValueError, match="window must be a time from 0 on and a later one"):

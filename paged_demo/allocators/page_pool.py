@@ -18,11 +18,11 @@ class PagePool:
     """Physical pages with reference counts, and an index of the contents of full ones.
 
     A page is *taken* with one reference, *shared* by adding one, *released* by dropping one, and
-    free at zero. A full page can be *sealed* under a key that names its contents; it can then be
+    free at zero. A full page can be *sealed* under a key for its contents; it can then be
     *found* by that key, even while it is free, until it is taken for something else.
 
     Free pages wait in a queue and are taken from its front. A released page that was never sealed goes to
-    the front, since nobody can find it again; a sealed one goes to the back. So pages without a memory are
+    the front, since nobody can find it again; a sealed one goes to the back. So pages without a key are
     taken first, then cached ones, the least recently released first. Every method takes constant time
     for each page it is given, whatever the pool's size.
 
@@ -68,7 +68,7 @@ class PagePool:
         return [page_id for page_id in self._free if self._keys[page_id] is not None]
 
     def take(self) -> int:
-        """Take the page at the front of the queue, and forget what it held.
+        """Take the page at the front of the queue; if it was cached, it is evicted.
 
         Raises
         ------
@@ -79,7 +79,7 @@ class PagePool:
             raise CacheFullError(needed=1, free=0, unit="pages")
         page_id, _ = self._free.popitem(last=False)
         if self._keys[page_id] is not None:
-            self._forget(page_id)
+            self._evict(page_id)
         self._ref_counts[page_id] = 1
         return page_id
 
@@ -132,7 +132,7 @@ class PagePool:
             self.release(page_id)
 
     def seal(self, page_id: int, key: Hashable) -> None:
-        """Let a held page be found by the key that names its contents.
+        """Let a held page be found by the key for its contents.
 
         Raises
         ------
@@ -161,10 +161,10 @@ class PagePool:
         """
         return [self._page_by_key[key] for key in takewhile(self._page_by_key.__contains__, keys)]
 
-    def forget_free_pages(self) -> None:
+    def evict_all(self) -> None:
         """Let no cached page be found any more. They stay free, in their order."""
         for page_id in self.cached_pages:
-            self._forget(page_id)
+            self._evict(page_id)
 
     def ref_count(self, page_id: int) -> int:
         """Count the references to a page; 0 means free."""
@@ -185,7 +185,7 @@ class PagePool:
             assert (ref_count == 0) == (page_id in self._free), f"page {page_id} is both free and held"
             assert findable.get(page_id) == key, f"page {page_id} is sealed and found under other keys"
 
-    def _forget(self, page_id: int) -> None:
+    def _evict(self, page_id: int) -> None:
         key = self._keys[page_id]
         self._keys[page_id] = None
         if key not in self._duplicates:

@@ -253,7 +253,7 @@ class PagedAllocator:
         if self._sequences:
             held = ", ".join(repr(seq_id) for seq_id in self._sequences)
             raise RuntimeError(f"reset_cache needs an allocator without sequences, got {held}")
-        self._pool.forget_free_pages()
+        self._pool.evict_all()
 
     def page_table(self, seq_id: Hashable) -> list[int]:
         """List the physical page of each logical page of a sequence, in order."""

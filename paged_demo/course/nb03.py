@@ -48,7 +48,7 @@ def translation(
         raise ValueError(f"page_table must name pages from 0 to {last_page}, got {list(page_table)}")
     ax = ax or new_axes(3.4)
     page, offset = divmod(position, page_size)
-    slot = page_table[page] * page_size + offset
+    slot = int(page_table[page]) * page_size + offset
     num_slots = num_pages * page_size
     left = (num_slots - num_positions) / 2
     held, free = tint("A"), style.FATES["free"].colour

@@ -13,7 +13,7 @@ NUM_POOL_PAGES = 2
 
 
 class TrustingPool:
-    """A pool that believes its callers, as the one in notebook 03 does: a pile of free pages, no more."""
+    """A pool that believes its callers, as the one in notebook 03 does: a row of free pages, no more."""
 
     def __init__(self, num_pages: int) -> None:
         self.free_pages = deque(range(num_pages))
@@ -21,12 +21,12 @@ class TrustingPool:
         self.was_freed_twice = False
 
     def take(self) -> int:
-        """Take the page that lies on top."""
+        """Take the page at the front."""
         self.given.append(self.free_pages.popleft())
         return self.given[-1]
 
     def release(self, page_id: int) -> None:
-        """Put a page back on top."""
+        """Put a page back at the front."""
         self.was_freed_twice |= page_id in self.free_pages
         self.free_pages.appendleft(page_id)
 
@@ -68,8 +68,8 @@ def refusal() -> str:
     call=call_provoke,
     read=partial(read_finding, expected="the pages of two sequences were"),
     hints=(
-        "Release a page twice. How often does it lie on the pile of free pages then?",
-        "The pool gives out the page that lies on top. Take twice, and return both.",
+        "Release a page twice. How often does it stand in the row of free pages then?",
+        "The pool gives out the page at the front. Take twice, and return both.",
     ),
     insight=(
         "Two sequences now write to one page, and each reads the other's tokens. Neither release nor take"
@@ -86,15 +86,15 @@ def provoke(pool: TrustingPool) -> tuple[int, int]:
 
 @mistake("3.3")
 def freed_once_only(pool: TrustingPool) -> tuple[int, int]:
-    """Freed once, a page lies on the pile once, and one sequence gets it."""
+    """Freed once, a page stands in the row once, and one sequence gets it."""
     pool.release(pool.take())
     return pool.take(), pool.take()
 
 
 @mistake("3.3")
 def shared_by_hand(pool: TrustingPool) -> tuple[int, int]:
-    """Here the pool did nothing wrong: the function used one page twice. That is sharing, and a later
-    notebook does it with a count of the holders.
+    """The function used one page twice; the pool gave it once. That is sharing, and a later notebook does it
+    with a count of the holders.
     """
     page_id = pool.take()
     return page_id, page_id
@@ -102,8 +102,9 @@ def shared_by_hand(pool: TrustingPool) -> tuple[int, int]:
 
 @mistake("3.3")
 def used_after_it_was_freed(pool: TrustingPool) -> tuple[int, int]:
-    """Also a bug, and a relative: the first sequence goes on with a page that it gave back. The question is
-    how the pool itself comes to give one page to two.
+    """Each release came while the page was taken, so the pool sees nothing wrong: a sequence goes on with a
+    page that it gave back, or gives back one that is another's by now. Both are bugs, and relatives. Here
+    release a page that is free already.
     """
     page_id = pool.take()
     pool.release(page_id)
@@ -112,7 +113,7 @@ def used_after_it_was_freed(pool: TrustingPool) -> tuple[int, int]:
 
 @mistake("3.3")
 def one_take_too_few(pool: TrustingPool) -> tuple[int, int]:
-    """The page lies on the pile twice, but below the other page: take on."""
+    """The page stands in the row twice, but not at its front both times: take on."""
     page_id, other_page = pool.take(), pool.take()
     for released in (page_id, page_id, other_page):
         pool.release(released)

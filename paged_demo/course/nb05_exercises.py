@@ -123,20 +123,31 @@ def the_count_stays(table: list[int], counts: list[int], free_pages: list[int]) 
 
 @mistake("5.3")
 def head_first(table: list[int], counts: list[int], free_pages: list[int]) -> list[int]:
-    """The pages are right and their order is not. The page that goes to the front last is taken first, and a
-    tail without its head is of use to nobody.
+    """The pages are right and their order is not. The page that goes to the front last is taken first; that
+    is to be the last of the table.
     """
     return free(table[::-1], counts, free_pages)
 
 
 @mistake("5.3")
 def to_the_back(table: list[int], counts: list[int], free_pages: list[int]) -> list[int]:
-    """The pages are right and their place is not. What stands first in `free_pages` is taken next, and here
-    nobody finds a page again.
+    """The pages are right and their place is not. What stands first in `free_pages` is taken next: a page
+    that was just freed is to be that.
     """
     freed: list[int] = []
     free(table, counts, freed)
     free_pages.extend(freed)
+    return free_pages
+
+
+@mistake("5.3", "To the back, head first")
+def to_the_back_head_first(table: list[int], counts: list[int], free_pages: list[int]) -> list[int]:
+    """The pages are right and their place is not. They go to the front, one by one, so that the last of the
+    table is the next to be taken.
+    """
+    freed: list[int] = []
+    free(table, counts, freed)
+    free_pages.extend(reversed(freed))
     return free_pages
 
 

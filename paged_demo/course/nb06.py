@@ -17,12 +17,12 @@ from paged_demo.paper import numbers as paper
 from paged_demo.paper.experiment import SERVERS
 from paged_demo.paper.latency_figures import LatencyCurves, latency_at, sustained_rate
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION
-from paged_demo.serving.rules import PagedPool, Pool, TraditionalPool
+from paged_demo.serving.rules import PagedPool, Pool, Rules, TraditionalPool
 from paged_demo.serving.run import Run
 from paged_demo.serving.scheduler import Snapshot, scheduler_of
 from paged_demo.serving.simulator import simulate
 from paged_demo.serving.traces import read_trace
-from paged_demo.serving.workload import DATA_SETS, Request, azure_conv, poisson_arrivals, sharegpt
+from paged_demo.serving.workload import DATA_SETS, Request, azure_code, azure_conv, poisson_arrivals, sharegpt
 from paged_demo.views import style
 from paged_demo.views.live import MARK, Explorer, Panels, choice, number
 from paged_demo.views.strip import letter, slot_strip
@@ -98,6 +98,21 @@ def served_both_ways(trace: Sequence[Request]) -> str:
             f" {run.normalised_latency_s:.2f} s per token, {run.num_preempted:,} preemptions"
         )
     return "\n".join(told)
+
+
+BUDGETS = (256, 512, 1024, 2048, 4096, 8192)
+
+
+def served_by_budget(*, rate_rps: float) -> tuple[Run, dict[int, Run]]:
+    """Serve requests for code with whole prompts, and in pieces by each of some token budgets."""
+    rng = np.random.default_rng(0)
+    requests = azure_code.sample(NUM_REQUESTS, rng=rng, context_limit=8192)
+    requests = poisson_arrivals(requests, rate_rps=rate_rps, rng=rng)
+    pool = PagedPool(num_pages=paper.NUM_PAGES_13B)
+    return simulate(requests, pool), {
+        budget: simulate(requests, pool, rules=Rules(max_batched_tokens=budget, chunked_prefill=True))
+        for budget in BUDGETS
+    }
 
 
 RATES_RPS = (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 8, 12, 20, 30)

@@ -221,6 +221,45 @@ def swap_or_recompute(num_tokens: int = 256, *, ax: Axes | None = None) -> Axes:
     return with_words(ax, words)
 
 
+@style.applied()
+def pieces_against_budget(whole: Run, pieces: Mapping[int, Run], *, ax: Axes | None = None) -> Axes:
+    """Draw, against the token budget, the longest gap between two tokens and the time to the first token.
+
+    Parameters
+    ----------
+    whole : Run
+        The record with whole prompts; it has a broken line.
+    pieces : mapping of int to Run
+        The records with prompts in pieces, by the token budget of an iteration.
+    """
+    if not pieces:
+        raise ValueError("pieces must hold at least one run, got none")
+    ax = ax or new_axes(3.0)
+    budgets = sorted(pieces)
+    told = []
+    for name, measured, colour, offset in (
+        ("longest gap between two tokens", "longest_gap_s", style.PAGED, (10, -10)),
+        ("mean time to the first token", "mean_time_to_first_token_s", style.TRADITIONAL, (10, 8)),
+    ):
+        seconds = [getattr(pieces[budget], measured) for budget in budgets]
+        reference = getattr(whole, measured)
+        ax.plot(budgets, seconds, color=colour, linewidth=2, marker="o", markersize=5)
+        ax.axhline(reference, color=colour, linewidth=1.2, linestyle="--")
+        style.note(ax, name, (budgets[0], seconds[0]), offset, color=colour)
+        style.note(ax, "whole prompts", (budgets[0], reference), (10, -10), color=colour)
+        told.append(
+            f"{name}: {seconds[0]:.2f} s at {budgets[0]} tokens, {seconds[-1]:.2f} s at {budgets[-1]},"
+            f" {reference:.2f} s with whole prompts"
+        )
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(budgets, [str(budget) for budget in budgets])
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
+    low, high = ax.get_ylim()
+    ax.set(ylim=(low / 1.3, high * 1.3), xlabel="token budget (tokens per iteration)", ylabel="time (s)")
+    return with_words(ax, f"prompts in pieces against the token budget. {'; '.join(told)}.")
+
+
 def memory_beside_paper(experiment: Experiment, *, ax: Axes | None = None) -> Axes:
     """Draw Fig. 2, and say of each scheme how many of the slots hold a token."""
     told = [f"{scheme}: {row['used'].mean:.1f} % hold a token" for scheme, row in experiment.rows.items()]

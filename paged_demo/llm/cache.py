@@ -208,8 +208,10 @@ class ContiguousCache(KVCache):
     ) -> None:
         num_sequences, max_tokens = check_counts(num_sequences=num_sequences, max_tokens=max_tokens)
         num_slots = num_sequences * max_tokens
-        if tile_size is not None and max_tokens % check_count("tile_size", tile_size):
-            raise ValueError(f"tile_size must divide max_tokens ({max_tokens}), got {tile_size}")
+        if tile_size is not None:
+            tile_size = check_count("tile_size", tile_size)
+            if max_tokens % tile_size:
+                raise ValueError(f"tile_size must divide max_tokens ({max_tokens}), got {tile_size}")
         self.allocator = TraditionalAllocator(num_slots, reserve=reserve_max(max_tokens))
         self._tile_size = tile_size
         self._max_tokens = max_tokens

@@ -104,23 +104,22 @@ def log_probabilities(logits: Floats) -> Floats:
     >>> np.exp(log_probabilities(np.array([0.0, 0.0]))).tolist()
     [0.5, 0.5]
     """
-    shifted = _below_largest(logits)
+    largest = _largest(logits)
+    shifted = logits.astype(np.float64) - largest
     probabilities: Floats = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return probabilities
 
 
-def _below_largest(logits: Floats) -> Floats:
-    """Return by how much each logit differs from the largest of its row, in float64."""
+def _largest(logits: Floats) -> Floats:
+    """Return the largest of each row of logits, or raise the error of `log_probabilities`."""
     check_float_array("logits", logits)
     if logits.size == 0 or logits.ndim == 0:
         raise ValueError(f"logits must have the shape (..., vocabulary), got {logits.shape}")
-    largest = logits.max(axis=-1, keepdims=True)
-    # Where NaN is largest: argmax would take it for the likeliest token.
+    largest: Floats = logits.max(axis=-1, keepdims=True)
+    # A NaN is the largest of its row, and argmax would take it for the likeliest token.
     if not np.isfinite(largest).all():
         raise ValueError(f"logits must be finite where they are largest, got {largest.ravel()}")
-    with np.errstate(over="ignore"):
-        lags: Floats = logits.astype(np.float64) - largest
-    return lags
+    return largest
 
 
 def choose(logits: Floats, *, temperature: float = 0.0, rng: np.random.Generator | None = None) -> int:
@@ -150,11 +149,12 @@ def choose(logits: Floats, *, temperature: float = 0.0, rng: np.random.Generator
     """
     temperature = check_sampling(temperature, rng)
     check_floats("logits", logits, "vocabulary")
+    largest = _largest(logits)
+    if rng is None or temperature == 0:
+        return int(logits.argmax())
     # The largest becomes 0 before anything is divided: a small divisor sends the others to minus infinity,
     # which is a probability of 0.
-    lags = _below_largest(logits)
-    if rng is None or temperature == 0:
-        return int(lags.argmax())
+    lags = logits.astype(np.float64) - largest
     with np.errstate(over="ignore"):
         ends = np.exp(log_probabilities(lags / temperature)).cumsum()
     # The sum of rounded shares may miss 1: the last end stands for all that is left.

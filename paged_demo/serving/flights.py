@@ -1,129 +1,11 @@
-"""A request as the engines keep it: its sequences in an allocator, or numbers that stand for them."""
+"""A running request as the quick engine keeps it, and the pools that count what it holds."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain, repeat
-from typing import Any, Protocol, TypeGuard
 
-from paged_demo.allocators.memory_map import CacheFullError, Hole, MemoryMap
+from paged_demo.allocators.memory_map import CacheFullError, Hole
 from paged_demo.serving.rules import PagedPool, TraditionalPool, pages_held, pages_kept
 from paged_demo.serving.workload import Request
-
-
-class KVAllocator(Protocol):
-    """What a scheduler needs of an allocator; both the traditional and the paged one have it."""
-
-    def allocate(self, seq_id: Hashable, token_ids: Iterable[int], *, final_tokens: int) -> int:
-        """Give a new sequence room for its prompt, or raise `CacheFullError`."""
-
-    def append(self, seq_id: Hashable, token_id: int) -> Any:
-        """Give a sequence room for one more token, or raise `CacheFullError`."""
-
-    def free(self, seq_id: Hashable) -> None:
-        """Let go of a sequence."""
-
-    def memory_map(self) -> MemoryMap:
-        """Take a snapshot of the pool."""
-
-
-class PagingAllocator(KVAllocator, Protocol):
-    """What a scheduler needs besides, to let several samples share a prompt, and to swap."""
-
-    num_pages: int
-    page_size: int
-
-    @property
-    def num_free_pages(self) -> int:
-        """Pages that no sequence holds."""
-
-    def fork(self, parent_id: Hashable, child_id: Hashable) -> None:
-        """Start a sequence that equals another one so far."""
-
-
-def has_pages(allocator: KVAllocator) -> TypeGuard[PagingAllocator]:
-    """Say whether an allocator hands out pages."""
-    # To ask for every member of the protocol takes as long as to admit a request.
-    return hasattr(allocator, "page_size")
-
-
-@dataclass(slots=True, eq=False)
-class SequenceGroup:
-    """A request as a scheduler keeps it: its samples, which start, grow and leave together.
-
-    Attributes
-    ----------
-    request : Request
-        Whose samples these are.
-    num_generated : int
-        Tokens that each of them has generated.
-    is_swapped : bool
-        Whether their keys and values are in the host's memory.
-    start_s : float
-        When they were last admitted.
-    """
-
-    request: Request
-    num_generated: int = 0
-    is_swapped: bool = False
-    start_s: float = 0.0
-
-    @property
-    def seq_ids(self) -> list[Hashable]:
-        """The names of the sequences: that of the request, if there is only one."""
-        request_id, num_samples = self.request.request_id, self.request.num_samples
-        return [request_id] if num_samples == 1 else [(request_id, sample) for sample in range(num_samples)]
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens of all sequences; the prompt counts in each."""
-        return self.request.num_samples * (self.request.num_prompt_tokens + self.num_generated)
-
-    @property
-    def num_to_come(self) -> int:
-        """Tokens that each sequence has yet to generate."""
-        return self.request.num_output_tokens - self.num_generated
-
-    @property
-    def num_to_compute(self) -> int:
-        """Tokens that a start computes: the prompt once for all samples; none if they were swapped out."""
-        if self.is_swapped:
-            return 0
-        return self.request.num_prompt_tokens + self.request.num_samples * self.num_generated
-
-    def num_swapped_pages(self, page_size: int) -> int:
-        """Count the pages whose contents move between the GPU and the host."""
-        return pages_held(self.request, self.num_generated, page_size) if self.is_swapped else 0
-
-    def allocate(self, allocator: KVAllocator) -> None:
-        """Take the slots of all tokens that there are, or raise a CacheFullError and leave all as it was."""
-        if has_pages(allocator):
-            # Pages that were taken and given back would have lost what was cached in them.
-            needed = pages_held(self.request, self.num_generated, allocator.page_size)
-            if needed > allocator.num_free_pages:
-                raise CacheFullError(needed=needed, free=allocator.num_free_pages, unit="pages")
-        first, *others = self.seq_ids
-        # The first token sets a prompt apart from all others.
-        prompt = chain((self.request.request_id,), repeat(0, self.request.num_prompt_tokens - 1))
-        allocator.allocate(first, prompt, final_tokens=self.request.final_tokens)
-        held = [first]
-        try:
-            for child in others:
-                assert has_pages(allocator)
-                allocator.fork(first, child)
-                held.append(child)
-            for _ in range(self.num_generated):
-                for seq_id in held:
-                    allocator.append(seq_id, 0)
-        except CacheFullError:
-            for seq_id in held:
-                allocator.free(seq_id)
-            raise
-
-    def free(self, allocator: KVAllocator) -> None:
-        """Give all slots back."""
-        for seq_id in self.seq_ids:
-            allocator.free(seq_id)
-
 
 NEVER = 2**62
 """Later than any iteration."""
@@ -133,22 +15,23 @@ NEVER = 2**62
 class Flight:
     """A running request, as the quick engine keeps it: when it came, and when it will have its last token.
 
-    Each sample holds ``i - origin`` tokens in iteration ``i``, from ``first`` to ``last``. ``parts_in`` is
-    the iteration in which its samples copy the prompt's last page, if they do.
+    Each sample holds ``i - origin`` tokens in iteration ``i``, from ``first`` on. ``parts_in`` is the
+    iteration in which its samples copy the prompt's last page, if they do. While a prompt is computed in
+    pieces, ``num_missing`` of its tokens have no slots, and each iteration moves ``origin`` and ``first``.
     """
 
     request: Request
     origin: int
     first: int
-    last: int
     start_s: float
+    num_missing: int = 0
     parts_in: int = NEVER
     run: Hole | None = None
     num_reserved: int = 0
 
     def num_generated(self, iteration: int) -> int:
         """Count the tokens that each sample has generated after an iteration."""
-        return iteration - self.origin - self.request.num_prompt_tokens
+        return iteration - self.origin + self.num_missing - self.request.num_prompt_tokens
 
 
 class PageCounts:
@@ -170,6 +53,9 @@ class PageCounts:
         num_pages = pages_held(request, num_generated, self.page_size)
         if num_pages + (0 if is_alone else self._num_kept) > self._num_free:
             return False
+        if flight.num_missing:
+            self._num_free -= self._pages_of_prompt(flight, flight.first)
+            return True
         self._num_free -= num_pages
         self._due[(flight.origin + 1) % self.page_size] += request.num_samples
         if request.num_samples > 1 and num_generated == 0 and request.num_prompt_tokens % self.page_size:
@@ -181,8 +67,24 @@ class PageCounts:
 
     def release(self, flight: Flight, iteration: int) -> None:
         """Take back what a request holds after an iteration."""
+        if flight.num_missing:
+            self._num_free += self._pages_of_prompt(flight, iteration)
+            return
         self._num_free += pages_held(flight.request, flight.num_generated(iteration), self.page_size)
         self._due[(flight.origin + 1) % self.page_size] -= flight.request.num_samples
+
+    def extend(self, flight: Flight, iteration: int, num_tokens: int) -> bool:
+        """Take the pages of a prompt's next piece, and say whether there was room."""
+        num_pages = self._pages_of_prompt(flight, iteration - 1)
+        needed = self._pages_of_prompt(flight, iteration - 1 + num_tokens) - num_pages
+        if needed > self._num_free:
+            return False
+        self._num_free -= needed
+        flight.origin += 1 - num_tokens
+        flight.num_missing -= num_tokens
+        if not flight.num_missing:
+            self._due[(flight.origin + 1) % self.page_size] += 1
+        return True
 
     def grow(self, iteration: int, limit: int, num_sequences: int) -> int:
         """Take the pages of up to ``limit`` iterations from this one on; return how many have enough."""
@@ -216,7 +118,9 @@ class PageCounts:
         while index < len(flights):
             flight = flights[index]
             needed = 0
-            if (iteration - flight.origin - 1) % self.page_size == 0:
+            if flight.num_missing:
+                needed = 0  # It takes the pages of its next piece after all have grown.
+            elif (iteration - flight.origin - 1) % self.page_size == 0:
                 needed = flight.request.num_samples
             elif iteration == flight.parts_in:
                 needed = flight.request.num_samples - 1
@@ -253,6 +157,9 @@ class PageCounts:
             internal -= (num_samples - 1) * never_written * (num_prompt > last_page_start)
         held = size * (num_samples * pages - saved)
         return used, held - used - internal, internal, 0, size * saved
+
+    def _pages_of_prompt(self, flight: Flight, iteration: int) -> int:
+        return -(-(iteration - flight.origin) // self.page_size)
 
     def _pages_up_to(self, num_tokens: int) -> int:
         """Sum the pages of sequences of 1, 2, ... tokens."""

@@ -148,6 +148,10 @@ class Stretch:
         num_kv_tokens = count * self._num_tokens + self._num_sequences * count * (count + 1) // 2
         return count * self._step_s + self._kv_read_s * num_kv_tokens
 
+    def last_s(self, count: int) -> float:
+        """Return the time of the last of the first so many iterations: none of them takes longer."""
+        return self._step_s + self._kv_read_s * (self._num_tokens + count * self._num_sequences)
+
     def iterations_until(self, time_s: float, most: int) -> int:
         """Count the iterations, one at least, after which it is ``time_s`` or later, or stop at the most."""
         # Without an end, a time that lies far away would have too many iterations to count them exactly.

@@ -50,6 +50,11 @@ class Rules:
         prompt longer than that starts without others.
     max_running : int
         Running sequences at most.
+    chunked_prefill : bool
+        Whether prompts are computed in pieces. Each running request decodes a token, and
+        what is left of ``max_batched_tokens`` goes to prompts in the order of admission, as much of each as
+        fits. A prompt starts when the pool has room for all of it, and takes pages for its first piece. It
+        needs a pool of pages (a run is reserved whole), and requests with one sample.
     """
 
     swaps: SwapPolicy = swap_several
@@ -57,6 +62,7 @@ class Rules:
     swap_time: SwapTime = OPT_13B_SWAP
     max_batched_tokens: int = 2560
     max_running: int = 2048
+    chunked_prefill: bool = False
 
     def __post_init__(self) -> None:
         check_functions(swaps=self.swaps)
@@ -65,6 +71,20 @@ class Rules:
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
         keep_checked(self, check_count, "max_batched_tokens", "max_running")
+        if not isinstance(self.chunked_prefill, bool):
+            raise TypeError(f"chunked_prefill must be True or False, got {self.chunked_prefill!r}")
+
+    def may_start(self, num_tokens: int, num_decoding: int, num_admitted: int) -> bool:
+        """Say whether an iteration that decodes and admits so many tokens has budget for a prompt.
+
+        In pieces a prompt starts with whatever is left.
+        """
+        least = 1 if self.chunked_prefill else num_tokens
+        return fits_budget(least, num_decoding, num_admitted, self.max_batched_tokens)
+
+    def piece_budget(self, num_batched: int) -> int | None:
+        """Count the tokens that a prompt may compute beside so many others; None if prompts are whole."""
+        return self.max_batched_tokens - num_batched if self.chunked_prefill else None
 
 
 PAPER_RULES = Rules()
@@ -81,23 +101,27 @@ def fits_budget(num_tokens: int, num_decoding: int, num_admitted: int, budget: i
     return num_decoding + num_admitted + num_tokens <= budget
 
 
-def check_samples(requests: Iterable[Request], *, can_fork: bool, max_running: int) -> None:
-    """Raise a ValueError that names a request whose samples can never run together.
+def check_served(requests: Iterable[Request], *, can_fork: bool, rules: Rules) -> None:
+    """Raise a ValueError if rules and pool do not go together, or a request's samples can never run so.
 
     Parameters
     ----------
     requests : iterable of Request
         What is to be served.
     can_fork : bool
-        Whether the allocator lets sequences share their pages.
-    max_running : int
-        Running sequences at most.
+        Whether the allocator has pages, which sequences may share.
+    rules : Rules
+        How the server runs.
     """
+    if rules.chunked_prefill and not can_fork:
+        raise ValueError("chunked_prefill must be False without pages, for a run is reserved whole, got True")
     for request in requests:
-        if request.num_samples > max_running:
-            most = f"max_running ({max_running})"
+        if request.num_samples > rules.max_running:
+            most = f"max_running ({rules.max_running})"
         elif request.num_samples > 1 and not can_fork:
             most = "1, since this allocator cannot fork (send a request for each sample instead)"
+        elif request.num_samples > 1 and rules.chunked_prefill:
+            most = "1 with chunked_prefill, since samples fork from a whole prompt"
         else:
             continue
         raise ValueError(

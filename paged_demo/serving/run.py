@@ -3,16 +3,18 @@
 import math
 import operator
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from paged_demo.allocators.memory_map import account
 from paged_demo.checks import check_number
 from paged_demo.serving.rules import PAPER_RULES, Pool, Rules
-from paged_demo.serving.scheduler import Scheduler, Stay, scheduler_of
+from paged_demo.serving.scheduler import Scheduler, scheduler_of
+from paged_demo.serving.sequence_group import Stay
 from paged_demo.serving.workload import Request
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
@@ -68,6 +70,10 @@ class Run:
         What was served.
     finish_s : sequence of float
         When each of them had its last token, in their order.
+    first_token_s : sequence of float
+        When each of them had its first one: at the end of the iteration that computed the last of its prompt.
+    longest_gap_s : float
+        The longest time between two tokens of a running request: the longest iteration in which one decodes.
     stays : sequence of Stay
         Who was running when, in the order in which the stays ended.
     moments : sequence of Moment
@@ -84,6 +90,8 @@ class Run:
 
     requests: Sequence[Request]
     finish_s: Sequence[float]
+    first_token_s: Sequence[float]
+    longest_gap_s: float
     stays: Sequence[Stay]
     moments: Sequence[Moment]
     num_iterations: int
@@ -111,11 +119,26 @@ class Run:
         )
 
     @property
+    def mean_time_to_first_token_s(self) -> float:
+        """Mean over requests of the time from arrival to the first token (s)."""
+        arrivals_s = (request.arrival_s for request in self.requests)
+        return fmean(map(operator.sub, self.first_token_s, arrivals_s))
+
+    @property
     def saved_share(self) -> float:
         """Share of the slots that sharing saved, of those that would be held without it, as in Fig. 15."""
         usage = self.mean_usage
         held = usage.used + usage.reserved + usage.internal + usage.rounding
         return self.mean_saved / (held + self.mean_saved)
+
+
+class ServingEngine(Protocol):
+    """What a record needs of either engine: times by the ids of requests, and the others as in `Run`."""
+
+    finish_s: dict[int, float]
+    first_token_s: dict[int, float]
+    longest_gap_s: float
+    stays: list[Stay]
 
 
 class Recorder:
@@ -139,10 +162,9 @@ class Recorder:
     def __init__(
         self, requests: list[Request], num_slots: int, window: Window, moments: Iterable[float]
     ) -> None:
-        _check_window(window)
+        self.window = _check_window(window)
         self.requests = requests
         self._num_slots = num_slots
-        self.window = window
         # The moments that are still to come, the next one last; behind them one that never comes.
         self._times = [math.inf, *reversed(_check_moments(moments))]
         self.next_s = self._times.pop()
@@ -159,7 +181,7 @@ class Recorder:
         until_s : float
             The time.
         num_done, num_running : int
-            Requests that had their last token before those moments, and running requests.
+            Requests that were done before those moments, and running requests.
         fates : iterable of int
             Slots that are used, reserved, internal and rounding.
         """
@@ -178,15 +200,13 @@ class Recorder:
         """
         self._sums = list(map(operator.add, self._sums, amounts))
 
-    def record(self, finish_s: Mapping[int, float], stays: Sequence[Stay], num_iterations: int) -> Run:
+    def record(self, engine: ServingEngine, num_iterations: int) -> Run:
         """Return what came out, when all has been served.
 
         Parameters
         ----------
-        finish_s : mapping of int to float
-            When each request had its last token, by its id.
-        stays : sequence of Stay
-            As in `Run`.
+        engine : ServingEngine
+            Who served the requests.
         num_iterations : int
             Iterations of the window, all of which have been added.
 
@@ -196,20 +216,23 @@ class Recorder:
             If there are none.
         """
         if num_iterations < 1:
-            raise ValueError(f"window must hold an iteration, got {self.window}")
-        self.note(math.inf, len(finish_s))
+            start_s, end_s = self.window
+            raise ValueError(f"window must hold an iteration, got ({start_s:g}, {end_s:g})")
+        self.note(math.inf, len(engine.finish_s))
         running, used, reserved, internal, rounding, saved = (total / num_iterations for total in self._sums)
-        free = self._num_slots - used - reserved - internal - rounding
+        # Of whole numbers: a sum of means that are rounded may be above the pool.
+        free = (num_iterations * self._num_slots - sum(self._sums[1:5])) / num_iterations
+        usage = MeanUsage(used=used, reserved=reserved, internal=internal, rounding=rounding, free=free)
         return Run(
             requests=self.requests,
-            finish_s=[finish_s[request.request_id] for request in self.requests],
-            stays=stays,
+            finish_s=[engine.finish_s[request.request_id] for request in self.requests],
+            first_token_s=[engine.first_token_s[request.request_id] for request in self.requests],
+            longest_gap_s=engine.longest_gap_s,
+            stays=engine.stays,
             moments=self._moments,
             num_iterations=num_iterations,
             mean_running=running,
-            mean_usage=MeanUsage(
-                used=used, reserved=reserved, internal=internal, rounding=rounding, free=free
-            ),
+            mean_usage=usage,
             mean_saved=saved,
         )
 
@@ -253,7 +276,7 @@ def serve(
         while len(scheduler.finish_s) <= num_done:
             num_measured += _step(scheduler, recorder)
     scheduler.step()  # Nobody is left to serve: those who are done go.
-    return recorder.record(scheduler.finish_s, scheduler.stays, num_measured)
+    return recorder.record(scheduler, num_measured)
 
 
 def _step(scheduler: Scheduler, recorder: Recorder) -> bool:
@@ -274,14 +297,13 @@ def _step(scheduler: Scheduler, recorder: Recorder) -> bool:
     return is_measured
 
 
-def _check_window(window: Window) -> None:
-    """Raise an error unless this is a time and a later one."""
-    try:
-        is_window = len(window) == 2 and 0 <= window[0] < window[1]
-    except TypeError:
-        is_window = False
-    if not is_window:
-        raise ValueError(f"window must be a time from 0 on and a later one, in seconds, got {window!r}")
+def _check_window(window: Window) -> Window:
+    """Return the two times, or raise an error unless they are a time and a later one."""
+    with suppress(TypeError, ValueError):
+        start_s, end_s = (check_number("window", time_s) for time_s in window)
+        if 0 <= start_s < end_s:
+            return start_s, end_s
+    raise ValueError(f"window must be a time from 0 on and a later one, in seconds, got {window!r}")
 
 
 def _check_moments(moments: Iterable[float]) -> list[float]:

@@ -7,9 +7,9 @@ from statistics import fmean
 from paged_demo.allocators.memory_map import Hole, MemoryMap
 from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.checks import check_count, check_iterable
-from paged_demo.serving.flights import KVAllocator
 from paged_demo.serving.rules import AdmissionPolicy, admit_always, keep_pages_free
 from paged_demo.serving.scheduler import Iteration, Scheduler, Snapshot
+from paged_demo.serving.sequence_group import KVAllocator
 from paged_demo.serving.workload import Request
 
 WAITING_SHARE_WHEN_WARM = 0.8

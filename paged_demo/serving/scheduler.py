@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
 from paged_demo.checks import check_functions
-from paged_demo.serving.flights import KVAllocator, SequenceGroup, has_pages
 from paged_demo.serving.rules import (
     PAPER_RULES,
     AdmissionPolicy,
@@ -15,10 +14,10 @@ from paged_demo.serving.rules import (
     Rules,
     admit_always,
     check_pool,
-    check_samples,
-    fits_budget,
+    check_served,
     keep_pages_free,
 )
+from paged_demo.serving.sequence_group import KVAllocator, SequenceGroup, Stay, has_pages
 from paged_demo.serving.workload import Request, check_requests
 
 
@@ -54,7 +53,7 @@ class Snapshot(NamedTuple):
     memory_map : MemoryMap
         The pool.
     future_tokens : dict
-        Tokens that each sequence has yet to generate, for `account`.
+        Tokens that each sequence has yet to be given slots for, for `account`.
     waiting : tuple of int
         Requests that have arrived and are not running, the next one first.
     """
@@ -63,25 +62,6 @@ class Snapshot(NamedTuple):
     memory_map: MemoryMap
     future_tokens: dict[Hashable, int]
     waiting: tuple[int, ...]
-
-
-class Stay(NamedTuple):
-    """A request's time in the batch without a break; one that is preempted comes back for another.
-
-    Attributes
-    ----------
-    request_id : int
-        Whose stay it was.
-    start_s, end_s : float
-        When the iteration began that admitted it, and when its slots were given back.
-    is_preempted : bool
-        Whether it ended before the request had its last token.
-    """
-
-    request_id: int
-    start_s: float
-    end_s: float
-    is_preempted: bool
 
 
 class Scheduler:
@@ -93,6 +73,10 @@ class Scheduler:
     request gives its slots back and waits at the head of the queue, to compute its tokens again or to
     have them swapped back in; nobody is admitted meanwhile. A request that has its last token leaves as
     the next iteration begins.
+
+    With ``rules.chunked_prefill`` a prompt takes as many iterations as the token budget asks for: running
+    prompts that are not complete go on, before others are admitted, and decode once they are. One that
+    finds no page for its next piece has the newest request preempted too, itself if it is that one.
 
     Parameters
     ----------
@@ -123,12 +107,14 @@ class Scheduler:
         self.requests = check_requests(requests)
         self.now_s = 0.0
         self.finish_s: dict[int, float] = {}
+        self.first_token_s: dict[int, float] = {}
+        self.longest_gap_s = 0.0
         self.stays: list[Stay] = []
         self._allocator = allocator
         self._may_admit = may_admit
         self._pages = allocator if has_pages(allocator) else None
         self._rules = rules
-        check_samples(self.requests, can_fork=self._pages is not None, max_running=rules.max_running)
+        check_served(self.requests, can_fork=self._pages is not None, rules=rules)
         if self._pages is not None:
             pool = PagedPool(num_pages=self._pages.num_pages, page_size=self._pages.page_size)
             pool.require_room(self.requests)
@@ -158,24 +144,34 @@ class Scheduler:
             self.now_s = max(self.now_s, self._waiting[0].request.arrival_s)
         start_s = self.now_s
         preempted = self._grow()
-        num_sequences = self._num_sequences()
-        started, num_computed = ([], 0) if preempted else self._admit(num_sequences)
+        num_decoding = sum(group.request.num_samples for group in self._running if not group.num_missing)
+        num_batched = num_decoding + self._continue_prompts(num_decoding, preempted)
+        started, num_computed = ([], 0) if preempted else self._admit(num_batched)
         num_tokens = sum(group.num_tokens for group in self._running)
         if self._running:
-            self.now_s += self._rules.iteration_time(
-                num_batched=num_sequences + num_computed,
+            duration_s = self._rules.iteration_time(
+                num_batched=num_batched + num_computed,
                 num_requests=len(self._running),
                 num_sequences=self._num_sequences(),
                 num_kv_tokens=num_tokens,
             ) + self._time_to_swap(preempted, started)
+            self.now_s += duration_s
+            if num_decoding:
+                self.longest_gap_s = max(self.longest_gap_s, duration_s)
         for group in self._running:
+            if not group.num_missing:
+                self.first_token_s.setdefault(group.request.request_id, self.now_s)
             if group.num_to_come == 0:
                 self.finish_s[group.request.request_id] = self.now_s
         return Iteration(start_s, self.now_s, len(self._running), num_tokens, len(preempted))
 
     def future_tokens(self) -> dict[Hashable, int]:
-        """Tell how many tokens each running sequence has yet to generate, for ``account``."""
-        return {seq_id: group.num_to_come for group in self._running for seq_id in group.seq_ids}
+        """Tell how many tokens each running sequence has yet to be given slots for, for ``account``."""
+        return {
+            seq_id: group.num_missing + group.num_to_come
+            for group in self._running
+            for seq_id in group.seq_ids
+        }
 
     def snapshot(self) -> Snapshot:
         """Take a snapshot of the pool and the queue."""
@@ -198,12 +194,12 @@ class Scheduler:
         self.stays.append(Stay(group.request.request_id, group.start_s, self.now_s, is_preempted))
 
     def _grow(self) -> list[SequenceGroup]:
-        """Append a token to every running sequence; return the requests that had to yield."""
+        """Append a token to every sequence with a whole prompt; return the requests that had to yield."""
         preempted: list[SequenceGroup] = []
         index = 0
         while index < len(self._running):
             group = self._running[index]
-            to_grow = group.seq_ids
+            to_grow = [] if group.num_missing else group.seq_ids
             # The newest may be this one: then it is no longer there.
             while to_grow and index < len(self._running):
                 try:
@@ -214,39 +210,55 @@ class Scheduler:
                     preempted.append(self._preempt_newest())
                 else:
                     del to_grow[0]
-            if not to_grow:
+            if not (to_grow or group.num_missing):
                 group.num_generated += 1
             index += 1
         return preempted
 
+    def _continue_prompts(self, num_decoding: int, preempted: list[SequenceGroup]) -> int:
+        """Compute the next pieces of running prompts; return their tokens, and add to those that yield."""
+        budget = self._rules.max_batched_tokens - num_decoding
+        for group in self._running.copy():
+            # A group that yields misses nothing any more: it begins anew.
+            while group.num_missing and budget > 0:
+                try:
+                    budget -= group.extend(self._allocator, budget)
+                except CacheFullError:
+                    if len(self._running) == 1:
+                        raise
+                    preempted.append(self._preempt_newest())
+        return self._rules.max_batched_tokens - num_decoding - budget
+
     def _preempt_newest(self) -> SequenceGroup:
         newest = self._running[-1]
-        # Asked first: it is the reader's function, and if it raises nobody has lost a place.
-        is_swapped = self._rules.swaps(newest.request)
-        self._leave(self._running.pop(), is_preempted=True)
+        # Asked first: it is the reader's function, and if it raises nobody has lost a place. An incomplete
+        # prompt is computed again: it has produced nothing that is worth the way.
+        is_swapped = not newest.num_missing and self._rules.swaps(newest.request)
         newest.is_swapped = is_swapped
+        self._leave(self._running.pop(), is_preempted=True)
         self._waiting.appendleft(newest)
         return newest
 
-    def _admit(self, num_decoding: int) -> tuple[list[SequenceGroup], int]:
+    def _admit(self, num_batched: int) -> tuple[list[SequenceGroup], int]:
         """Start waiting requests; return them, and the tokens to compute for them."""
         started: list[SequenceGroup] = []
         num_computed = 0
-        num_sequences = num_decoding
+        num_sequences = self._num_sequences()
         while self._waiting:
             group = self._waiting[0]
-            request, num_tokens = group.request, group.num_to_compute
+            request = group.request
             if request.arrival_s > self.now_s:
                 break
             if num_sequences + request.num_samples > self._rules.max_running:
                 break
-            if not fits_budget(num_tokens, num_decoding, num_computed, self._rules.max_batched_tokens):
+            if not self._rules.may_start(group.num_to_compute, num_batched, num_computed):
                 break
             # Alone, a request may have all the room there is: nobody else has to grow.
             if self._running and not self._may_admit(request, group.num_generated):
                 break
             try:
-                group.allocate(self._allocator)
+                budget = self._rules.piece_budget(num_batched + num_computed)
+                num_computed += group.allocate(self._allocator, budget)
             except CacheFullError:
                 if not self._running:
                     raise
@@ -254,7 +266,6 @@ class Scheduler:
             group.start_s = self.now_s
             self._running.append(self._waiting.popleft())
             started.append(group)
-            num_computed += num_tokens
             num_sequences += request.num_samples
         return started, num_computed
 

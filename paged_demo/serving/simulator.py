@@ -3,6 +3,7 @@
 Every running request gains one token per iteration. Between two events all is therefore known in closed
 form: the time, the tokens, and the pages that are needed. An event is an iteration in which a request may
 be admitted, finds no page, or has its last token. The work grows with the requests, not with their tokens.
+While a prompt is computed in pieces, each iteration is an event.
 
 Times are added up in another order than the scheduler adds them. Where an arrival falls exactly on the end
 of an iteration, rounding may decide otherwise which comes first.
@@ -13,7 +14,7 @@ from collections.abc import Iterable
 from heapq import heappop, heappush
 from math import inf
 
-from paged_demo.serving.flights import NEVER, Flight, PageCounts, RunPlaces, SequenceGroup
+from paged_demo.serving.flights import NEVER, Flight, PageCounts, RunPlaces
 from paged_demo.serving.iteration_time import Stretch
 from paged_demo.serving.rules import (
     PAPER_RULES,
@@ -21,11 +22,10 @@ from paged_demo.serving.rules import (
     Pool,
     Rules,
     check_pool,
-    check_samples,
-    fits_budget,
+    check_served,
 )
 from paged_demo.serving.run import Recorder, Run, Window
-from paged_demo.serving.scheduler import Stay
+from paged_demo.serving.sequence_group import SequenceGroup, Stay
 from paged_demo.serving.workload import Request, check_requests
 
 
@@ -36,12 +36,19 @@ class _Engine:
         self.now_s = 0.0
         self.iteration = 0
         self.finish_s: dict[int, float] = {}
+        self.first_token_s: dict[int, float] = {}
+        self.longest_gap_s = 0.0
         self.stays: list[Stay] = []
         self._slots = PageCounts(pool) if isinstance(pool, PagedPool) else RunPlaces(pool)
         self._rules = rules
         self._recorder = recorder
         self._waiting = deque(map(SequenceGroup, recorder.requests))
         self._running: dict[int, Flight] = {}
+        # The one prompt that is not complete. It is the newest request: only a prompt that is complete leaves
+        # budget for another.
+        self._prompt: Flight | None = None
+        # Who has the first token when the iteration ends.
+        self._completed: list[int] = []
         # By the last iteration, then by the order of admission, in which the scheduler frees slots too.
         self._ends: list[tuple[int, int, Flight]] = []
         self._num_started = 0
@@ -69,7 +76,7 @@ class _Engine:
             if self._recorder.next_s < self.now_s:
                 self._note_moments()
         num_measured = min(self._window_last, self.iteration - 1) - self._window_first + 1
-        return self._recorder.record(self.finish_s, self.stays, num_measured)
+        return self._recorder.record(self, num_measured)
 
     def _retire(self) -> None:
         """Let those go that had their last token in the iteration before; it ended just now."""
@@ -89,6 +96,10 @@ class _Engine:
         self._num_sequences -= request.num_samples
         self._num_tokens -= request.num_samples * (last - flight.origin)
         self._head_has_no_room = False
+        self._add_up(flight, last)
+
+    def _add_up(self, flight: Flight, last: int) -> None:
+        """Add to the record what a request held in the iterations of the window up to this one."""
         first, last = max(flight.first, self._window_first), min(last, self._window_last)
         if first <= last:
             self._recorder.add(last - first + 1, *self._slots.held(flight, first, last))
@@ -97,7 +108,7 @@ class _Engine:
         """Run the iterations up to the next event, if there are any: nobody is admitted or preempted."""
         head_s = self._waiting[0].request.arrival_s if self._waiting else inf
         head_has_arrived = head_s <= self.now_s
-        if not self._running or (head_has_arrived and not self._head_has_no_room):
+        if not self._running or self._prompt is not None or (head_has_arrived and not self._head_has_no_room):
             return False
         limit = self._ends[0][0] - self.iteration + 1
         if limit <= 0:
@@ -110,6 +121,8 @@ class _Engine:
             if event_s < inf:
                 limit = stretch.iterations_until(event_s, limit)
         count = self._slots.grow(self.iteration, limit, self._num_sequences)
+        if count:
+            self.longest_gap_s = max(self.longest_gap_s, stretch.last_s(count))
         self.now_s += stretch.elapsed_s(count)
         self._num_tokens += count * self._num_sequences
         self.iteration += count
@@ -119,30 +132,70 @@ class _Engine:
         """Run one iteration as the scheduler does."""
         preempted = self._slots.grow_or_preempt(self.iteration, self._running.values())
         num_pages_out = sum(self._send_back(flight) for flight in preempted)
-        num_batched = self._num_sequences
-        self._num_tokens += num_batched
+        num_decoding = self._num_sequences - (self._prompt is not None)
+        self._num_tokens += num_decoding
+        num_batched = num_decoding
+        if self._prompt is not None:
+            piece = min(self._prompt.num_missing, max(0, self._rules.max_batched_tokens - num_decoding))
+            if self._continue(self._prompt, piece):
+                num_batched += piece
+            else:
+                self._slots.release(self._prompt, self.iteration - 1)
+                preempted.append(self._prompt)
+                self._send_back(self._prompt)
         num_computed, num_pages_in = (0, 0) if preempted else self._admit(num_batched)
-        self.now_s += self._rules.iteration_time(
+        step_s = self._rules.iteration_time(
             num_batched=num_batched + num_computed,
             num_requests=len(self._running),
             num_sequences=self._num_sequences,
             num_kv_tokens=self._num_tokens,
         )
+        self.now_s += step_s
         if num_pages_out or num_pages_in:
-            self.now_s += self._rules.swap_time(
+            swap_s = self._rules.swap_time(
                 num_pages_out=num_pages_out, num_pages_in=num_pages_in, page_size=self._slots.page_size
             )
+            self.now_s += swap_s
+            step_s += swap_s
+        if num_decoding:
+            self.longest_gap_s = max(self.longest_gap_s, step_s)
+        for request_id in self._completed:
+            self.first_token_s.setdefault(request_id, self.now_s)
+        self._completed.clear()
         self.iteration += 1
+
+    def _continue(self, prompt: Flight, num_tokens: int) -> bool:
+        """Compute the next piece of a prompt, and say whether there was room for it."""
+        assert isinstance(self._slots, PageCounts)
+        self._add_up(prompt, self.iteration - 1)
+        prompt.first = self.iteration
+        if not self._slots.extend(prompt, self.iteration, num_tokens):
+            return False
+        self._num_tokens += num_tokens
+        if not prompt.num_missing:
+            self._prompt = None
+            self._complete(prompt)
+        return True
+
+    def _complete(self, flight: Flight) -> None:
+        """Note that a request has its whole prompt: from now on it decodes, up to a known iteration."""
+        self._num_started += 1
+        last = flight.origin + flight.request.final_tokens
+        heappush(self._ends, (last, self._num_started, flight))
+        self._completed.append(flight.request.request_id)
 
     def _send_back(self, flight: Flight) -> int:
         """Put a request that was preempted at the head of the queue; return the pages to swap out."""
         self._forget(flight, self.iteration - 1, is_preempted=True)
         num_generated = flight.num_generated(self.iteration - 1)
-        group = SequenceGroup(flight.request, num_generated, self._rules.swaps(flight.request))
+        is_swapped = not flight.num_missing and self._rules.swaps(flight.request)
+        group = SequenceGroup(flight.request, num_generated, is_swapped)
+        if flight is self._prompt:
+            self._prompt = None
         self._waiting.appendleft(group)
         return group.num_swapped_pages(self._slots.page_size)
 
-    def _admit(self, num_decoding: int) -> tuple[int, int]:
+    def _admit(self, num_batched: int) -> tuple[int, int]:
         """Start waiting requests; return the tokens to compute for them, and the pages to swap in."""
         num_computed = num_pages_in = 0
         while self._waiting:
@@ -154,21 +207,24 @@ class _Engine:
             if self._num_sequences + request.num_samples > self._rules.max_running:
                 self._head_has_no_room = True
                 break
-            if not fits_budget(num_tokens, num_decoding, num_computed, self._rules.max_batched_tokens):
+            if not self._rules.may_start(num_tokens, num_batched, num_computed):
                 break
-            origin = self.iteration - request.num_prompt_tokens - num_generated
-            last = self.iteration + request.num_output_tokens - num_generated
-            flight = Flight(request, origin, self.iteration, last, self.now_s)
+            budget = self._rules.piece_budget(num_batched + num_computed)
+            num_missing = max(0, num_tokens - budget) if budget else 0
+            origin = self.iteration - request.num_prompt_tokens - num_generated + num_missing
+            flight = Flight(request, origin, self.iteration, self.now_s, num_missing)
             if not self._slots.admit(flight, num_generated, is_alone=not self._running):
                 self._head_has_no_room = True
                 break
             self._waiting.popleft()
             self._running[request.request_id] = flight
-            self._num_started += 1
-            heappush(self._ends, (last, self._num_started, flight))
+            if num_missing:
+                self._prompt = flight
+            else:
+                self._complete(flight)
             self._num_sequences += request.num_samples
-            self._num_tokens += head.num_tokens
-            num_computed += num_tokens
+            self._num_tokens += head.num_tokens - num_missing
+            num_computed += num_tokens - num_missing
             num_pages_in += head.num_swapped_pages(self._slots.page_size)
         return num_computed, num_pages_in
 
@@ -227,6 +283,6 @@ def simulate(
     """
     checked = check_requests(requests)
     check_pool(pool)
-    check_samples(checked, can_fork=isinstance(pool, PagedPool), max_running=rules.max_running)
+    check_served(checked, can_fork=isinstance(pool, PagedPool), rules=rules)
     pool.require_room(checked)
     return _Engine(pool, rules, Recorder(checked, pool.num_slots, window, moments)).run()

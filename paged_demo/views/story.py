@@ -179,10 +179,8 @@ def tell_two_requests(free_pages: Sequence[int] = FREE_PAGES) -> list[Scene]:
     teller.append("B")
     teller.note("one more each", "Both grow by a token, side by side, and neither is in the other's way.")
     teller.free("A")
-    told = (
-        f"A is finished, and its {COUNTS[len(held)]} pages go to the front of the queue, the last one first."
-    )
-    teller.note("A ends", f"{told} B stays where it is.")
+    told = f"its {COUNTS[len(held)]} pages go to the front of the queue, the last one foremost."
+    teller.note("A ends", f"A is finished, and {told} B stays where it is.")
     largest = max(hole.num_slots for hole in teller.scenes[-1].memory_map.holes) // SMALL_PAGE_SIZE
     held = teller.prompt("C", 13)
     needed = COUNTS[len(held)]
