@@ -49,6 +49,19 @@ def freeze(notebook):
     notebook["metadata"] = METADATA
     for cell in notebook["cells"]:
         cell["metadata"] = {}
+        if "outputs" in cell:
+            cell["outputs"] = join_streams(cell["outputs"])
+
+
+def join_streams(outputs):
+    """Join neighbouring pieces of one stream: how many there are depends on how busy the machine is."""
+    joined = []
+    for output in outputs:
+        if joined and "text" in output and joined[-1].get("name") == output["name"]:
+            joined[-1]["text"] += output["text"]
+        else:
+            joined.append(output)
+    return joined
 
 
 def differences(committed, fresh):

@@ -92,6 +92,14 @@ def test_the_check_names_a_stale_cell(tmp_path, monkeypatch, tool):
     assert "cell 'hi' has metadata" in named[1]
 
 
+def test_the_pieces_in_which_a_text_was_printed_are_joined(tool):
+    pieces = [("stdout", "1"), ("stdout", " 2"), ("stderr", "!"), ("stdout", " 3")]
+    outputs = [{"output_type": "stream", "name": name, "text": text} for name, text in pieces]
+    picture = {"output_type": "display_data", "data": {}}
+    joined = tool.join_streams([*outputs[:2], picture, *outputs[2:]])
+    assert [output.get("text") for output in joined] == ["1 2", None, "!", " 3"]
+
+
 @each_notebook
 def test_a_frozen_notebook_has_outputs_without_errors_and_without_widgets(path):
     notebook = nbformat.read(path, as_version=4)
