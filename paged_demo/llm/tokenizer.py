@@ -7,7 +7,7 @@ from tokenizers import decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Digits
 
-from paged_demo.checks import check_count
+from paged_demo.checks import check_count, check_iterable
 
 CONTROL = 3
 """The type that GGUF gives to tokens such as ``<|im_start|>``, which no text may produce."""
@@ -143,11 +143,8 @@ class Tokenizer:
         return token_ids
 
     def _known(self, name: str, token_ids: Iterable[int]) -> list[int]:
-        try:
-            iterator = iter(token_ids)
-        except TypeError:
-            raise TypeError(f"{name} must be an iterable of token ids, got {token_ids!r}") from None
-        checked = [check_count(f"each of {name}", token_id, minimum=0) for token_id in iterator]
+        listed = check_iterable(name, token_ids, "token ids")
+        checked = [check_count(f"each of {name}", token_id, minimum=0) for token_id in listed]
         if checked and max(checked) >= self._num_tokens:
             raise ValueError(f"{name} must be from 0 to {self._num_tokens - 1}, got {max(checked)}")
         return checked

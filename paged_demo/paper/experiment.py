@@ -199,12 +199,14 @@ class Experiment:
         """How many seeds the spread is over."""
         return max((len(cell.ours) for row in self.rows.values() for cell in row.values()), default=0)
 
-    def __str__(self) -> str:
+    def _table(self) -> list[list[str]]:
+        """Return the cells as they are shown: the names of the columns, then the rows, each with its name."""
         columns = self.columns
-        table = [["", *columns]]
-        table += [
-            [name, *(str(row.get(column, "")) for column in columns)] for name, row in self.rows.items()
-        ]
+        rows = ([name, *(str(row.get(column, "")) for column in columns)] for name, row in self.rows.items())
+        return [["", *columns], *rows]
+
+    def __str__(self) -> str:
+        table = self._table()
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = [
             "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in table
@@ -224,11 +226,8 @@ class Experiment:
 
     def _repr_html_(self) -> str:
         title, setup, *_, fitted, not_reproduced = (escape(line) for line in str(self).split("\n"))
-        head = _table_row("th", ["", *self.columns])
-        body = "".join(
-            _table_row("td", [name, *(str(row.get(column, "")) for column in self.columns)])
-            for name, row in self.rows.items()
-        )
+        names, *rows = self._table()
+        head, body = _table_row("th", names), "".join(_table_row("td", row) for row in rows)
         return (
             f"<p><b>{title}</b><br>{setup}</p><table><thead>{head}</thead><tbody>{body}</tbody></table>"
             f"<p>{fitted}<br>{not_reproduced}</p>"
