@@ -314,9 +314,8 @@ def check_key_parts(key_parts: Mapping[str, str]) -> dict[str, str]:
     for name, text in key_parts.items():
         if not isinstance(name, str) or not isinstance(text, str):
             raise TypeError(f"key_parts must be texts by name, got {name!r}: {text!r}")
-        # A subclass may compare and print itself as something else.
-        plain = str.__str__(name)
+        plain = str.__str__(name)  # a subclass may compare and print itself as something else
         if plain in parts or plain == "cache_salt":
-            raise ValueError(f"key_parts must leave the salt to cache_salt, and be one each, got {plain!r}")
+            raise ValueError(f"key_parts must leave cache_salt out, and name each once, got {plain!r}")
         parts[plain] = str.__str__(text)
     return parts
