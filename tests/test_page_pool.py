@@ -60,6 +60,8 @@ def test_a_table_with_a_free_page_is_not_released_at_all():
     pool.release(0)
     with pytest.raises(ValueError, match="page_id 0 is free already"):
         pool.release_table(table)
+    with pytest.raises(ValueError, match=r"page_table must name each page once, got \[1, 1\]"):
+        pool.release_table([1, 1])
     assert [pool.ref_count(page_id) for page_id in table] == [0, 1]
     pool.check()
 

@@ -670,7 +670,7 @@ def test_prompts_are_shared_only_if_all_parts_of_their_keys_are_equal():
         ("lora", TypeError, "key_parts must be texts by name, got 'lora'"),
         ({"lora": 7}, TypeError, "key_parts must be texts by name, got 'lora': 7"),
         ({7: "lora"}, TypeError, "key_parts must be texts by name, got 7: 'lora'"),
-        ({"cache_salt": "us"}, ValueError, "key_parts must leave the salt to cache_salt"),
+        ({"cache_salt": "us"}, ValueError, "key_parts must leave cache_salt out"),
     ],
 )
 @pytest.mark.parametrize("prefix_caching", [True, False])
@@ -682,6 +682,32 @@ def test_parts_of_a_key_are_texts_and_nothing_changes_if_they_are_not(parts, err
     with pytest.raises(error, match=message):
         allocator.find([1, 2], key_parts=parts)
     assert allocator.memory_map() == before
+
+
+class Masked(str):
+    """A text that compares and prints itself as all its like do."""
+
+    __slots__ = ()
+
+    def __repr__(self):
+        return "'***'"
+
+
+def test_a_text_that_prints_itself_as_another_is_told_apart_by_what_is_in_it():
+    np = pytest.importorskip("numpy")
+    allocator = PagedAllocator(64, 4, prefix_caching=True)
+    allocator.allocate("a", tokens(9), cache_salt=Masked("a"))
+    allocator.allocate("b", tokens(9), key_parts={Masked("lora"): Masked("b")})
+    assert allocator.find(tokens(9), cache_salt=Masked("b")) == 0
+    assert allocator.find(tokens(9), cache_salt="***") == 0
+    assert allocator.find(tokens(9), cache_salt=np.str_("a")) == 8
+    assert allocator.find(tokens(9), key_parts={"lora": "b"}) == 8
+
+
+def test_few_tokens_on_a_huge_page_are_listed_at_once():
+    allocator = PagedAllocator(1, 2**31 - 1)
+    allocator.allocate("a", tokens(3))
+    assert allocator.slots("a") == [0, 1, 2]
 
 
 # What a refusal counts

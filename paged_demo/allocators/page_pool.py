@@ -12,6 +12,7 @@ from paged_demo.checks import check_count
 
 MAX_PAGE_SIZE = 2**31 - 1
 NO_PARTS: Mapping[str, str] = MappingProxyType({})
+PLAIN_ROOT = sha256(b"root[]").digest()
 
 
 class PagePool:
@@ -22,9 +23,8 @@ class PagePool:
     *found* by that key, even while it is free, until it is taken for something else.
 
     Free pages wait in a queue and are taken from its front. A released page that was never sealed goes to
-    the front, since nobody can find it again; a sealed one goes to the back. So pages without a key are
-    taken first, then cached ones, the least recently released first. Every method takes constant time
-    for each page it is given, whatever the pool's size.
+    the front, since nobody can find it again; a sealed one goes to the back, behind those released before.
+    Every method takes constant time for each page it is given, whatever the pool's size.
 
     Parameters
     ----------
@@ -116,20 +116,28 @@ class PagePool:
     def release_table(self, page_table: Sequence[int]) -> None:
         """Drop a reference to each page of a table, so that its last page is the first to be taken again.
 
-        A prefix is of use without its tail, and a tail is of none without its prefix: of the sealed pages,
-        too, the last is taken before the one before it.
+        A prefix is of use without its tail, and a tail is of none without its prefix.
 
         Raises
         ------
         ValueError
-            If a page is free already. Nothing has changed then.
+            If a page is free already, or named twice. Nothing has changed then.
         """
-        for page_id in page_table:
-            self._require_held(page_id)
-        sealed = [page_id for page_id in reversed(page_table) if self._keys[page_id] is not None]
-        unsealed = [page_id for page_id in page_table if self._keys[page_id] is None]
-        for page_id in sealed + unsealed:  # an unsealed page goes in front of the one before it
-            self.release(page_id)
+        table = [self._require_held(page_id) for page_id in page_table]
+        if len(set(table)) < len(table):
+            raise ValueError(f"page_table must name each page once, got {table}")
+        sealed = []
+        for page_id in table:
+            self._ref_counts[page_id] -= 1
+            if self._ref_counts[page_id] > 0:
+                continue
+            if self._keys[page_id] is not None:
+                sealed.append(page_id)
+            else:  # in front of the one before it
+                self._free[page_id] = None
+                self._free.move_to_end(page_id, last=False)
+        for page_id in reversed(sealed):
+            self._free[page_id] = None
 
     def seal(self, page_id: int, key: Hashable) -> None:
         """Let a held page be found by the key for its contents.
@@ -237,9 +245,9 @@ class PageKeys:
     """
 
     def __init__(self, page_size: int) -> None:
+        self._page_size = check_count("page_size", page_size)
         if page_size > MAX_PAGE_SIZE:
             raise ValueError(f"page_size must be at most {MAX_PAGE_SIZE}, got {page_size!r}")
-        self._page_size = page_size
         self._pack_page = Struct(f"<{page_size}q").pack
 
     def root(self, cache_salt: str = "", key_parts: Mapping[str, str] = NO_PARTS) -> bytes:
@@ -258,10 +266,11 @@ class PageKeys:
         ValueError, TypeError
             If the salt or a part is no text, or a part is called ``cache_salt``.
         """
-        check_salt(cache_salt)
+        if key_parts is NO_PARTS and cache_salt == "":
+            return PLAIN_ROOT  # of most prompts
         parts = check_key_parts(key_parts)
-        if cache_salt:
-            parts["cache_salt"] = cache_salt
+        if salt := check_salt(cache_salt):
+            parts["cache_salt"] = salt
         # A literal tells every name and text from its neighbours, whatever is in them.
         return sha256(b"root" + ascii(sorted(parts.items())).encode()).digest()
 
@@ -271,7 +280,7 @@ class PageKeys:
         Raises
         ------
         ValueError, TypeError
-            If they are too few or too many, or one is no token id.
+            If they are too few or too many, or one is no whole number of 64 bits.
         """
         try:
             page = self._pack_page(*tokens)
@@ -290,19 +299,23 @@ class PageKeys:
         return keys
 
 
-def check_salt(cache_salt: str) -> None:
-    """Raise a TypeError unless a salt is a text."""
+def check_salt(cache_salt: str) -> str:
+    """Return a salt as a plain text, or raise a TypeError unless it is one."""
     if not isinstance(cache_salt, str):
         raise TypeError(f"cache_salt must be a string, got {cache_salt!r}")
+    return str.__str__(cache_salt)
 
 
 def check_key_parts(key_parts: Mapping[str, str]) -> dict[str, str]:
-    """Return the parts of a key as a dict of texts, or raise an error that names the one which is none."""
+    """Return the parts of a key as a dict of plain texts, or raise an error that names one which is none."""
     if not isinstance(key_parts, Mapping):
         raise TypeError(f"key_parts must be texts by name, got {key_parts!r}")
+    parts: dict[str, str] = {}
     for name, text in key_parts.items():
         if not isinstance(name, str) or not isinstance(text, str):
             raise TypeError(f"key_parts must be texts by name, got {name!r}: {text!r}")
-    if "cache_salt" in key_parts:
-        raise ValueError("key_parts must leave the salt to cache_salt, got a part of that name")
-    return dict(key_parts)
+        plain = str.__str__(name)  # a subclass may compare and print itself as something else
+        if plain in parts or plain == "cache_salt":
+            raise ValueError(f"key_parts must leave cache_salt out, and name each once, got {plain!r}")
+        parts[plain] = str.__str__(text)
+    return parts

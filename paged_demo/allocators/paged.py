@@ -137,10 +137,10 @@ class PagedAllocator:
             If ``seq_id`` is held already, or an argument is not as above.
         """
         tokens = check_prompt(token_ids)
-        self._sequences.require_new("seq_id", seq_id)
         if final_tokens is not None:
             check_final_tokens(final_tokens, len(tokens))
         most = len(tokens) if budget is None else check_count("budget", budget)
+        self._sequences.require_new("seq_id", seq_id)
 
         root_key, keys, found = self._look_up(tokens, cache_salt, key_parts)
         num_found = len(found) * self.page_size

@@ -53,9 +53,9 @@ class PagedSequence:
 
     def slots(self) -> list[int]:
         """List the physical slot of each token, in order."""
-        size = self.page_size
-        slots = [page_id * size + offset for page_id in self.page_table for offset in range(size)]
-        return slots[: self.num_tokens]
+        size, (*others, last) = self.page_size, self.page_table
+        slots = [page_id * size + offset for page_id in others for offset in range(size)]
+        return [*slots, *range(last * size, (last + 1) * size - self.num_unfilled)]
 
     def pages_for(self, budget: int) -> int:
         """Count the pages that the next piece of the prompt needs, of so many tokens at most."""

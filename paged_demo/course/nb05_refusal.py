@@ -21,8 +21,9 @@ class CrowdedPool:
 
     def allocate(self, seq_id: Hashable, tokens: Sequence[int]) -> int:
         """Give a prompt its pages, and return how many of its tokens were found."""
-        found = self._allocator.allocate(seq_id, tokens)
-        self._prompts[seq_id] = list(tokens)
+        prompt = list(tokens)
+        found = self._allocator.allocate(seq_id, prompt)
+        self._prompts[seq_id] = prompt
         return found
 
     def free(self, seq_id: Hashable) -> None:
@@ -38,7 +39,7 @@ class CrowdedPool:
         held = [any(other[: len(each)] == each for other in self._prompts.values()) for each in prefixes]
         needed_beside_held = -(-len(tokens) // PAGE_SIZE) - sum(held)
         try:
-            self._allocator.allocate(("asked",), tokens)
+            self._allocator.allocate(object(), tokens)
         except CacheFullError:
             if needed_beside_held <= num_free:
                 return Finding("a prompt that is refused, and would fit beside the held copy")
@@ -55,7 +56,7 @@ def call_crowd(function: Callable[..., Any], case: Any) -> Any:
     """Let a function fill a pool, and ask for the prompt that it returns."""
     pool = CrowdedPool()
     prompt = function(pool)
-    return pool.ask(prompt) if isinstance(prompt, list | tuple) and prompt else prompt
+    return pool.ask(prompt) if isinstance(prompt, list | tuple | range) and prompt else prompt
 
 
 @ask_function(
