@@ -233,6 +233,5 @@ PRESETS: Mapping[str, ModelSpec] = MappingProxyType(
         for name, repo, num_layers, num_kv_heads, head_dim, num_parameters in _PUBLISHED
     )
 )
-"""Twelve published models by name."""
 
 OPT_13B, LLAMA_2_7B, LLAMA_2_70B = (PRESETS[name] for name in ("OPT-13B", "Llama-2-7B", "Llama-2-70B"))

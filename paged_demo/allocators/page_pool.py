@@ -42,9 +42,8 @@ class PagePool:
 
     References
     ----------
-    Kwon et al. (2023), section 4.2 (allocation) and 4.4 (reference counts). Finding full pages by
-    their contents is vLLM's automatic prefix caching, which came after the paper; the queue is that of
-    vLLM 0.33.0. (Until May 2026 every released page went to its back.)
+    Kwon et al. (2023), section 4.2 (allocation) and 4.4 (reference counts). Finding full pages, and the order
+    of the queue, are those of vLLM 0.33.0's automatic prefix caching, which came after the paper.
     """
 
     def __init__(self, num_pages: int) -> None:

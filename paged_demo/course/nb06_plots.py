@@ -31,7 +31,6 @@ OPEN_POINTS: dict[str, Any] = {
     "markersize": 7,
     "markeredgewidth": 1.6,
 }
-"""How the paper's points look."""
 
 
 def _times(moments: Sequence[Moment]) -> list[float]:

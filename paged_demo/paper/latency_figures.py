@@ -52,7 +52,6 @@ FIG_12_WORKLOADS: Mapping[str, Workload] = {
         sharegpt, 0.25, "FasterTransformer. One trace of 15 minutes strays by 10 % and more."
     ),
 }
-"""The models and data sets whose curves are given."""
 
 MOST_EXTRA_POINTS = 8
 

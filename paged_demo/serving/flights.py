@@ -7,8 +7,8 @@ from paged_demo.allocators.memory_map import CacheFullError, Hole
 from paged_demo.serving.rules import PagedPool, TraditionalPool, pages_held, pages_kept
 from paged_demo.serving.workload import Request
 
+# Later than any iteration.
 NEVER = 2**62
-"""Later than any iteration."""
 
 
 @dataclass(slots=True, eq=False)

@@ -274,4 +274,3 @@ tokens; Microsoft, CC-BY 4.0), within 0.028 (prompts, whose quantiles these are)
 DATA_SETS: Mapping[str, LengthDistribution] = MappingProxyType(
     {lengths.name: lengths for lengths in (sharegpt, alpaca, azure_conv, azure_code)}
 )
-"""The four data sets by name."""

@@ -46,7 +46,6 @@ Box = tuple[float, float, float, float]
 """Left, bottom, width and height of a panel, as shares of the picture."""
 
 Panels = Mapping[str, Axes]
-"""The axes of a picture by name."""
 
 Fill = Callable[..., str]
 """Draws on empty panels what some values (by name) mean, and returns it in words."""

@@ -12,8 +12,8 @@ SMALL_POOL_PAGES = 8
 SMALL_PAGE_SIZE = 4
 """The small pool of the paper's Fig. 6 (section 4.3): pages of four slots."""
 
+# So that the first request lies in pages 7, 1 and 3, as in Fig. 6.
 FREE_PAGES = (7, 1, 3, 5, 2, 0, 4, 6)
-"""So that the first request lies in pages 7, 1 and 3, as in Fig. 6."""
 
 COUNTS = ("no", "one", "two", "three", "four")
 

@@ -117,10 +117,9 @@ RC: dict[str, Any] = {
     "axes.spines.right": False,
     "hatch.linewidth": 0.8,
 }
-"""The Matplotlib settings of every figure."""
 
+# Behind a label that a line may cross.
 PLATE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
-"""Behind a label that a line may cross."""
 
 MOST_PAGE_SIZE_LABELS = 9
 LABELLED_PAGE_SIZES = (1, 4, 16, 64, 256, 2048)

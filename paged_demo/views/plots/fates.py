@@ -70,8 +70,8 @@ def memory_against_length(
 
 
 _FATE_OF = {"other": "external"}
+# The paper's last part looks like external waste, and is more than that.
 _KEYS = {"external": "external & others"}
-"""The paper's last part looks like external waste, and is more than that."""
 
 _PARTS = {
     "paper": ("used", "reserved", "internal", "other"),
