@@ -16,8 +16,8 @@ from paged_demo.views.frozen import LONGEST_LINE, WIDGET_VIEW, drop_widgets_when
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FREEZE = ROOT / "tests" / "freeze.py"
-LONGEST_RUN_S = {"06_serving": 25, "07_real_model": 60}
-"""Seconds of work; 15 where nothing else is said.
+LONGEST_RUN_S = {"06_serving": 75, "07_real_model": 120}
+"""Seconds of work, on a slow machine; 45 where nothing else is said.
 
 Notebook 06 serves six of the paper's figures anew; notebook 07 runs a language model."""
 MOST_WORDS_PER_LINE = {"00_one_slider": 38, "02_where_memory_goes": 18, "06_serving": 22}
@@ -70,7 +70,7 @@ def test_a_notebook_shows_what_a_fresh_run_shows(path):
     # Seconds of work, since a machine may have other work to do; Windows does not count them.
     after = os.times()
     spent_s = after.children_user + after.children_system - before.children_user - before.children_system
-    assert spent_s < LONGEST_RUN_S.get(path.stem, 15)
+    assert spent_s < LONGEST_RUN_S.get(path.stem, 45)
 
 
 def test_the_check_names_a_stale_cell(tmp_path, monkeypatch, tool):

@@ -121,8 +121,8 @@ class _Engine:
             if event_s < inf:
                 limit = stretch.iterations_until(event_s, limit)
         count = self._slots.grow(self.iteration, limit, self._num_sequences)
-        if count:
-            self.longest_gap_s = max(self.longest_gap_s, stretch.last_s(count))
+        if count and (last_s := stretch.last_s(count)) > self.longest_gap_s:
+            self.longest_gap_s = last_s
         self.now_s += stretch.elapsed_s(count)
         self._num_tokens += count * self._num_sequences
         self.iteration += count
@@ -157,11 +157,12 @@ class _Engine:
             )
             self.now_s += swap_s
             step_s += swap_s
-        if num_decoding:
-            self.longest_gap_s = max(self.longest_gap_s, step_s)
-        for request_id in self._completed:
-            self.first_token_s.setdefault(request_id, self.now_s)
-        self._completed.clear()
+        if num_decoding and step_s > self.longest_gap_s:
+            self.longest_gap_s = step_s
+        if self._completed:
+            for request_id in self._completed:
+                self.first_token_s.setdefault(request_id, self.now_s)
+            self._completed.clear()
         self.iteration += 1
 
     def _continue(self, prompt: Flight, num_tokens: int) -> bool:
@@ -197,20 +198,21 @@ class _Engine:
 
     def _admit(self, num_batched: int) -> tuple[int, int]:
         """Start waiting requests; return the tokens to compute for them, and the pages to swap in."""
-        num_computed = num_pages_in = 0
+        num_computed = num_pages_in = num_missing = 0
+        rules = self._rules
         while self._waiting:
             head = self._waiting[0]
             request, num_generated = head.request, head.num_generated
             if request.arrival_s > self.now_s:
                 break
             num_tokens = head.num_to_compute
-            if self._num_sequences + request.num_samples > self._rules.max_running:
+            if self._num_sequences + request.num_samples > rules.max_running:
                 self._head_has_no_room = True
                 break
-            if not self._rules.may_start(num_tokens, num_batched, num_computed):
+            if not rules.may_start(num_tokens, num_batched, num_computed):
                 break
-            budget = self._rules.piece_budget(num_batched + num_computed)
-            num_missing = max(0, num_tokens - budget) if budget else 0
+            if rules.chunked_prefill:
+                num_missing = max(0, num_tokens + num_batched + num_computed - rules.max_batched_tokens)
             origin = self.iteration - request.num_prompt_tokens - num_generated + num_missing
             flight = Flight(request, origin, self.iteration, self.now_s, num_missing)
             if not self._slots.admit(flight, num_generated, is_alone=not self._running):
