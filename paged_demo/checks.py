@@ -70,6 +70,20 @@ def check_counts(*, minimum: int = 1, **counts: Any) -> list[int]:
     return [check_count(name, value, minimum=minimum) for name, value in counts.items()]
 
 
+def check_choice(name: str, value: Any) -> bool:
+    """Return ``value`` as a bool, or raise a TypeError unless it is one, be it NumPy's.
+
+    Examples
+    --------
+    >>> check_choice("prefix_caching", "no")
+    Traceback (most recent call last):
+    TypeError: prefix_caching must be True or False, got 'no'
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
 def check_number(name: str, value: Any) -> float:
     """Return ``value`` as a float, or raise a TypeError if it is no number.
 

@@ -36,12 +36,6 @@ class SequenceTable(dict[Hashable, State]):
     def __missing__(self, seq_id: Hashable) -> State:
         raise KeyError(f"no sequence {seq_id!r}")
 
-    def remove(self, seq_id: Hashable) -> State:
-        """Take a sequence out of the table, or raise the KeyError that names it."""
-        state = self[seq_id]
-        del self[seq_id]
-        return state
-
     def require_new(self, name: str, seq_id: Hashable) -> None:
         """Raise a ValueError that names the argument if the sequence is there already."""
         try:

@@ -183,7 +183,8 @@ class TraditionalAllocator:
 
     def free(self, seq_id: Hashable) -> None:
         """Let go of a sequence and its run."""
-        self._placement.release(self._sequences.remove(seq_id).run)
+        self._placement.release(self._sequences[seq_id].run)
+        del self._sequences[seq_id]
 
     def slots(self, seq_id: Hashable) -> list[int]:
         """List the slot of each token of a sequence, in order."""
