@@ -14,7 +14,7 @@ from paged_demo.allocators.sequences import (
     check_token,
     new_append,
 )
-from paged_demo.checks import check_choice, check_count, check_counts
+from paged_demo.checks import check_choice, check_counts, check_whole
 
 
 class PagedAllocator:
@@ -136,7 +136,7 @@ class PagedAllocator:
         tokens = check_prompt(token_ids)
         if final_tokens is not None:
             check_final_tokens(final_tokens, len(tokens))
-        most = len(tokens) if budget is None else check_count("budget", budget)
+        most = len(tokens) if budget is None else check_whole("budget", budget)
         self._sequences.require_new("seq_id", seq_id)
 
         root_key, keys, found = self._look_up(tokens, cache_salt, key_parts)
@@ -181,7 +181,7 @@ class PagedAllocator:
             If the prompt is complete, or ``budget`` is no whole number from 1 on.
         """
         sequence = self._sequences[seq_id]
-        most = check_count("budget", budget)
+        most = check_whole("budget", budget)
         if not sequence.rest:
             raise ValueError(f"seq_id {seq_id!r} has its whole prompt; append is for what comes after it")
         self._require_free(sequence.pages_for(most))

@@ -7,7 +7,14 @@ from paged_demo.allocators.memory_map import CacheFullError
 from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.allocators.placement import PlacementPolicy, first_fit
 from paged_demo.allocators.traditional import ReservationPolicy, TraditionalAllocator, reserved_slots
-from paged_demo.checks import check_choice, check_count, check_functions, check_share, keep_checked
+from paged_demo.checks import (
+    check_choice,
+    check_count,
+    check_functions,
+    check_share,
+    check_whole,
+    keep_checked,
+)
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION, OPT_13B_SWAP, IterationTime, SwapTime
 from paged_demo.serving.workload import Request
 
@@ -70,7 +77,7 @@ class Rules:
         for name, kind in {"iteration_time": IterationTime, "swap_time": SwapTime}.items():
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
-        keep_checked(self, check_count, "max_batched_tokens", "max_running")
+        keep_checked(self, check_whole, "max_batched_tokens", "max_running")
         keep_checked(self, check_choice, "chunked_prefill")
 
     def is_swapped(self, request: Request) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 
-from paged_demo.checks import check_count
+from paged_demo.checks import check_whole
 from paged_demo.model import GIB, MIB, ModelSpec
 
 
@@ -180,7 +180,7 @@ def sequence_letter(index: int) -> str:
     ['A', 'Z', 'AA', 'AB', 'AAA']
     """
     letters = ""
-    number = check_count("index", index, minimum=0) + 1
+    number = check_whole("index", index, minimum=0) + 1
     while number:
         # No digit of this system means zero (Z is followed by AA), hence the step back before each division.
         number, digit = divmod(number - 1, 26)
@@ -196,7 +196,7 @@ def sequence_tint(index: int) -> str:
     >>> sequence_tint(0) == sequence_tint(len(SEQUENCE_TINTS))
     True
     """
-    return SEQUENCE_TINTS[check_count("index", index, minimum=0) % len(SEQUENCE_TINTS)]
+    return SEQUENCE_TINTS[check_whole("index", index, minimum=0) % len(SEQUENCE_TINTS)]
 
 
 def percent(share: float) -> str:
