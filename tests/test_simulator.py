@@ -1,7 +1,6 @@
 """The quick engine against the readable one, on random workloads, pools and rules."""
 
 import tracemalloc
-from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -16,7 +15,6 @@ from walk_workloads import compare
 from paged_demo import (
     CacheFullError,
     Request,
-    alpaca,
     buddy,
     reserve_max,
     reserve_oracle,
@@ -34,24 +32,9 @@ def test_both_engines_serve_any_workload_alike():
     kinds = walk("workloads", 400)
     told = ["pages", "pages, several samples", "pages, in pieces"]
     assert all(kinds[f"{kind}: {how}"] > 20 for kind in told for how in ("served", "preempts"))
+    assert sum(kinds[f"{kind}: preempts often"] for kind in told) > 5
     assert kinds["runs: served"] > 20
     assert sum(number for kind, number in kinds.items() if kind.endswith("Error")) > 20
-
-
-def test_a_crowd_is_preempted_often_and_alike():
-    """The engines are compared where it is hardest: most of these pools preempt, some many times."""
-    counts = []
-    for seed in range(25):
-        rng = np.random.default_rng(seed)
-        requests = alpaca.sample(60, rng=rng, context_limit=200)
-        pool = PagedPool(num_pages=int(rng.integers(30, 90)), page_size=int(rng.integers(4, 17)))
-        num_samples = 1 + seed % 3
-        crowd = [request._replace(num_samples=num_samples) for request in requests]
-        pool = replace(pool, num_pages=num_samples * pool.num_pages)
-        run = compare(crowd, pool, rules=Rules(max_batched_tokens=300))
-        counts.append(0 if isinstance(run, CacheFullError) else run.num_preempted)
-    assert sum(count > 0 for count in counts) >= 15
-    assert max(counts) > 20
 
 
 def test_moments_on_the_edge_of_an_iteration_belong_to_the_one_that_begins():

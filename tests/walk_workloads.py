@@ -94,7 +94,8 @@ class Workload:
         )
         if isinstance(came, Exception):
             return f"{self.kind}: {type(came).__name__}"
-        return f"{self.kind}: {'preempts' if came.num_preempted else 'served'}"
+        often = " often" if came.num_preempted > 20 else ""
+        return f"{self.kind}: {f'preempts{often}' if came.num_preempted else 'served'}"
 
     # Fractions over different primes, so that no two events fall on the same instant: the engines add up
     # times in different orders, and which of two equal times comes first would be a matter of rounding.
