@@ -145,10 +145,10 @@ ask_letters(
         " token."
     ),
     remarks="""
-        a: Keys and values are in it. Without the factor 2 it would say 8 KB: 32 heads x 128 elements x 2
+        a: Keys and values are in it. Without the factor 2 it would say 8 KiB: 32 heads x 128 elements x 2
            bytes.
         c: The heads are in it. One head would be 2 x 128 elements x 2 bytes, or 512 bytes.
-        d: The bytes are in it. In elements it would say 8 K: 2 x 32 heads x 128 elements.
+        d: The bytes are in it. In elements it would say 8,192: 2 x 32 heads x 128 elements.
     """,
 )
 
