@@ -94,8 +94,8 @@ def one_head_only(layers: int, query_heads: int, kv_heads: int, head_dim: int, b
         "`12 * GIB // OPT_13B.kv_bytes_per_token`",
     ),
     insight=(
-        "{expected:,.0f} slots: room for seven sequences of 2,048 tokens, and a rest. The paper's own"
-        f" pool has {NUM_SLOTS_13B:,} (Table 1)."
+        "{expected:,.0f} slots: room for seven sequences of 2,048 tokens, and a rest. Table 1 of the"
+        f" paper prints 15.7K; we take its pool to have {NUM_SLOTS_13B:,}."
     ),
 )
 def slots_of_the_pool() -> float:
