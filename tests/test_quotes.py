@@ -7,9 +7,21 @@ import nbformat
 import numpy as np
 import pytest
 
-from paged_demo import PagedAllocator, Request, TraditionalAllocator, keep_full, reserve_oracle, sharegpt
+from paged_demo import (
+    PagedAllocator,
+    Request,
+    Rules,
+    TraditionalAllocator,
+    keep_full,
+    reserve_oracle,
+    sharegpt,
+    simulate,
+)
 from paged_demo.model import KIB, MIB, OPT_13B
+from paged_demo.paper import draw_trace
 from paged_demo.paper import numbers as paper
+from paged_demo.paper.experiment import SERVERS
+from paged_demo.serving.iteration_time import IterationTime
 from paged_demo.serving.rules import keep_pages_free
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -164,3 +176,19 @@ def test_notebook_04_says_how_far_a_roof_is_from_a_rate():
     assert f"Those {roof} tokens a second are {float(requests):.1f} requests" in said
     assert f"keeps up with about {float(rate):.0f} requests a second" in said
     assert f"They are {float(whole_ms) - float(roof_ms):.0f} of its {float(whole_ms):.0f} ms" in said
+
+
+def test_one_time_for_every_iteration_moves_no_blue_bar_by_half_a_point():
+    assert "with 40 ms for every iteration no blue bar moves by half a percentage point" in prose(WASTE)
+    constant = IterationTime(fixed_s=0.04, weights_s=0, compute_s=0, request_s=0, sequence_s=0, kv_read_s=0)
+    rules = [Rules(), Rules(iteration_time=constant)]
+    rngs = map(np.random.default_rng, range(4))
+    traces = [draw_trace(sharegpt, rate_rps=4, duration_s=900, rng=rng) for rng in rngs]
+    for pool in SERVERS["OPT-13B"].pools().values():
+        ours, theirs = (
+            np.mean(
+                [simulate(trace, pool, window=(300, 900), rules=each).mean_usage.used for trace in traces]
+            )
+            for each in rules
+        )
+        assert abs(ours - theirs) < 0.005 * pool.num_slots
