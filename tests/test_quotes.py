@@ -185,10 +185,10 @@ def test_one_time_for_every_iteration_moves_no_blue_bar_by_half_a_point():
     rngs = map(np.random.default_rng, range(4))
     traces = [draw_trace(sharegpt, rate_rps=4, duration_s=900, rng=rng) for rng in rngs]
     for pool in SERVERS["OPT-13B"].pools().values():
-        ours, theirs = (
+        used = [
             np.mean(
                 [simulate(trace, pool, window=(300, 900), rules=each).mean_usage.used for trace in traces]
             )
             for each in rules
-        )
-        assert abs(ours - theirs) < 0.005 * pool.num_slots
+        ]
+        assert abs(used[0] - used[1]) < 0.005 * pool.num_slots
