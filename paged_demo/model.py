@@ -14,6 +14,9 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
+UNITS: Mapping[str, int] = MappingProxyType({"KiB": KIB, "MiB": MIB, "GiB": GIB, "MB": 10**6, "GB": 10**9})
+"""Bytes of each unit. What is divided into slots is told in binary ones, what others print in theirs."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
@@ -227,7 +230,7 @@ PRESETS: Mapping[str, ModelSpec] = MappingProxyType(
                 num_kv_heads=num_kv_heads,
                 head_dim=head_dim,
                 num_parameters=num_parameters,
-                source=f"https://huggingface.co/{repo}/blob/main/config.json" if repo else OPT_PAPER,
+                source=f"config.json of https://huggingface.co/{repo}" if repo else OPT_PAPER,
             ),
         )
         for name, repo, num_layers, num_kv_heads, head_dim, num_parameters in _PUBLISHED

@@ -115,7 +115,8 @@ class TraditionalAllocator:
 
     References
     ----------
-    Kwon et al. (2023), sections 3.1 and 6.1: the three reservations of Orca.
+    Kwon et al. (2023), sections 3.1 and 6.1: the three reservations of their own Orca. The real one reserves
+    what a request declares as its maximum.
     """
 
     def __init__(

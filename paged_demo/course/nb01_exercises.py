@@ -94,8 +94,8 @@ def one_head_only(layers: int, query_heads: int, kv_heads: int, head_dim: int, b
         "`12 * GIB // OPT_13B.kv_bytes_per_token`",
     ),
     insight=(
-        "{expected:,.0f} slots: room for seven sequences of 2,048 tokens, and a rest. The paper's own"
-        f" pool has {NUM_SLOTS_13B:,} (Table 1)."
+        "{expected:,.0f} slots: room for seven sequences of 2,048 tokens, and a rest. Table 1 of the"
+        f" paper prints 15.7K; we take its pool to have {NUM_SLOTS_13B:,}."
     ),
 )
 def slots_of_the_pool() -> float:
@@ -145,10 +145,10 @@ ask_letters(
         " token."
     ),
     remarks="""
-        a: Keys and values are in it. Without the factor 2 it would say 8 KB: 32 heads x 128 elements x 2
+        a: Keys and values are in it. Without the factor 2 it would say 8 KiB: 32 heads x 128 elements x 2
            bytes.
         c: The heads are in it. One head would be 2 x 128 elements x 2 bytes, or 512 bytes.
-        d: The bytes are in it. In elements it would say 8 K: 2 x 32 heads x 128 elements.
+        d: The bytes are in it. In elements it would say 8,192: 2 x 32 heads x 128 elements.
     """,
 )
 

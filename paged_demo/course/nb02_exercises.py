@@ -188,8 +188,8 @@ def one_hole_only(pool: WatchedPool) -> int:
         f"`100 * ({NUM_SLOTS_13B} % {MAX_TOKENS}) / {NUM_SLOTS_13B}`",
     ),
     insight=(
-        "{expected:.3f} %, to the third decimal what Fig. 2 draws as Orca (Max)'s external fragmentation: the"
-        " remnant of a division, whatever the workload."
+        "{expected:.3f} %: the remnant of a division, whatever the workload. Fig. 2 draws the same for Orca"
+        " (Max), and that proves nothing: the pool's number of pages was inferred from it."
     ),
 )
 def remnant_percent() -> float:
@@ -236,8 +236,8 @@ def one_reservation() -> float:
         "16, 32, 64 and so on. Which is the smallest that holds 530?",
     ),
     insight=(
-        "{expected:,.0f}: a chunk can only be halved. With first fit it would be 530. Rounding, and not"
-        " holes, is most of what the paper draws as external waste of Orca (Oracle)."
+        "{expected:,.0f}: a chunk can only be halved. With first fit it would be 530. In our run"
+        " rounding, and not holes, is most of what the paper draws as external waste of Orca (Oracle)."
     ),
 )
 def slots_of_a_chunk() -> float:

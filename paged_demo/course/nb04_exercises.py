@@ -241,16 +241,16 @@ ask_letters(
     "4.4",
     "ad",
     hints=(
-        "One of the two methods is about memory traffic in the kernel.",
+        "One of the two methods was made to save the kernel traffic with the GPU's memory.",
         "Two of the five are Paged.",
     ),
     insight=(
-        "Flash is about how the scores are computed, Paged about where keys and values lie. Engines use"
+        "Flash is about how the scores are computed, Paged about where keys and values lie. vLLM 0.33.0 has"
         " FlashAttention kernels that read page tables."
     ),
     remarks="""
         a: Anywhere in memory. That is what the table is for.
-        b: That is Flash. Not to write the scores down is about the kernel.
+        b: That is Flash. The paper's kernel keeps its scores on the chip as well, but was made for pages.
         c: Neither. Both compute the exact softmax, up to rounding.
         d: The batch. Pages taken when needed leave room for other requests.
         e: Not instead. They answer different questions, and work together.
@@ -270,7 +270,7 @@ def table_share(page_size: int, kv_bytes_per_token: float) -> float:
         "How many bytes of keys and values lie behind one entry of the table?",
         "A page is 16 tokens of 819,200 bytes.",
     ),
-    insight="{expected:.1e}: tables cost no memory to speak of. What small pages cost is time.",
+    insight="{expected:.1e}: tables cost no memory to speak of. What small pages cost is time in the kernel.",
 )
 def share_of_the_tables() -> float:
     """Take the paper's model and page size."""

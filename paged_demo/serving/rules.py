@@ -25,7 +25,8 @@ SwapPolicy = Callable[[Request], bool]
 def swap_several(request: Request) -> bool:
     """Swap a request with several samples, and compute one with a single sample again, as vLLM V0 did.
 
-    Several samples could be computed again only together, for they share their prompt's pages.
+    V0 could not compute several sequences of a request again. Kwon et al. (2023), section 4.5, describe both
+    ways and give no rule.
     """
     return request.num_samples > 1
 

@@ -71,8 +71,8 @@ class Scheduler:
     their order, while there is room and the iteration has tokens to spare; a new request's prompt takes
     that one iteration, and its samples fork from it. When there is no room to grow, the newest running
     request gives its slots back and waits at the head of the queue, to compute its tokens again or to
-    have them swapped back in; nobody is admitted meanwhile. A request that has its last token leaves as
-    the next iteration begins.
+    have them swapped back in; nobody is admitted in that iteration. A request that has its last token leaves
+    as the next iteration begins.
 
     With ``rules.chunked_prefill`` a prompt takes as many iterations as the token budget asks for: running
     prompts that are not complete go on, before others are admitted, and decode once they are. One that
@@ -92,7 +92,8 @@ class Scheduler:
     References
     ----------
     Kwon et al. (2023), section 4.5: first come first served, preemption of the latest, recomputation and
-    swapping; section 4.4: parallel samples.
+    swapping; section 4.4: parallel samples. There admissions pause until all who were preempted are done;
+    here they pause for one iteration, and whoever was preempted is at the head of the queue.
     """
 
     def __init__(

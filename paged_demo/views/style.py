@@ -15,7 +15,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 
 from paged_demo.checks import check_whole
-from paged_demo.model import GIB, MIB, ModelSpec
+from paged_demo.model import GIB, MIB, UNITS, ModelSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,3 +244,14 @@ def amount_of(amount: float, unit: str) -> str:
         f"{amount:,.0f}" if amount >= 100 or unit == "slots" else f"{amount:,.2f}".rstrip("0").rstrip(".")
     )
     return f"{number} {unit}"
+
+
+def memory_of(num_bytes: float, unit: str) -> str:
+    """Write so many bytes in a unit of `paged_demo.model.UNITS`.
+
+    Examples
+    --------
+    >>> memory_of(12 * 2**30, "GiB"), memory_of(12 * 2**30, "GB")
+    ('12 GiB', '12.88 GB')
+    """
+    return amount_of(num_bytes / UNITS[unit], unit)
