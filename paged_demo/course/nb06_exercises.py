@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from paged_demo.course.exercises.functions import ask_function, unexpected
+from paged_demo.course.exercises.functions import ask_function
 from paged_demo.course.exercises.kinds import ask_letters, ask_number, mistake
+from paged_demo.course.exercises.reading import read_text
 from paged_demo.paper.experiment import SERVERS, draw_trace
 from paged_demo.paper.numbers import FIG_19A_MS, NUM_SLOTS_13B, SUSTAINED_LATENCY_S
 from paged_demo.serving.rules import PagedPool, Rules
@@ -58,18 +59,11 @@ def tell_victim_case(case: tuple[list[Running]]) -> str:
     return f"the running requests {', '.join(told)}"
 
 
-def read_name(value: Any) -> str:
-    """Read a request's name, or raise a TypeError that says what came."""
-    if not isinstance(value, str):
-        raise unexpected("a name was", value)
-    return value
-
-
 @ask_function(
     "6.1",
     cases=victim_cases,
     tell=tell_victim_case,
-    read=read_name,
+    read=read_text,
     hints=(
         "Who would overtake somebody if they stayed?",
         "`max(running, key=...)` by the time of admission, and then its name.",
