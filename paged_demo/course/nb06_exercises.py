@@ -43,14 +43,11 @@ def victim_cases() -> Iterable[tuple[list[Running]]]:
     yield ([Running("A", 30, 0.0), Running("B", 20, 1.0)],)
     yield ([Running("B", 10, 1.0), Running("A", 30, 0.0)],)
     yield ([Running("A", 30, 0.0), Running("C", 40, 2.5), Running("B", 10, 1.0)],)
-    for num_running in (3, 4, 6):
-        start_times = rng.permutation(num_running).tolist()
-        yield (
-            [
-                Running("ABCDEF"[index], int(rng.integers(1, 100)), float(start_s))
-                for index, start_s in enumerate(start_times)
-            ],
-        )
+    for num_running in (3, 3, 4, 4, 5, 6, 6, 6):
+        names = rng.permutation(["A1", "B2", "C3", "D4", "E5", "F6"])[:num_running].tolist()
+        lengths = rng.permutation(100)[:num_running].tolist()
+        start_times = (rng.permutation(2 * num_running)[:num_running] / 2).tolist()
+        yield (list(map(Running, names, lengths, start_times)),)
 
 
 def tell_victim_case(case: tuple[list[Running]]) -> str:

@@ -96,43 +96,41 @@ class FunctionExercise(Exercise):
             return self.wrong("Not a function.", words)
         cases = list(self.cases())
         # Before the answer is called: it may change anything.
-        expected = [Returned(self._play(self.reference, case)) for case in cases]
+        expected: list[Outcome] = [Returned(self._play(self.reference, case)) for case in cases]
         guard = Guard()
-        outcomes: list[Outcome] = []
-        printed: list[Printed] = []
         try:
-            for case in cases:
-                with redirect_stdout(Printed()) as output:
-                    outcomes.append(self._try(answer, case))
-                printed.append(output)
-                if isinstance(outcomes[-1], Blank | Endless):
-                    break
+            verdict = self._compare(answer, cases, expected)
         finally:
             changed = guard.put_back()
         if changed:
-            return self.wrong(
-                "The package was changed.",
-                f"It replaced `{changed}`, which was put back. Use what is given as it is.",
-            )
-        if isinstance(outcomes[-1], Blank):
-            printed[-1].print_again()
-            return self.open()
-        if isinstance(outcomes[-1], Endless):
-            printed[-1].print_again()
-            words = (
-                f"For {self._tell(cases[len(outcomes) - 1])}, it had given no result after"
-                f" {outcomes[-1].num_steps:,} steps, and was stopped. What ends its loop?"
-            )
-            return self.wrong("Still running.", words)
-        failing = [index for index in range(len(cases)) if not alike(expected[index], outcomes[index])]
-        if not failing:
+            words = f"It replaced `{changed}`, which was put back. Use what is given as it is."
+            return self.wrong("The package was changed.", words)
+        return verdict
+
+    def _compare(self, answer: Callable[..., Any], cases: list[Any], expected: list[Outcome]) -> Verdict:
+        outcomes: list[Outcome] = []
+        first, printed = None, Printed()
+        mistakes = self.mistakes
+        for case, right in zip(cases, expected, strict=True):
+            with redirect_stdout(Printed()) as output:
+                outcome = self._try(answer, case)
+            outcomes.append(outcome)
+            if isinstance(outcome, Blank | Endless):
+                output.print_again()
+                return self.open() if isinstance(outcome, Blank) else self._stopped(case, outcome)
+            if first is None and not alike(right, outcome):
+                first, printed = len(outcomes) - 1, output
+                mistakes = [each for each in mistakes if self._is_alike(each, cases, outcomes)]
+            elif first is not None:
+                mistakes = [each for each in mistakes if self._is_alike(each, [case], [outcome])]
+            if first is not None and not mistakes:
+                break
+        if first is None:
             return self.right()
-        first = failing[0]
-        printed[first].print_again()
-        # Where the answer is right most mistakes are right as well: the others tell them apart sooner.
-        order = sorted(range(len(cases)), key=lambda index: index not in failing)
-        mistake = self._recognise([cases[index] for index in order], [outcomes[index] for index in order])
-        return self._explain(cases[first], expected[first], outcomes[first], mistake)
+        printed.print_again()
+        return self._explain(
+            cases[first], expected[first], outcomes[first], mistakes[0] if mistakes else None
+        )
 
     def _try(self, function: Callable[..., Any], case: Any) -> Outcome:
         def answer(*arguments: Any) -> Any:
@@ -156,14 +154,17 @@ class FunctionExercise(Exercise):
     def _tell(self, case: Any) -> str:
         return self.tell.format(*case) if isinstance(self.tell, str) else self.tell(case)
 
-    def _recognise(self, cases: list[Any], outcomes: list[Outcome]) -> Misconception | None:
-        for mistake in self.mistakes:
-            if all(
-                alike(self._try(mistake.answer, case), came)
-                for case, came in zip(cases, outcomes, strict=True)
-            ):
-                return mistake
-        return None
+    def _is_alike(self, mistake: Misconception, cases: list[Any], outcomes: list[Outcome]) -> bool:
+        # The last first: there they differ sooner.
+        pairs = zip(reversed(cases[: len(outcomes)]), reversed(outcomes), strict=True)
+        return all(alike(self._try(mistake.answer, case), came) for case, came in pairs)
+
+    def _stopped(self, case: Any, outcome: Endless) -> Verdict:
+        words = (
+            f"For {self._tell(case)}, it had given no result after {outcome.num_steps:,} steps, and was"
+            " stopped. What ends its loop?"
+        )
+        return self.wrong("Still running.", words)
 
     def _explain(self, case: Any, expected: Any, came: Outcome, mistake: Misconception | None) -> Verdict:
         told = self._tell(case)
