@@ -12,6 +12,7 @@ UNCOUNTED = sys.stdlib_module_names | {"numpy", "paged_demo"}
 MOST_STEPS = 300_000
 """Steps that a call may take: our own solutions need some hundreds."""
 
+MOST_STEPS_OF_TEXT = 30_000
 LONGEST_TEXT = 400
 
 
@@ -105,21 +106,15 @@ def attempt(function: Callable[..., Any], *arguments: Any, most_steps: int = MOS
         return Raised(name_of(type(error)), text_of(error) or "")
 
 
-def text_of(
-    value: Any,
-    write: Callable[[Any], str] = str,
-    *,
-    longest: int = LONGEST_TEXT,
-    most_steps: int = MOST_STEPS,
-) -> str | None:
+def text_of(value: Any, write: Callable[[Any], str] = str, *, longest: int = LONGEST_TEXT) -> str | None:
     """Write a value as plain text of at most so many characters; None if that raises, or does not end."""
     try:
-        text = str.__str__(_run(write, value, most_steps=most_steps))
+        text = printable(str.__str__(_run(write, value, most_steps=MOST_STEPS_OF_TEXT))[: longest + 1])
     except KeyboardInterrupt:
         raise
     except BaseException:
         return None
-    return printable(text if len(text) <= longest else f"{text[: longest - 3]}...")
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def name_of(kind: type) -> str:

@@ -165,8 +165,8 @@ class _Writer(Repr):
 
 _WRITER = _Writer()
 _WRITER.maxlevel = 3
-_WRITER.maxlist = _WRITER.maxtuple = _WRITER.maxdict = _WRITER.maxset = _WRITER.maxfrozenset = 60
-_WRITER.maxdeque = _WRITER.maxarray = 60
+_WRITER.maxlist = _WRITER.maxtuple = _WRITER.maxdict = _WRITER.maxset = _WRITER.maxfrozenset = 30
+_WRITER.maxdeque = _WRITER.maxarray = 30
 _WRITER.maxstring = _WRITER.maxother = LONGEST_TEXT
 
 
