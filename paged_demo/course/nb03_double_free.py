@@ -49,13 +49,16 @@ def call_provoke(function: Callable[..., Any], case: Any) -> Finding:
 
 def what_came_of(first: int, second: int, calls: list[tuple[str, int]]) -> Finding:
     """Play calls again on a pool that no answer has touched, and look at the two pages."""
-    free_pages, given, freed_twice = deque(range(NUM_POOL_PAGES)), [], set()
+    free_pages = deque(range(NUM_POOL_PAGES))
+    given: list[int] = []
+    freed_twice: set[int] = set()
+    never_taken: set[int] = set()
     for name, page_id in calls:
         if name == "take":
             given.append(free_pages.popleft())
         else:
-            if page_id in free_pages and page_id in given:
-                freed_twice.add(page_id)
+            if page_id in free_pages:
+                (freed_twice if page_id in given else never_taken).add(page_id)
             free_pages.appendleft(page_id)
     if first != second:
         return Finding("two different pages" + (", though one was freed twice" if freed_twice else ""))
@@ -63,6 +66,8 @@ def what_came_of(first: int, second: int, calls: list[tuple[str, int]]) -> Findi
         return Finding("one page for both, which the pool gave once")
     if first not in range(NUM_POOL_PAGES):
         return Finding("one page for both, which is none of the pool's")
+    if first in never_taken - freed_twice:
+        return Finding("one page for both, which was released without having been taken")
     if first not in freed_twice:
         return Finding("one page for both, which was never freed twice")
     return Finding("one page for two sequences, since it was freed twice")

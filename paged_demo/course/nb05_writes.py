@@ -5,6 +5,7 @@ from itertools import product
 from random import Random
 from typing import Any, NamedTuple
 
+from paged_demo.course.exercises.fence import NoAnswerError
 from paged_demo.course.exercises.functions import ask_function
 from paged_demo.course.exercises.kinds import mistake
 from paged_demo.course.exercises.reading import read_items, read_whole_number, read_whole_numbers, unexpected
@@ -151,12 +152,13 @@ def call_write(function: Callable[..., Any], case: WriteCase) -> Written:
 def read_write(answer: Any) -> Answer:
     """Read a slot and a copy, or None for it."""
     expected = "a slot and a copy, or None for it, were"
-    items = read_items(answer, expected=expected)
-    if len(items) == 2:
-        numbers = items[:1] if items[1] is None else [items[0], *read_items(items[1], expected=expected)]
-        slot, *copy = (read_whole_number(number, expected=expected) for number in numbers)
-        if min([slot, *copy]) >= 0 and len(copy) in (0, 2):
+    try:
+        first, second = read_items(answer, expected=expected)
+        slot, copy = read_whole_number(first), second if second is None else read_whole_numbers(second)
+        if min([slot, *(copy or ())]) >= 0 and (copy is None or len(copy) == 2):
             return slot, (copy[0], copy[1]) if copy else None
+    except (NoAnswerError, ValueError):
+        pass
     raise unexpected(expected, answer)
 
 

@@ -6,6 +6,7 @@ Matplotlib is slow to load: only who looks at HTML or a picture needs it, so it 
 import base64
 import html
 import math
+import re
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from reprlib import Repr
@@ -179,7 +180,9 @@ def describe(value: Any, *, longest: int = 80) -> str:
     ('[1, 2]', 'a whole number of about 5,000 digits')
     """
     text = text_of(value, _WRITER.repr, longest=longest)
-    return f"something of type {name_of(type(value))}" if text is None else text
+    if text is None:
+        return f"something of type {name_of(type(value))}"
+    return re.sub(r"\s*\n\s*", " ", text)
 
 
 def pool_with_marks(
