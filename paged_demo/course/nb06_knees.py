@@ -143,27 +143,6 @@ def rates_by_kernel(rates: SustainedRates) -> str:
     )
 
 
-def from_batch_to_rate(rates: SustainedRates) -> Table:
-    """Return the rates that the paper's batches allow by reading and by whole iterations, and the knees."""
-    _, output_tokens = paper.MEAN_LENGTHS["ShareGPT"]
-    time = OPT_13B_ITERATION
-    names = ["batch (Fig. 13)", "reading (ms)", "so 1/s", "iteration (ms)", "so 1/s", "sustained (1/s)"]
-    rows = [["", *names]]
-    for scheme, batch in paper.FIG_13["ShareGPT"].items():
-        tokens = paper.tokens_in_pool(scheme)
-        reading_s = time.reading_s(tokens)
-        whole_s = reading_s + time.fixed_s + batch * (time.request_s + time.sequence_s)
-        cells = [f"{batch:.2f}"]
-        for seconds in (reading_s, whole_s):
-            cells += [f"{1e3 * seconds:.1f}", f"{batch / seconds / output_tokens:.2f}"]
-        rows.append([scheme, *cells, f"{rates.knees[scheme].rate_at().value:.2f}"])
-    return Table(
-        title="From the batch to the rate, OPT-13B, ShareGPT",
-        setup=f"an iteration that decodes; {output_tokens:.0f} tokens of output a request (Fig. 11)",
-        rows=rows,
-    )
-
-
 def gains(rates: Iterable[SustainedRates]) -> Table:
     """Return vLLM's gain over two of the others on several workloads, beside the paper's."""
     rows = [["", "over Orca (Oracle)", "paper's points, joined", "over Orca (Max)", "paper's points, joined"]]

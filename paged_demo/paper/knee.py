@@ -42,10 +42,10 @@ class Estimate(NamedTuple):
 
     Examples
     --------
-    >>> print(Estimate(2.0, 0.01)), print(Estimate(2.0, 0.01).over(Estimate(0.5, 0.02)))
+    >>> print(Estimate(2.0, 0.01))
     2.00 (1.96 to 2.04)
-    4.00 (3.82 to 4.18)
-    (None, None)
+    >>> print(Estimate(2.0, 0.01).over(Estimate(0.5, 0.02)))
+    4.00 (3.83 to 4.18)
     """
 
     value: float
@@ -53,7 +53,7 @@ class Estimate(NamedTuple):
 
     @property
     def interval(self) -> tuple[float, float]:
-        """From and to: two standard errors each way, about 95 %."""
+        """From and to: two standard errors each way, which hold the true value nine times in ten."""
         return self.value * exp(-2 * self.log_error), self.value * exp(2 * self.log_error)
 
     def over(self, other: "Estimate") -> "Estimate":
@@ -131,7 +131,7 @@ def capacity_rps(requests: Iterable[Request], pool: Pool, *, rules: Rules = PAPE
     >>> from paged_demo import PagedPool
     >>> queue = [Request(request_id, 100, 400) for request_id in range(500)]
     >>> round(capacity_rps(queue, PagedPool(num_pages=984)), 2)
-    2.15
+    2.34
     """
     run = simulate([request._replace(arrival_s=0.0) for request in requests], pool, rules=rules)
     until_s = max(stay.start_s for stay in run.stays)

@@ -158,7 +158,7 @@ CONSTANTS = (
     ),
     Constant(
         "lengths of ShareGPT and Alpaca",
-        "mixtures",
+        "lognormals, Weibull",
         "fitted",
         "to samples with the means that Fig. 11 prints",
         _SERVING,
@@ -275,7 +275,7 @@ FIGURES = (
 
 NOT_ATTEMPTED = {
     "1, 19b": "they show in another way what is made here",
-    "12e": "the same rules would do; 12b and 12d have the model and the data set",
+    "12e": "the same rules would do; 12b has its model, and 12d its data set",
     "12f": "bound by arithmetic: 264 GB for short requests, so all schemes batch many (section 6.2)",
     "14": "Orca's samples and beams, whose throughput is not a matter of memory alone",
     "16": "needs the lengths of its translations, which the paper does not give",
