@@ -88,7 +88,7 @@ def sustained_rates(
     num_runs : int, optional
         Runs behind each knee, at least 8; those of the workload if left out.
     duration_s : float, optional
-        How long the traces last; if left out as long as the paper's, but for Alpaca eight minutes.
+        How long the traces last; if left out as long as the paper's, but for Alpaca six minutes.
     seed : int
         All traces are drawn from its children.
     progress : callable
