@@ -23,6 +23,7 @@ from paged_demo import (
     reserve_oracle,
     reserve_pow2,
 )
+from paged_demo.serving.flights import Flight, PageCounts
 from paged_demo.serving.iteration_time import IterationTime, SwapTime
 from paged_demo.serving.rules import (
     PagedPool,
@@ -214,6 +215,21 @@ def test_a_moment_counts_who_waits_and_what_is_reserved():
             Moment(0.7, num_running=1, num_waiting=1, used=3, reserved=1, internal=0, rounding=0),
             Moment(4.5, num_running=1, num_waiting=1, used=10, reserved=2, internal=0, rounding=0),
         ]
+
+
+def test_the_copies_of_all_requests_whose_samples_part_at_once_are_counted():
+    """Each holds a page of eight with three tokens; when its two samples part it needs another."""
+    for num_pages, preempted in [(5, 0), (4, 0), (3, 1)]:
+        counts = PageCounts(PagedPool(num_pages=num_pages, page_size=8, watermark_share=0.0))
+        flights = [Flight(Request(number, 3, 5, num_samples=2), -2, 1, start_s=0.0) for number in range(2)]
+        assert all(counts.admit(flight, 0, is_alone=False) for flight in flights)
+        assert [flight.parts_in for flight in flights] == [2, 2]
+        assert counts.grow(2, limit=10, num_sequences=4) == 0, "it is an iteration of its own"
+        assert counts.grow_or_preempt(2, flights) == flights[2 - preempted :]
+        assert counts.grow(3, limit=1, num_sequences=4 - 2 * preempted) == 1, "nobody parts any more"
+        for flight in flights[: 2 - preempted]:
+            counts.release(flight, 3)
+        assert counts.admit(Flight(Request(9, 8 * num_pages, 1), 0, 4, start_s=0.0), 0, is_alone=True)
 
 
 @given(used=st.lists(st.integers(0, 100), min_size=1, max_size=9))
