@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from nbclient import NotebookClient
+from notebook_runs import exercise_cells, run
 
 from paged_demo import PagedPool, sharegpt, simulate
 from paged_demo.course import check, hint
@@ -26,8 +26,6 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 WITH_EXERCISES = [
     path for path in NOTEBOOKS if any(name.startswith(f"{int(path.stem[:2])}.") for name in EXERCISES)
 ]
-SOLUTION = re.compile(r"<details><summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
-CHECK = re.compile(r'^check\("([\d.]+)", (\w+)\)$', re.MULTILINE)
 
 each_exercise = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
 MISTAKES = [
@@ -311,15 +309,6 @@ def test_words_are_escaped_and_code_is_marked_up():
     assert "&lt;b&gt;</strong> <code>a &lt; b</code> &amp; c" in verdict._repr_html_()
 
 
-def exercise_cells(notebook):
-    """Pair each cell that checks an answer with the solution folded in the next Markdown cell."""
-    cells = notebook.cells
-    for cell, following in itertools.pairwise(cells):
-        if cell.cell_type == "code" and (found := CHECK.search(cell.source)):
-            solution = SOLUTION.search(following.source) if following.cell_type == "markdown" else None
-            yield cell, found[1], found[2], solution[1] if solution else None
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_exercise_of_a_notebook_is_there_blank_and_has_a_solution_folded_below(path):
     notebook = nbformat.read(path, as_version=4)
@@ -336,16 +325,8 @@ def test_every_exercise_of_a_notebook_is_there_blank_and_has_a_solution_folded_b
 
 @pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda path: path.stem)
 def test_a_notebook_runs_with_all_solutions_and_every_check_passes(path):
-    notebook = nbformat.read(path, as_version=4)
-    checked = {}
-    for cell, exercise_id, _, solution in exercise_cells(notebook):
-        cell.source = f"{solution}\n{CHECK.search(cell.source)[0]}"
-        checked[exercise_id] = cell
-    resources = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
-    for exercise_id, cell in checked.items():
-        shown = "".join(output.get("data", {}).get("text/plain", "") for output in cell.outputs)
-        assert shown.startswith(f"✓ {exercise_id} Right."), shown
+    for exercise_id, said in run(path).said.items():
+        assert said.startswith(f"✓ {exercise_id} Right."), said
 
 
 def test_what_the_watermark_exercise_calls_true_and_tells_is_so():
