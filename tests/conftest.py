@@ -34,10 +34,15 @@ def pytest_configure(config):
         config.option.timeout = LONG_TIMEOUT_S
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    is_browser_named = any("browser" in argument for argument in config.args)
     for item in items:
-        if item.get_closest_marker("long") and not amounts.IS_LONG:
+        is_in_browser = "browser" in item.path.parts[len(config.rootpath.parts) :]
+        is_long = item.get_closest_marker("long") or (is_in_browser and not is_browser_named)
+        if is_long and not amounts.IS_LONG:
             item.add_marker(pytest.mark.skip(reason="takes long: add --long"))
+        if is_in_browser:
+            item.add_marker(pytest.mark.timeout(LONG_TIMEOUT_S))
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         shared = [parameters[name] for name in SHARED if name in parameters]
         # One process makes what they share, once.

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from amounts import amount
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_llama import Fuse, Recorder, in_float64, make_tiny, write_gguf
@@ -255,7 +256,7 @@ def test_who_was_preempted_comes_back_before_those_who_never_ran(model):
     assert [text.output for text in texts] == alone(model, [text.prompt for text in texts], 17)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=amount(short=8, long=50))
 @given(data=st.data())
 def test_in_any_pool_that_holds_the_longest_every_text_is_as_alone(model, data):
     common = prompts_of([9], seed=3)[0]
@@ -331,7 +332,7 @@ def test_a_prompt_that_fits_an_empty_cache_only_is_an_error_that_names_it(model)
 
 def interruptions():
     """Give a fuse for the first call, for the second, and so on, until one is left over."""
-    for num_calls in range(1000):
+    for num_calls in range(0, 1000, amount(short=6, long=1)):
         fuse = Fuse(num_calls)
         yield fuse
         if not fuse.is_blown:
@@ -392,7 +393,7 @@ class InterruptAtLine:
 
 def lines_to_interrupt(module):
     """Give what interrupts at the first line, at the second, and so on, until one is left over."""
-    for num_lines in range(5000):
+    for num_lines in range(0, 5000, amount(short=9, long=1)):
         interrupt = InterruptAtLine(module, num_lines)
         yield interrupt
         if not interrupt.is_blown:

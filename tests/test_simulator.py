@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from amounts import amount
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from two_pools import ONE_SECOND
@@ -133,7 +134,7 @@ moments = st.lists(times, max_size=5).map(sorted)
     window=windows,
     moments=moments,
 )
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=amount(short=30, long=250))
 def test_both_engines_serve_alike(requests, pool, rules, window, moments):
     compare(requests, pool, rules=rules, window=window, moments=moments)
 
@@ -147,7 +148,7 @@ def test_both_engines_serve_alike(requests, pool, rules, window, moments):
     window=windows,
     moments=moments,
 )
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=amount(short=30, long=250))
 def test_both_engines_serve_alike_from_a_pool_that_is_too_small(
     *, requests, page_size, num_spare_pages, watermark_share, rules, window, moments
 ):
@@ -168,7 +169,7 @@ def test_both_engines_serve_alike_from_a_pool_that_is_too_small(
     window=windows,
     moments=moments,
 )
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=amount(short=30, long=250))
 def test_both_engines_serve_prompts_in_pieces_alike(
     *, requests, page_size, num_spare_pages, watermark_share, rules, budget, window, moments
 ):
@@ -183,7 +184,7 @@ def test_both_engines_serve_prompts_in_pieces_alike(
 def test_a_crowd_is_preempted_often_and_alike():
     """The engines are compared where it is hardest: most of these pools preempt, some many times."""
     counts = []
-    for seed in range(25):
+    for seed in amount(short=range(4), long=range(25)):
         rng = np.random.default_rng(seed)
         requests = alpaca.sample(60, rng=rng, context_limit=200)
         pool = PagedPool(num_pages=int(rng.integers(30, 90)), page_size=int(rng.integers(4, 17)))
@@ -191,7 +192,7 @@ def test_a_crowd_is_preempted_often_and_alike():
         crowd = [request._replace(num_samples=num_samples) for request in requests]
         pool = replace(pool, num_pages=num_samples * pool.num_pages)
         counts.append(compare(crowd, pool, rules=Rules(max_batched_tokens=300)))
-    assert sum(count > 0 for count in counts) >= 15
+    assert sum(count > 0 for count in counts) >= 0.6 * len(counts)
     assert max(counts) > 20
 
 
