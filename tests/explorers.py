@@ -14,7 +14,16 @@ from PIL import Image
 from test_llm_tokenizer import make_tokenizer, vocabulary
 from tiny_llama import make_tiny, write_gguf
 
-from paged_demo import PagedPool, Request, TraditionalPool, alpaca, fill_by_page_size, reserve_max, sharegpt
+from paged_demo import (
+    PRESETS,
+    PagedPool,
+    Request,
+    TraditionalPool,
+    alpaca,
+    fill_by_page_size,
+    reserve_max,
+    sharegpt,
+)
 from paged_demo.course.nb00 import explore_one_sequence, explore_page_size
 from paged_demo.course.nb01 import explore_memory
 from paged_demo.course.nb02 import explore_reservations
@@ -97,6 +106,11 @@ EXPLORERS = {
     "run": lambda: explore_run(small_run(), step=3),
     "prompt_box": lambda: PromptBox(tiny_model(), make_tokenizer(), "hello, what is 12?", num_tokens=9),
 }
+
+
+FAR_APART = sorted(PRESETS, key=lambda name: PRESETS[name].kv_bytes_per_token)[:: len(PRESETS) - 1]
+FAR_APART.append(max(PRESETS, key=len))
+"""The models whose tokens are the smallest and the largest, and the one with the longest name."""
 
 
 def ends_and_middle(control):

@@ -13,7 +13,8 @@ from amounts import amount
 
 CHECK = re.compile(r'^check\("([\d.]+)", (\w+)\)$', re.MULTILINE)
 SOLUTION = re.compile(r"<details><summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
-FIGURE_OF_THE_PAPER = re.compile(r"\bfig_\d+\w*\(")
+TAKES_LONG = re.compile(r"\b(fig_\d+\w*|fill_by_page_size|best_seconds)\(")
+"""What computes a figure of the paper, fills its pool at every page size, or measures time."""
 
 
 class Ran(NamedTuple):
@@ -34,12 +35,12 @@ def exercise_cells(notebook):
 
 
 def cells_that_take_long(notebook):
-    """Name the cells that compute a figure of the paper, and those that need what such a cell has made."""
+    """Name the cells that take long, and those that need what such a cell has made."""
     ids, made = set(), set()
     for cell in notebook.cells:
         if cell.cell_type == "code":
             names = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)]
-            if FIGURE_OF_THE_PAPER.search(cell.source) or made & {node.id for node in names}:
+            if TAKES_LONG.search(cell.source) or made & {node.id for node in names}:
                 ids.add(cell.id)
                 made |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
     return ids

@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from amounts import amount
 from notebook_runs import exercise_cells, run
 
 from paged_demo import PagedPool, sharegpt, simulate
@@ -139,7 +140,8 @@ def test_a_function_that_never_returns_is_stopped(exercise):
         lambda *given: sum(1 for _ in itertools.repeat(0)),
         lambda *given: [0 for _ in iter(int, 1)],
     ]
-    for function in [endless, on_one_line, careful, *generators]:
+    every_way = [endless, on_one_line, careful, *generators]
+    for function in amount(short=every_way if exercise is FUNCTIONS[0] else [careful], long=every_way):
         verdict = check(exercise.exercise_id, function)
         assert verdict.title == "Still running."
 

@@ -2,7 +2,7 @@
 
 import pytest
 from amounts import amount
-from explorers import move, small_pools
+from explorers import FAR_APART, move, small_pools
 
 from paged_demo import PRESETS
 from paged_demo.course.nb00 import explore_one_sequence, explore_page_size
@@ -20,7 +20,7 @@ def test_all_models_at_the_ends_of_the_other_controls_stay_in_the_picture():
     for num_tokens, page_size in corners + amount(
         short=[], long=[(1, 255), (1, 256), (2048, 1), (2048, 250)]
     ):
-        for model in PRESETS:
+        for model in amount(short=FAR_APART, long=PRESETS):
             move(explorer, num_tokens=num_tokens, page_size=page_size, model=model)
             assert model in explorer.words
             for artist in explorer._moving():

@@ -37,7 +37,7 @@ class Seen(NamedTuple):
     top: float
 
 
-def see(explorer, control):
+def see(explorer, control, *, is_compared):
     quick = pixels(explorer)
     caption, words = explorer._caption.value, explorer.words
     renderer = explorer._figure.canvas.get_renderer()
@@ -50,7 +50,7 @@ def see(explorer, control):
         caption,
         quick.tobytes(),
         quick.shape,
-        share_that_differs(explorer),
+        share_that_differs(explorer) if is_compared else 0.0,
         min(box.x0 for box in boxes),
         max(box.x1 for box in boxes),
         min(box.y0 for box in boxes),
@@ -84,7 +84,8 @@ def sweep(explorer):
         first = control.value
         for value in stops(explorer, control):
             control.value = value
-            seen.append(see(explorer, name))
+            is_compared = amount(short=value == ends(control)[1], long=True)
+            seen.append(see(explorer, name, is_compared=is_compared))
         control.value = first
     return seen
 

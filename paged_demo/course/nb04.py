@@ -111,7 +111,7 @@ def cost_by_page_size(ratios: Mapping[int, float], *, ax: Axes | None = None) ->
     style.note(ax, "here, over pages", first, (12, 2), color=style.PAGED, bbox=style.PLATE)
     # Of neighbours noise decides which costs more.
     comparison = "more than" if ratios[page_sizes[0]] > ratios[page_sizes[-1]] else "no more than"
-    told = f"pages of {page_sizes[0]} cost {comparison} pages of {page_sizes[-1]}."
+    told = f"pages of {page_sizes[0]} cost {comparison} of {page_sizes[-1]}."
     told += f" Paper: {low:.2f} to {high:.2f}"
     return with_words(ax, f"time over pages by time over plain arrays: {told}")
 
