@@ -8,6 +8,7 @@ from math import sqrt
 
 import numpy as np
 import pytest
+from amounts import amount
 
 from paged_demo import Request, alpaca, sharegpt, simulate
 from paged_demo.paper import fig_2, fig_12, fig_13, fig_15, fig_18b, table_1
@@ -18,6 +19,9 @@ from paged_demo.paper.latency_figures import FIG_18B_WORKLOADS, joined_rate
 from paged_demo.paper.memory_figures import saved_by_beams
 from paged_demo.serving.rules import Rules
 
+MEMORY_SEEDS = amount(short=range(2), long=range(8))
+ALPACA_S = amount(short=500, long=900)
+
 
 def standard_error(cell):
     """How far chance moves the mean over the seeds."""
@@ -26,29 +30,30 @@ def standard_error(cell):
 
 @pytest.fixture(scope="module")
 def memory():
-    return fig_2(seeds=range(8))
+    return fig_2(seeds=MEMORY_SEEDS)
 
 
 @pytest.fixture(scope="module")
 def batches():
-    return fig_13(seeds=range(3), alpaca_s=900)
+    return fig_13(seeds=amount(short=range(1), long=range(3)), alpaca_s=ALPACA_S)
 
 
 @pytest.fixture(scope="module")
 def curves():
-    return fig_12(seeds=range(4))
+    return fig_12(seeds=amount(short=range(1), long=range(4)))
 
 
 @pytest.fixture(scope="module")
 def sharing():
-    return fig_15(seeds=range(3))
+    return fig_15(seeds=amount(short=range(1), long=range(3)))
 
 
 def test_orca_max_batches_exactly_seven_and_leaves_exactly_what_the_paper_draws(memory, batches):
     assert set(batches.rows["Orca (Max)"]["ShareGPT at 2/s"].ours) == {7.0}
     free = memory.rows["Orca (Max)"]["free"].ours
-    assert free == pytest.approx([100 * (paper.NUM_SLOTS_13B - 7 * 2048) / paper.NUM_SLOTS_13B] * 8)
-    assert free == pytest.approx([paper.FIG_2["Orca (Max)"]["other"]] * 8, abs=5e-4)
+    rest = 100 * (paper.NUM_SLOTS_13B - 7 * 2048) / paper.NUM_SLOTS_13B
+    assert free == pytest.approx([rest] * len(MEMORY_SEEDS))
+    assert free == pytest.approx([paper.FIG_2["Orca (Max)"]["other"]] * len(MEMORY_SEEDS), abs=5e-4)
 
 
 @pytest.mark.parametrize("scheme", paper.SCHEMES)
@@ -58,7 +63,7 @@ def test_every_cell_of_fig_2_is_within_3_points(memory, scheme):
         cell = memory.rows[scheme][fate]
         assert cell.paper == share
         assert cell.mean == pytest.approx(share, abs=3), fate
-        assert standard_error(cell) < 0.75
+        assert cell.spread < 2.1
 
 
 @pytest.mark.parametrize("scheme", ["Orca (Pow2)", "vLLM"])
@@ -75,8 +80,8 @@ def test_the_memory_is_measured_on_the_papers_traces_from_300_s_on(memory, batch
     assert memory.rows[scheme]["used"].ours[0] == used
     for column, measured in [
         ("ShareGPT at 2/s", run(sharegpt, 2, 3600)),
-        ("Alpaca at 30/s", run(alpaca, 30, 900)),
-        ("Alpaca at 29/s", run(alpaca, 29, 900)),
+        ("Alpaca at 30/s", run(alpaca, 30, ALPACA_S)),
+        ("Alpaca at 29/s", run(alpaca, 29, ALPACA_S)),
     ]:
         assert batches.rows[scheme][column].ours[0] == measured.mean_running
 
@@ -90,7 +95,7 @@ def test_most_of_the_external_bar_of_the_oracle_is_rounding(memory):
 
 def test_the_shares_of_every_scheme_sum_to_the_pool(memory):
     for row in memory.rows.values():
-        for seed in range(8):
+        for seed in MEMORY_SEEDS:
             total = sum(row[fate].ours[seed] for fate in ("used", "reserved", "internal", "other"))
             assert total == pytest.approx(100)
 
@@ -155,8 +160,9 @@ def test_without_congestion_our_latency_is_within_15_percent(curves):
         if rate < 2 / 3 * paper.JOINED_RATES["OPT-13B, ShareGPT"][scheme]
     ]
     assert len(points) == 8
+    most = amount(short=0.35, long=0.15)
     for scheme, rate, latency in points:
-        assert np.mean([curve[rate] for curve in curves.ours[scheme]]) == pytest.approx(latency, rel=0.15)
+        assert np.mean([curve[rate] for curve in curves.ours[scheme]]) == pytest.approx(latency, rel=most)
 
 
 @pytest.mark.parametrize(("model", "rate_rps"), [("OPT-66B", 0.4), ("OPT-175B", 1.5)])
@@ -171,7 +177,7 @@ def test_the_fixed_part_of_a_larger_models_iteration_is_fitted_to_vllms_first_po
             duration_s=server.trace_s,
             rng=np.random.default_rng(seed),
         )
-        for seed in range(4)
+        for seed in amount(short=range(2), long=range(4))
     ]
     published = paper.FIG_12[f"{model}, ShareGPT"]["vLLM"]
     assert min(published) == rate_rps
@@ -227,7 +233,7 @@ def test_beams_that_never_switch_save_what_parallel_samples_save():
 
 def test_pages_of_16_to_128_serve_sharegpt_alike_and_pages_of_256_do_not():
     """Fig. 18b. Latency near the knee varies much by seed: one strays by half at 256."""
-    row = next(iter(fig_18b(["ShareGPT"], seeds=range(4)).rows.values()))
+    row = next(iter(fig_18b(["ShareGPT"], seeds=amount(short=range(1), long=range(4))).rows.values()))
     assert row["pages of 16"].mean == pytest.approx(row["pages of 16"].paper, rel=0.15)  # where it was fitted
     for size in (32, 64, 128):
         assert row[f"pages of {size}"].mean == pytest.approx(row[f"pages of {size}"].paper, rel=0.5)

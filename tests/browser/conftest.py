@@ -45,7 +45,8 @@ interact(draw, page_size=SelectionSlider(options=list(pools), value=16, descript
 LATENCIES = pytest.StashKey[dict]()
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while playwright is open its event loop runs in this thread, and others cannot.
+@pytest.fixture(scope="module")
 def chromium():
     path = find_chromium()
     missing = [
@@ -63,7 +64,7 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address_of(chromium, tmp_path_factory):
     """JupyterLab, with copies of the notebooks, since it writes into them."""
     folder = tmp_path_factory.mktemp("lab")
