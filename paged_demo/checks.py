@@ -91,12 +91,12 @@ def check_counts(*, minimum: int = 1, **counts: Any) -> list[int]:
     return [check_count(name, value, minimum=minimum) for name, value in counts.items()]
 
 
-def check_choice(name: str, value: Any) -> bool:
+def check_bool(name: str, value: Any) -> bool:
     """Return ``value`` as a bool, or raise a TypeError unless it is one, be it NumPy's.
 
     Examples
     --------
-    >>> check_choice("prefix_caching", "no")
+    >>> check_bool("prefix_caching", "no")
     Traceback (most recent call last):
     TypeError: prefix_caching must be True or False, got 'no'
     """

@@ -13,19 +13,9 @@ from two_pools import ONE_SECOND
 from walk import walk
 from walk_workloads import compare
 
-from paged_demo import (
-    CacheFullError,
-    Request,
-    buddy,
-    reserve_max,
-    reserve_oracle,
-)
+from paged_demo import CacheFullError, Request, buddy, reserve_max, reserve_oracle
 from paged_demo.serving.flights import Flight, PageCounts
-from paged_demo.serving.rules import (
-    PagedPool,
-    Rules,
-    TraditionalPool,
-)
+from paged_demo.serving.rules import PagedPool, Rules, TraditionalPool
 from paged_demo.serving.run import Moment, Recorder, serve
 from paged_demo.serving.simulator import simulate
 

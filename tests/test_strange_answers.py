@@ -19,9 +19,8 @@ from paged_demo.course import nb04_exercises as attention
 from paged_demo.course import nb04_walk as walking
 from paged_demo.course import nb05_exercises as sharing
 from paged_demo.course import nb05_writes as writes
-from paged_demo.course.exercises.fence import NoAnswerError
+from paged_demo.course.exercises.fence import Guard, NoAnswerError
 from paged_demo.course.exercises.functions import Finding, FunctionExercise
-from paged_demo.course.exercises.guard import Guard
 from paged_demo.course.exercises.kinds import EXERCISES, ChoiceExercise, NumberExercise
 from paged_demo.course.exercises.reading import plain, same
 from paged_demo.course.exercises.verdict import describe

@@ -13,6 +13,7 @@ from paged_demo import (
     Hole,
     Region,
     TraditionalAllocator,
+    account,
     best_fit,
     buddy,
     first_fit,
@@ -116,7 +117,7 @@ class TraditionalWalk:
 
     def __init__(self, seed):
         self.rng = rng = Random(seed)
-        num_slots = rng.choice([MAX_TOKENS, 50, 100, rng.randint(MAX_TOKENS, 300)])
+        num_slots = rng.choice([rng.randint(1, MAX_TOKENS), 50, 100, rng.randint(MAX_TOKENS, 300)])
         unit = rng.choice([1, 2, 4, 5, 16])
         self.name, placement, self.model = rng.choice(
             [
@@ -131,15 +132,16 @@ class TraditionalWalk:
         )
         reserve, self.reserve = rng.choice(RESERVATIONS)
         self.allocator = TraditionalAllocator(num_slots, reserve=reserve, placement=placement)
+        self.empty_map = self.allocator.memory_map()
         self.held = {}  # by name: start, slots, reserved, tokens, final
-        self.num_started = 0
+        self.num_started = self.num_steps = 0
         self.was_refused = False
 
     def step(self):
         """Do one operation in both, and return its kind; raise an AssertionError if they differ."""
         kind = self.rng.choice(["allocate", "allocate", "append", "append", "append", "free", "misuse"])
         if self.was_refused:
-            kind, self.was_refused = "free", False
+            kind, self.was_refused = self.rng.choice(["free", "free", "free", "free_all"]), False
         if not self.held:
             kind = "allocate"
         told = getattr(self, kind)()
@@ -150,7 +152,17 @@ class TraditionalWalk:
         came = self.allocator.memory_map()
         assert came.regions == tuple(regions), (told, came.regions, regions)
         assert came.holes == tuple(Hole(*hole) for hole in self.model.holes()), (told, came.holes)
+        self.num_steps += 1
+        if self.num_steps % 20 == 0:
+            self.check_usage(came)
         return f"{self.name}: {told}"
+
+    def check_usage(self, memory_map):
+        future = {name: max(0, final - tokens) for name, (*_, tokens, final) in self.held.items()}
+        usage = account(memory_map, future, request_slots=MAX_TOKENS)
+        assert usage.num_slots == self.allocator.num_slots
+        assert usage.used == sum(tokens for *_, tokens, _ in self.held.values())
+        assert usage.reserved == sum(future.values())
 
     def some(self):
         return self.rng.choice(list(self.held))
@@ -188,11 +200,19 @@ class TraditionalWalk:
         return "append"
 
     def free(self):
-        name = self.some()
+        self.let_go(self.some())
+        return "free"
+
+    def free_all(self):
+        for name in self.rng.sample(list(self.held), len(self.held)):
+            self.let_go(name)
+        assert self.allocator.memory_map() == self.empty_map
+        return "free all"
+
+    def let_go(self, name):
         self.allocator.free(name)
         self.model.release(name)
         del self.held[name]
-        return "free"
 
     def misuse(self):
         name, allocator = self.some(), self.allocator

@@ -14,7 +14,7 @@ from paged_demo.allocators.sequences import (
     check_token,
     new_append,
 )
-from paged_demo.checks import check_choice, check_counts, check_whole
+from paged_demo.checks import check_bool, check_counts, check_whole
 
 
 class PagedAllocator:
@@ -68,8 +68,8 @@ class PagedAllocator:
     ) -> None:
         self.num_pages, self.page_size = check_counts(num_pages=num_pages, page_size=page_size)
         self._keys = PageKeys(self.page_size)
-        self._prefix_caching = check_choice("prefix_caching", prefix_caching)
-        self._seal_late = check_choice("seal_late", seal_late)
+        self._prefix_caching = check_bool("prefix_caching", prefix_caching)
+        self._seal_late = check_bool("seal_late", seal_late)
         self._pool = PagePool(self.num_pages)
         self._sequences: SequenceTable[PagedSequence] = SequenceTable()
 

@@ -10,11 +10,7 @@ from paged_demo.attention.store import KVStore
 from paged_demo.course.exercises.fence import NoAnswerError
 from paged_demo.course.exercises.functions import ask_function, keep_as_given
 from paged_demo.course.exercises.kinds import ask_letters, ask_number, mistake
-from paged_demo.course.exercises.reading import (
-    read_items,
-    read_table,
-    unexpected,
-)
+from paged_demo.course.exercises.reading import read_items, read_table, unexpected
 from paged_demo.model import OPT_13B
 from paged_demo.paper.numbers import PAGE_SIZE
 
@@ -65,10 +61,8 @@ def call_gather(function: Callable[..., Any], case: GatherCase) -> Gathered:
         answer = function(store, pages, first, last)
     expected = f"two arrays of shape (tokens, {HEAD_DIM}) were"
     try:
-        keys_and_values = [
-            read_table(array, expected=expected) for array in read_items(answer, expected=expected)
-        ]
-        gathered = Gathered(*keys_and_values)
+        parts = [read_table(part, expected=expected) for part in read_items(answer, expected=expected)]
+        gathered = Gathered(*parts)
     except (NoAnswerError, TypeError):
         raise unexpected(expected, answer) from None
     if [array.tobytes() for array in arrays] != before:

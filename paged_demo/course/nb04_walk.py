@@ -12,7 +12,7 @@ from paged_demo.course.exercises.reading import read_items, read_number, read_ta
 
 HEAD_DIM = 3
 
-Step = tuple[float, float, Any]
+Sums = tuple[float, float, Any]
 
 PAGES_OF_SCORES = (
     ((0.0, 0.0),),
@@ -27,7 +27,7 @@ PAGES_OF_SCORES = (
 
 def tell_pages(pages: tuple[tuple[float, ...], ...]) -> str:
     """Write the scores of a case, page by page."""
-    told = ", then ".join(str([f"{score:g}" for score in page]).replace("'", "") for page in pages)
+    told = ", then ".join(str(list(map(shown, page))) for page in pages)
     first, second = values_from(1, 2).astype(int).tolist()
     return f"the scores {told} with the values {first}, {second} and on"
 
@@ -98,7 +98,7 @@ def step(
     choose: Callable[[float, float], float] = max,
     rescales_weights: bool = True,
     rescales_values: bool = True,
-) -> Step:
+) -> Sums:
     """Take a page into the sums, right if only they are given.
 
     Parameters
@@ -123,24 +123,24 @@ def step(
 
 
 @mistake("4.2")
-def the_highest_score_is_not_subtracted(*given: Any) -> Step:
+def the_highest_score_is_not_subtracted(*given: Any) -> Sums:
     """`exp(1000)` is infinite in floating point, and infinity divided by infinity is NaN."""
     return step(*given, choose=lambda *scores: 0.0, rescales_weights=False, rescales_values=False)
 
 
 @mistake("4.2")
-def nothing_is_rescaled(*given: Any) -> Step:
+def nothing_is_rescaled(*given: Any) -> Sums:
     """The earlier pages now count as if their best score were as high as the best of all."""
     return step(*given, rescales_weights=False, rescales_values=False)
 
 
 @mistake("4.2")
-def one_sum_of_two(*given: Any) -> Step:
+def one_sum_of_two(*given: Any) -> Sums:
     """Both sums are relative to the highest score, so both are to be multiplied."""
     return step(*given, rescales_values=False)
 
 
 @mistake("4.2")
-def the_highest_of_this_page_only(*given: Any) -> Step:
+def the_highest_of_this_page_only(*given: Any) -> Sums:
     """A later page may have lower scores: the highest so far must not fall."""
     return step(*given, choose=lambda highest, of_page: of_page)

@@ -8,7 +8,7 @@ from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.allocators.placement import PlacementPolicy, first_fit
 from paged_demo.allocators.traditional import ReservationPolicy, TraditionalAllocator, reserved_slots
 from paged_demo.checks import (
-    check_choice,
+    check_bool,
     check_count,
     check_functions,
     check_share,
@@ -79,11 +79,11 @@ class Rules:
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
         keep_checked(self, check_whole, "max_batched_tokens", "max_running")
-        keep_checked(self, check_choice, "chunked_prefill")
+        keep_checked(self, check_bool, "chunked_prefill")
 
     def is_swapped(self, request: Request) -> bool:
         """Ask the policy whether a preempted request is swapped out, and check its answer."""
-        return check_choice("what swaps returns", self.swaps(request))
+        return check_bool("what swaps returns", self.swaps(request))
 
     def may_start(self, num_tokens: int, num_decoding: int, num_admitted: int) -> bool:
         """Say whether an iteration that decodes and admits so many tokens has budget for a prompt.

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
 from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
-from paged_demo.checks import check_choice, check_functions, check_positive
+from paged_demo.checks import check_bool, check_functions, check_positive
 from paged_demo.serving.rules import (
     PAPER_RULES,
     AdmissionPolicy,
@@ -270,7 +270,7 @@ class Scheduler:
             num_sequences += request.num_samples
 
     def _is_admitted(self, group: SequenceGroup) -> bool:
-        return check_choice("what may_admit returns", self._may_admit(group.request, group.num_generated))
+        return check_bool("what may_admit returns", self._may_admit(group.request, group.num_generated))
 
     def _duration_s(self, done: IterationProgress, num_tokens: int) -> float:
         rules = self._rules

@@ -1,4 +1,4 @@
-"""A request as the readable engine keeps it: its sequences in an allocator, and its stays there."""
+"""What the readable engine keeps: each request with its sequences and stays, and how far an iteration is."""
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field

@@ -12,6 +12,7 @@ from paged_demo.course.exercises.fence import (
     Blank,
     BlankError,
     Endless,
+    Guard,
     NoAnswerError,
     Outcome,
     Printed,
@@ -20,7 +21,6 @@ from paged_demo.course.exercises.fence import (
     Unreadable,
     attempt,
 )
-from paged_demo.course.exercises.guard import Guard
 from paged_demo.course.exercises.kinds import Exercise, Function, Misconception, add
 from paged_demo.course.exercises.reading import plain, read_whole_number, same
 from paged_demo.course.exercises.verdict import DrawnPool, Verdict, describe, describe_both, pool_with_marks
