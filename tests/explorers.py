@@ -1,7 +1,5 @@
 """Every explorer by name, and what can be seen of one without a kernel and without a browser."""
 
-import base64
-import html
 import io
 import re
 import tempfile
@@ -100,11 +98,11 @@ EXPLORERS = {
 
 def ends_and_middle(control):
     """Values to drive a control through: all of a few options."""
-    if hasattr(control, "options"):
-        return list(control.options)
-    return sorted(
-        {control.min, control.min + 1, (control.min + control.max) // 2, control.max - 1, control.max}
-    )
+    options = control.options
+    if not isinstance(options, range):
+        return list(options)
+    last = len(options) - 1
+    return [options[position] for position in sorted({0, min(1, last), last // 2, max(last - 1, 0), last})]
 
 
 def move(explorer, **values):
@@ -113,8 +111,7 @@ def move(explorer, **values):
 
 
 def pixels(explorer):
-    source = re.search(r'src="data:image/png;base64,([^"]+)"', explorer._image.value)[1]
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source))))
+    return np.asarray(Image.open(io.BytesIO(explorer.view.png)))
 
 
 def share_that_differs(explorer):
@@ -123,10 +120,6 @@ def share_that_differs(explorer):
     explorer._figure.canvas.draw()
     whole = np.asarray(explorer._figure.canvas.buffer_rgba())[..., :3].astype(int)
     return (np.abs(quick - whole).max(axis=-1) > 40).mean()
-
-
-def alt(explorer):
-    return html.unescape(re.search(r'<img alt="([^"]*)"', explorer._image.value)[1])
 
 
 def names(words, value):

@@ -12,7 +12,8 @@ from paged_demo.checks import check_count
 from paged_demo.model import GIB, KIB, PRESETS, MemoryBudget, ModelSpec
 from paged_demo.paper.numbers import MAX_TOKENS
 from paged_demo.views import style
-from paged_demo.views.live import Explorer, Panels, choice, number
+from paged_demo.views.controls import choice, number
+from paged_demo.views.live import Explorer, Panels
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.style import amount_of, count_of
 

@@ -117,6 +117,10 @@ class Notebook:
         self.page.evaluate("inLab.runAll()")
         self.wait("inLab.ran && inLab.isIdle()", RUN_ALL_S)
 
+    def run_cell(self, index):
+        """Run one cell, and do not wait for it."""
+        self.page.evaluate("index => { inLab.runCell(index); }", index)
+
     @property
     def errors(self):
         """What cells, callbacks and the page raised so far."""
@@ -129,7 +133,7 @@ class Notebook:
     def explorers(self):
         """Yield the explorers from top to bottom, each when it is in view."""
         for cell_id in self.page.evaluate("inLab.cellsWithExplorers()"):
-            yield self.explorer(cell_id, ".widget-vbox:has(.widget-html img)")
+            yield self.explorer(cell_id, ".paged-demo-explorer")
 
     def explorer(self, cell_id, selector):
         """Bring a cell into view, and return the explorer in it."""
@@ -175,48 +179,41 @@ class Explorer:
 
     @property
     def words(self):
-        return self.box.locator("[role=status]").inner_text().removeprefix("In words: ")
+        return self.box.locator(".paged-demo-words").inner_text().removeprefix("In words: ")
 
     @property
     def sliders(self):
-        """The sliders that the picture follows: not those of a form above a button."""
-        handles = self.box.locator(".noUi-handle").all()
-        return [Slider(self, handle) for handle in handles[self._num_sliders_of_form :]]
+        """The controls that the picture follows: not those of a form above a button."""
+        handles = self.box.locator("input[type=range], select, .noUi-handle").all()
+        return [Slider(self, handle) for handle in handles[self.has_form :]]
 
     @property
     def buttons(self):
-        """The buttons that do something now."""
-        return self.box.locator(".jupyter-button:enabled").all()
+        """The buttons, from left to right."""
+        return self.box.get_by_role("button").all()
 
     def button(self, name):
         return self.box.get_by_role("button", name=name, exact=True)
 
     @property
     def has_form(self):
-        """Whether there is a prompt to fill in, with a button to generate an answer and one to stop it."""
-        return self._num_sliders_of_form > 0
+        """Whether there is a prompt to fill in, with one slider, and buttons to generate and to stop."""
+        return self.box.locator("input[type=text]").count() > 0
 
     @property
     def status(self):
         """What is said beside the buttons of a form."""
-        return self.button("Stop").locator("xpath=..").locator(".widget-label").inner_text()
+        return self.box.locator("span[role=status]").inner_text()
 
     def wait_until_answered(self):
         """Wait until no answer grows: the kernel is idle between two tokens too."""
-        self.button("Generate").and_(self.box.locator(":enabled")).wait_for()
-
-    @property
-    def _num_sliders_of_form(self):
-        return self.evaluate(
-            """box => box.querySelector('input[type=text]') === null ? 0
-                : [...box.querySelectorAll('.noUi-handle, .jupyter-button')]
-                    .findIndex(e => e.matches('.jupyter-button'))"""
-        )
+        self.button("Generate").and_(self.box.locator("[aria-disabled=false]")).wait_for()
 
     def fill_in(self, prompt, *, most_tokens):
         """Type a prompt into the box for it, and say how long its answer may be."""
         self.box.locator("input[type=text]").fill(prompt)
-        Slider(self, self.box.locator(".noUi-handle").first).go_back_to(most_tokens)
+        slider = Slider(self, self.box.locator("input[type=range]").first)
+        slider.go_back_to(slider.position_of(most_tokens))
 
     def evaluate(self, function, argument=None):
         return self.box.evaluate(function, argument)
@@ -236,7 +233,7 @@ class Explorer:
     def wait_for_words_to_follow(self):
         """Wait until the words below the picture are those of the picture."""
         self.page.wait_for_function(
-            "box => box.querySelector('[role=status]').textContent === 'In words: ' + inLab.picture(box).alt",
+            "box => box.querySelector('.paged-demo-words').textContent === 'In words: ' + inLab.picture(box).alt",
             arg=self.box.element_handle(),
         )
 
@@ -247,20 +244,27 @@ class Slider:
     def __init__(self, explorer, handle):
         self.explorer = explorer
         self.handle = handle
-        self.whole = handle.locator("xpath=ancestor::div[contains(@class, 'widget-inline-hbox')][1]")
-        self.name = self.whole.locator(".widget-label").inner_text()
+        self.name = self.tell()["name"]
+
+    def tell(self):
+        return self.handle.evaluate("handle => inLab.tell(handle)")
 
     @property
     def value(self):
-        return float(self.handle.get_attribute("aria-valuenow"))
+        """The position of its value."""
+        return self.tell()["value"]
 
     @property
     def ends(self):
-        return [float(self.handle.get_attribute(f"aria-value{end}")) for end in ("min", "max")]
+        return self.tell()["ends"]
 
     @property
     def readout(self):
-        return self.whole.locator(".widget-readout").inner_text()
+        return self.tell()["readout"]
+
+    def position_of(self, number):
+        """The position of a number, for a slider over whole numbers."""
+        return self.value + number - int(self.readout)
 
     def press(self, key):
         """Press a key; return the milliseconds until the new picture is there, or None at an end."""

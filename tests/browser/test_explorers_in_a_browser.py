@@ -61,7 +61,11 @@ def test_every_button_does_something(opened):
     for explorer in opened.explorers():
         if explorer.has_form:
             explorer.fill_in("Say hi.", most_tokens=3)
-        for button in explorer.buttons:
+        pressed = []
+        for button in 2 * explorer.buttons:  # one may be disabled until another has been pressed
+            if button.is_disabled() or button.inner_text() in pressed:
+                continue
+            pressed.append(button.inner_text())
             looks = explorer.looks
             button.focus()
             button.press("Enter")
