@@ -12,7 +12,7 @@ class Page:
         self.sent = []
         self.taken = []
         self.view = LiveView(rows, height_px=100, take=self.take)
-        self.view._send = lambda message, **_: self.sent.append(message)
+        self.view._send = lambda message, buffers=None: self.sent.append(message | {"buffers": buffers})
 
     def take(self, were_set):
         for item, value in were_set.items():
@@ -64,12 +64,14 @@ def test_a_move_sets_the_control_and_comes_back_as_one_message_and_an_answer():
     answers = page.say({slider: 7})
     assert slider.value == 7
     assert answers == [{"error": ""}]
-    [state] = page.states
-    assert state == {"png": b"\1", "words": "words", "values": {slider.key: 7}}
+    [update, answer] = page.sent
+    assert update["state"] == {"words": "words", "values": {slider.key: 7}}
+    assert update["buffers"] == [b"\1"]
+    assert answer["method"] == "custom"
 
 
 def test_a_position_beyond_the_end_is_the_end():
-    slider = number("tokens", 0, lowest=10, highest=19)
+    slider = number("tokens", 15, lowest=10, highest=19)
     page = Page([slider])
     for position, value in [(99, 19), (-1, 10)]:
         assert page.say({slider: position}) == [{"error": ""}]

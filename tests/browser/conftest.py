@@ -107,8 +107,8 @@ def chromium():
 
 
 @pytest.fixture(scope="session")
-def address_of(chromium, tmp_path_factory):
-    """JupyterLab, with copies of the notebooks, since it writes into them."""
+def folder(tmp_path_factory):
+    """Copies of the notebooks, since JupyterLab may write into them."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "assets", folder / "assets")
     shutil.copytree(ROOT / "notebooks", folder / "notebooks")
@@ -121,6 +121,12 @@ def address_of(chromium, tmp_path_factory):
     ]
     made = nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
     nbformat.write(made, folder / "notebooks" / f"{LIVE}.ipynb")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def address_of(chromium, folder):
+    """JupyterLab: where a notebook is to be found by its name."""
     with served(folder) as address_of:
         yield lambda name: address_of(f"notebooks/{name}")
 

@@ -30,6 +30,8 @@ window.inLab = {
     jupyterapp.commands.execute('notebook:run-cell');
   },
 
+  save: () => jupyterapp.commands.execute('docmanager:save'),
+
   // Cells that hold widgets and a picture, by id.
   cellsWithExplorers: () => inLab.codeCells()
     .filter(cell => cell.model.outputs.toJSON().some(({ data }) =>

@@ -1,6 +1,8 @@
 """A notebook in JupyterLab in a browser, as the tests handle it."""
 
+import base64
 import contextlib
+import json
 import os
 import re
 import secrets
@@ -12,10 +14,12 @@ import time
 import urllib.request
 from pathlib import Path
 
-from paged_demo.__main__ import lab_arguments
+from paged_demo.__main__ import LAB_SETTINGS, lab_arguments
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+
+DOCUMENTS = "@jupyterlab/docmanager-extension:plugin"
 
 INTERACT = "interact"
 """The name of a notebook made for comparison, and of its one cell."""
@@ -32,6 +36,8 @@ CHROMIUM_FLAGS = [
 ]
 # Generous, since a machine may have other work to do: nothing is wrong with a test that takes long.
 START_S = 120
+AUTOSAVE_S = 1
+"""How often JupyterLab would save by itself, if that was not turned off."""
 RUN_ALL_S = 600
 MOVE_S = 60
 
@@ -49,9 +55,11 @@ def served(folder):
     its own, in a folder beside the notebooks.
     """
     own = folder / ".jupyter"
-    settings = own / "JUPYTERLAB_SETTINGS_DIR/@jupyterlab/apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}', encoding="utf-8")
+    settings_of = LAB_SETTINGS | {DOCUMENTS: LAB_SETTINGS[DOCUMENTS] | {"autosaveInterval": AUTOSAVE_S}}
+    for plugin, settings in settings_of.items():
+        path = own / f"JUPYTERLAB_SETTINGS_DIR/{plugin.replace(':', '/')}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(settings), encoding="utf-8")
     names = ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR")
     variables = [*(f"JUPYTER_{name}" for name in names), "IPYTHONDIR"]
     variables += ["JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR"]
@@ -214,6 +222,11 @@ class Explorer:
         self.box.locator("input[type=text]").fill(prompt)
         slider = Slider(self, self.box.locator("input[type=range]").first)
         slider.go_back_to(slider.position_of(most_tokens))
+
+    @property
+    def png(self):
+        """The picture's bytes."""
+        return base64.b64decode(self.picture.get_attribute("src").partition(",")[2])
 
     def evaluate(self, function, argument=None):
         return self.box.evaluate(function, argument)
