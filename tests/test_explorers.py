@@ -10,8 +10,8 @@ from explorers import EXPLORERS, ends_and_middle, move, names, pixels, share_tha
 from PIL import Image
 
 from paged_demo.course.nb00 import explore_one_sequence
-from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.controls import number
+from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.live import MOST_BACKGROUNDS, Explorer
 from paged_demo.views.picture import DPI
 

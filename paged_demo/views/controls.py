@@ -7,7 +7,7 @@ Here stands what they are set to; ``controls.js`` shows them, and sends what a r
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import anywidget
 import traitlets
@@ -26,7 +26,7 @@ class Item:
         Called when a program, and not a reader, has changed it; the view that shows it sends it then.
     """
 
-    kind: ClassVar[str]
+    kind: str
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -241,7 +241,7 @@ class LiveView(anywidget.AnyWidget):
 
     _esm = Path(__file__).with_suffix(".js")
     _css = Path(__file__).with_suffix(".css")
-    rows = traitlets.List().tag(sync=True)
+    rows: Any = traitlets.List().tag(sync=True)
     values = traitlets.Dict().tag(sync=True)
     png = traitlets.Bytes().tag(sync=True)
     words = traitlets.Unicode().tag(sync=True)
@@ -284,7 +284,7 @@ class LiveView(anywidget.AnyWidget):
         # ipykernel 7.4.0 has a widget's next message seen to where its last one came from. After a cell that
         # would be the main shell, in which a reader's first move waits behind all cells that run.
         if self.comm is not None:
-            vars(self.comm).pop("_reply_subshell_id", None)
+            self.comm.__dict__.pop("_reply_subshell_id", None)
 
     def _hear(self, _: Any, content: Mapping[str, Any], __: Any) -> None:
         error = "Interrupted."

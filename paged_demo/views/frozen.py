@@ -20,13 +20,15 @@ def drop_widgets(notebook: dict[str, Any]) -> None:
     widgets = notebook["metadata"].pop("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
     for cell in notebook["cells"]:
         if "outputs" in cell:
-            cell["outputs"] = [kept for output in cell["outputs"] for kept in _without_widget(output, widgets)]
+            cell["outputs"] = [
+                kept for output in cell["outputs"] for kept in _without_widget(output, widgets)
+            ]
 
 
 def _without_widget(output: dict[str, Any], widgets: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what is left of an output: nothing of a progress bar; of an explorer its picture and words.
 
-    An output holds what its cell has shown. Where the widget's state was saved too, that is what was last seen.
+    An output holds what its cell has shown. A widget whose state was saved too holds what was last seen.
     """
     data = output.get("data", {})
     view = data.pop(WIDGET_VIEW, None)

@@ -214,7 +214,9 @@ class Explorer:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], Any]:
         bundle, metadata = self.picture().bundle()
-        return bundle | {WIDGET_VIEW: self.view._repr_mimebundle_()[0][WIDGET_VIEW]}, metadata
+        view = self.view._repr_mimebundle_()
+        assert view is not None
+        return bundle | {WIDGET_VIEW: view[0][WIDGET_VIEW]}, metadata
 
 
 class Player(Explorer):

@@ -55,8 +55,9 @@ window.inLab = {
     await content.scrollToItem(index, 'start');
   },
 
-  // In an explorer the picture is a widget; `interact` puts it into an output.
   picture: box => box.querySelector('img'),
+
+  words: box => box.querySelector('.paged-demo-words').textContent,
 
   // A control of ours, or the slider of `interact`.
   tell(handle) {

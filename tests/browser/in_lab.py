@@ -187,7 +187,7 @@ class Explorer:
 
     @property
     def words(self):
-        return self.box.locator(".paged-demo-words").inner_text().removeprefix("In words: ")
+        return self.evaluate("box => inLab.words(box)").removeprefix("In words: ")
 
     @property
     def sliders(self):
@@ -246,7 +246,7 @@ class Explorer:
     def wait_for_words_to_follow(self):
         """Wait until the words below the picture are those of the picture."""
         self.page.wait_for_function(
-            "box => box.querySelector('.paged-demo-words').textContent === 'In words: ' + inLab.picture(box).alt",
+            "box => inLab.words(box) === 'In words: ' + inLab.picture(box).alt",
             arg=self.box.element_handle(),
         )
 
