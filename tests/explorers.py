@@ -111,7 +111,7 @@ def move(explorer, **values):
 
 
 def pixels(explorer):
-    return np.asarray(Image.open(io.BytesIO(explorer.view.png)))
+    return np.asarray(Image.open(io.BytesIO(explorer.view.png)).convert("RGB"))
 
 
 def share_that_differs(explorer):

@@ -158,7 +158,11 @@ def test_an_answer_ends_where_the_pool_does(model):
 def test_a_prompt_that_cannot_be_answered_says_why_and_leaves_the_picture(model):
     box = PromptBox(model, make_tokenizer(without=["q"]), "hello", num_tokens=5)
     before = box.words
-    for question, reason in (("q?", "got 'q'"), ("w" * 300, "must leave room in 256 slots, got")):
+    for question, reason in (
+        ("q?", "got 'q'"),
+        ("w" * 300, "at most 255 tokens leave room"),
+        (" ", "Type a prompt first."),
+    ):
         box.question.value = question
         box.button.press()
         assert reason in box.status.words

@@ -1,14 +1,17 @@
 """Notebook 07: a run of the real model step by step, and a box to type a prompt into."""
 
 import asyncio
+import signal
 import sys
 import threading
 import time
-from collections.abc import Generator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from IPython import get_ipython
 
 from paged_demo.course.nb07_texts import MOST_ROWS, Frame, frame_of, key_of_pool, pool_of_pages, texts_so_far
 from paged_demo.llm.cache import PagedCache
@@ -154,7 +157,7 @@ class PromptBox(Explorer):
 
     async def _answer_in_turns(self) -> None:
         """Generate, and let the kernel see to its messages after each token: one may say Stop."""
-        with suppress(KeyboardInterrupt):
+        with suppress(KeyboardInterrupt), interrupts_call(self._must_stop.set):
             for _ in self._answer():
                 await asyncio.sleep(0)
 
@@ -191,11 +194,14 @@ class PromptBox(Explorer):
     def _generate(self, frames: list[Frame]) -> Generator[None, None, None]:
         cache = self._new_cache()
         engine = Engine(self._model, cache, stop_ids=self._tokenizer.stop_ids)
+        if not self.question.value.strip():
+            raise ValueError("Type a prompt first.")
         prompt = self._tokenizer.chat(self.question.value)
         num_places = cache.num_slots - len(prompt)
         if num_places < 1:
             raise ValueError(
-                f"the prompt must leave room in {cache.num_slots} slots, got {len(prompt)} tokens"
+                f"The prompt has {len(prompt)} tokens, and the pool {cache.num_slots} slots: at most"
+                f" {cache.num_slots - 1} tokens leave room for an answer."
             )
         [text] = engine.submit(prompt, max_new_tokens=min(self.num_tokens.value, num_places))
         computing_s, last_picture = 0.0, -SECONDS_BETWEEN_PICTURES
@@ -208,7 +214,7 @@ class PromptBox(Explorer):
                 # The pages were given back with the last token; they are shown as they were.
                 frame = replace(frames[-1], outputs=frame.outputs)
             frames.append(frame)
-            rate = f"{len(text.output) / computing_s:.0f} tokens per second"
+            rate = f"{count_of(round(len(text.output) / computing_s), 'token')} per second"
             self.status.say(f"{len(prompt)} tokens of prompt, {len(text.output)} of answer, {rate}")
             if start - last_picture >= SECONDS_BETWEEN_PICTURES:
                 last_picture = start
@@ -225,6 +231,24 @@ class PromptBox(Explorer):
         with DRAWING:  # A slider moved meanwhile finds the frames and their number as one.
             self._frames[:] = frames
             self.controls["step"].offer(range(1, len(frames) + 1), len(frames))
+
+
+@contextmanager
+def interrupts_call(function: Callable[[], object]) -> Iterator[None]:
+    """Have a kernel's Interrupt call a function meanwhile: while no cell runs, a kernel ignores it.
+
+    Signals belong to the main thread, and JupyterLab may see to a click in another one.
+    """
+    kernel = getattr(get_ipython(), "kernel", None)
+    if kernel is None:
+        yield
+        return
+    earlier: list[Any] = []
+    kernel.io_loop.add_callback(lambda: earlier.append(signal.signal(signal.SIGINT, lambda *_: function())))
+    try:
+        yield
+    finally:
+        kernel.io_loop.add_callback(lambda: signal.signal(signal.SIGINT, earlier.pop()))
 
 
 def _stopped(frames: Sequence[Frame]) -> str:

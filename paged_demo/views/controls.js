@@ -2,7 +2,6 @@
 const WAIT_MS = 300;
 const STEPS = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, Home: -Infinity, End: Infinity };
 const TENTHS = { PageUp: 1, PageDown: -1 };
-let numViews = 0;
 
 const element = (name, parent, properties = {}) =>
   parent.appendChild(Object.assign(document.createElement(name), properties));
@@ -12,7 +11,8 @@ const passes = event => event.ctrlKey || event.metaKey || event.altKey
   || event.key === 'Escape' || (event.key === 'Enter' && event.shiftKey);
 
 function render({ model, el }) {
-  const prefix = `paged-demo-${++numViews}-`;
+  // Ids are those of the whole page, and this script is loaded anew for every picture.
+  const prefix = `paged-demo-${Math.random().toString(36).slice(2)}-`;
   const root = element('div', el, { className: 'paged-demo-explorer' });
   const rows = element('div', root);
   const picture = element('img', root, { width: model.get('width_px'), height: model.get('height_px') });

@@ -128,7 +128,7 @@ def folder(tmp_path_factory):
 def address_of(chromium, folder):
     """JupyterLab: where a notebook is to be found by its name."""
     with served(folder) as address_of:
-        yield lambda name: address_of(f"notebooks/{name}")
+        yield lambda name, *app: address_of(f"notebooks/{name}", *app)
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,9 @@ ROOT = HERE.parent.parent
 
 DOCUMENTS = "@jupyterlab/docmanager-extension:plugin"
 
+LAB, NOTEBOOK_7 = "lab/tree", "notebooks"
+"""The front ends, by the beginning of their addresses."""
+
 INTERACT = "interact"
 """The name of a notebook made for comparison, and of its one cell."""
 
@@ -51,6 +54,8 @@ def find_chromium():
 def served(folder):
     """Serve a folder of notebooks with JupyterLab, and yield the address that opens one by its name.
 
+    The same server has Jupyter Notebook 7, at other addresses.
+
     The server gets the arguments that the reader's command gives it. It reads and writes no settings but
     its own, in a folder beside the notebooks.
     """
@@ -74,6 +79,7 @@ def served(folder):
             f"--ServerApp.root_dir={folder}",
             f"--IdentityProvider.token={token}",
             "--LabApp.expose_app_in_browser=True",
+            "--JupyterNotebookApp.expose_app_in_browser=True",
         ]
     )
     log_path = own / "log.txt"
@@ -86,7 +92,7 @@ def served(folder):
         )
         try:
             wait_until_it_answers(server, f"http://127.0.0.1:{port}/api/status?token={token}", log_path)
-            yield lambda name: f"http://127.0.0.1:{port}/lab/tree/{name}.ipynb?reset&token={token}"
+            yield lambda name, app=LAB: f"http://127.0.0.1:{port}/{app}/{name}.ipynb?reset&token={token}"
         finally:
             server.terminate()
             server.wait()
@@ -206,7 +212,11 @@ class Explorer:
     @property
     def has_form(self):
         """Whether there is a prompt to fill in, with one slider, and buttons to generate and to stop."""
-        return self.box.locator("input[type=text]").count() > 0
+        return self.prompt.count() > 0
+
+    @property
+    def prompt(self):
+        return self.box.locator("input[type=text]")
 
     @property
     def status(self):
@@ -219,7 +229,7 @@ class Explorer:
 
     def fill_in(self, prompt, *, most_tokens):
         """Type a prompt into the box for it, and say how long its answer may be."""
-        self.box.locator("input[type=text]").fill(prompt)
+        self.prompt.fill(prompt)
         slider = Slider(self, self.box.locator("input[type=range]").first)
         slider.go_back_to(slider.position_of(most_tokens))
 

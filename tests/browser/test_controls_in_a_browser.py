@@ -6,14 +6,14 @@ import nbformat
 import pytest
 
 from browser.conftest import LIVE
-from browser.in_lab import AUTOSAVE_S, Notebook
+from browser.in_lab import AUTOSAVE_S, LAB, NOTEBOOK_7, Notebook
 from paged_demo.views.frozen import WIDGET_VIEW
 
 
-@pytest.fixture
-def live(chromium, address_of):
-    """A notebook with an explorer, whose cell has run, and one cell more that keeps the kernel busy."""
-    notebook = Notebook(chromium, LIVE, address_of(LIVE))
+@pytest.fixture(params=[LAB])
+def live(request, chromium, address_of):
+    """A notebook with an explorer, whose cell has run, and cells that keep the kernel busy."""
+    notebook = Notebook(chromium, LIVE, address_of(LIVE, request.param))
     notebook.run_cell(0)
     notebook.page.locator(".paged-demo-explorer").wait_for()
     notebook.wait_until_idle()
@@ -43,6 +43,10 @@ def test_a_screen_reader_is_told_the_name_and_the_value_of_every_control(explore
         assert width.readout == width.handle.locator("xpath=../output").inner_text() == value
 
 
+in_both = pytest.mark.parametrize("live", [LAB, NOTEBOOK_7], indirect=True)
+
+
+@in_both
 def test_keys_work_after_a_click_anywhere_on_the_track(explorer):
     height = slider_of(explorer, "height (m)")
     box = height.handle.bounding_box()
@@ -60,6 +64,7 @@ def test_keys_work_after_a_click_anywhere_on_the_track(explorer):
     explorer.page.get_by_text("A black line at 99, 1 wide.").wait_for()
 
 
+@in_both
 def test_letters_do_not_reach_the_notebook_and_shift_enter_does(live, explorer):
     for handle in [slider.handle for slider in explorer.sliders]:
         handle.focus()
