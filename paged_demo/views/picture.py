@@ -19,7 +19,7 @@ WIDTH_PX = 900
 DPI = 120
 
 NUM_COLOURS = 48
-NEARLY_WHITE = 253
+NEARLY_WHITE = 248
 """White and what is near it become one colour, in which white would be a little grey."""
 
 

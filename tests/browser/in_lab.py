@@ -306,7 +306,7 @@ class Slider:
         self.handle.focus()
         keyboard = self.explorer.page.keyboard
         keyboard.press("Home")
-        page_steps = 5
+        page_steps = max(1, round(self.ends[1] / 10))
         while value - self.value >= page_steps:
             keyboard.press("PageUp")
         while self.value < value:
