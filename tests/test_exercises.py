@@ -10,11 +10,13 @@ import nbformat
 import numpy as np
 import pytest
 from nbclient import NotebookClient
+from solutions import CHECK, NOTEBOOKS, exercise_cells
 
 from paged_demo import PagedPool, sharegpt, simulate
 from paged_demo.course import check, hint
 from paged_demo.course import nb03_exercises as pages
-from paged_demo.course.exercises.functions import Endless, FunctionExercise, Raised, Returned, attempt
+from paged_demo.course.exercises.fence import Endless, Raised, Returned, attempt
+from paged_demo.course.exercises.functions import FunctionExercise
 from paged_demo.course.exercises.kinds import EXERCISES, ChoiceExercise, NumberExercise
 from paged_demo.course.exercises.verdict import Verdict, pool_with_marks
 from paged_demo.paper.experiment import draw_trace
@@ -22,12 +24,9 @@ from paged_demo.paper.numbers import NUM_PAGES_13B
 from paged_demo.views import style
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 WITH_EXERCISES = [
     path for path in NOTEBOOKS if any(name.startswith(f"{int(path.stem[:2])}.") for name in EXERCISES)
 ]
-SOLUTION = re.compile(r"<details><summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
-CHECK = re.compile(r'^check\("([\d.]+)", (\w+)\)$', re.MULTILINE)
 
 each_exercise = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
 MISTAKES = [
@@ -309,15 +308,6 @@ def test_a_verdict_has_a_sign_and_a_colour_that_stands_out_on_black_and_on_white
 def test_words_are_escaped_and_code_is_marked_up():
     verdict = Verdict(exercise_id="0.0", mark="wrong", title="<b>", words="`a < b` & c")
     assert "&lt;b&gt;</strong> <code>a &lt; b</code> &amp; c" in verdict._repr_html_()
-
-
-def exercise_cells(notebook):
-    """Pair each cell that checks an answer with the solution folded in the next Markdown cell."""
-    cells = notebook.cells
-    for cell, following in itertools.pairwise(cells):
-        if cell.cell_type == "code" and (found := CHECK.search(cell.source)):
-            solution = SOLUTION.search(following.source) if following.cell_type == "markdown" else None
-            yield cell, found[1], found[2], solution[1] if solution else None
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass, fields
 from functools import partial
 from typing import Any, NamedTuple
 
-from paged_demo.checks import check_count
+from paged_demo.checks import check_count, check_whole
 
 
 class CacheFullError(RuntimeError):
@@ -258,4 +258,4 @@ def account(
 def _future(future_tokens: Mapping[Hashable, int], seq_id: Hashable) -> int:
     if seq_id not in future_tokens:
         raise ValueError(f"future_tokens has no entry for sequence {seq_id!r}")
-    return check_count(f"future_tokens[{seq_id!r}]", future_tokens[seq_id], minimum=0)
+    return check_whole(f"future_tokens[{seq_id!r}]", future_tokens[seq_id], minimum=0)

@@ -10,7 +10,6 @@ from types import MappingProxyType
 from paged_demo.allocators.memory_map import CacheFullError
 from paged_demo.checks import check_count
 
-MAX_PAGE_SIZE = 2**31 - 1
 NO_PARTS: Mapping[str, str] = MappingProxyType({})
 PLAIN_ROOT = sha256(b"root[]").digest()
 
@@ -245,9 +244,7 @@ class PageKeys:
 
     def __init__(self, page_size: int) -> None:
         self._page_size = check_count("page_size", page_size)
-        if page_size > MAX_PAGE_SIZE:
-            raise ValueError(f"page_size must be at most {MAX_PAGE_SIZE}, got {page_size!r}")
-        self._pack_page = Struct(f"<{page_size}q").pack
+        self._pack_page = Struct(f"<{self._page_size}q").pack
 
     def root(self, cache_salt: str = "", key_parts: Mapping[str, str] = NO_PARTS) -> bytes:
         """Return what stands in for the parent of a first page: another salt or part makes other keys.

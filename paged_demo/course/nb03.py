@@ -133,7 +133,7 @@ def rows_of_pages(
     page_size = check_count("page_size", page_size)
     pages = -(-tokens // page_size)
     rows = np.arange(len(tokens))
-    reach = axis_slots or int(pages.max()) * page_size
+    reach = check_count("axis_slots", axis_slots or int(pages.max()) * page_size)
     ax.barh(rows, tokens, height=0.74, **style.FATES["used"].patch_style())
     wasted = pages * page_size - tokens
     ax.barh(rows, wasted, left=tokens, height=0.74, **style.FATES["internal"].patch_style())

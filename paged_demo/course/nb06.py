@@ -11,7 +11,7 @@ from tqdm.auto import tqdm as progress  # noqa: F401 - the notebook uses it
 
 from paged_demo.allocators.memory_map import account
 from paged_demo.allocators.traditional import reserve_max
-from paged_demo.checks import check_count
+from paged_demo.checks import check_whole
 from paged_demo.course import nb06_plots
 from paged_demo.paper import numbers as paper
 from paged_demo.paper.experiment import SERVERS
@@ -189,7 +189,7 @@ def explore_serving(*, workload: str = "ShareGPT", scheme: str = "vLLM", seed: i
     seed : int
         For the lengths and the times between arrivals.
     """
-    seed = check_count("seed", seed, minimum=0)
+    seed = check_whole("seed", seed, minimum=0)
 
     def fill(
         panels: Panels, *, workload: str, scheme: str, rate: float, page_size: int, watermark: int

@@ -11,7 +11,7 @@ import numpy as np
 
 from paged_demo.allocators.placement import buddy
 from paged_demo.allocators.traditional import reserve_max, reserve_oracle, reserve_pow2
-from paged_demo.checks import check_count, check_iterable, check_positive
+from paged_demo.checks import check_iterable, check_positive, check_whole
 from paged_demo.model import PRESETS
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_PAGES_13B, PAGE_SIZE, SCHEMES, TABLE_1
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION, IterationTime
@@ -260,7 +260,7 @@ def over_seeds(
 def check_seeds(seeds: Iterable[int]) -> list[int]:
     """Return the seeds as a list, or say why they are none."""
     listed = check_iterable("seeds", seeds, "whole numbers")
-    checked = [check_count("seed", seed, minimum=0) for seed in listed]
+    checked = [check_whole("seed", seed, minimum=0) for seed in listed]
     if not checked:
         raise ValueError("seeds must hold at least one seed, got none")
     return checked

@@ -9,7 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from paged_demo.checks import check_count, check_iterable, check_number, check_positive
+from paged_demo.checks import (
+    MAX_COUNT,
+    MAX_WHOLE,
+    check_count,
+    check_iterable,
+    check_number,
+    check_positive,
+    check_whole,
+)
 
 
 class Request(NamedTuple):
@@ -75,20 +83,21 @@ def _are_plain(requests: list[Request]) -> bool:
     return (
         {*map(type, request_ids), *map(type, prompts), *map(type, outputs), *map(type, samples)} == {int}
         and set(map(type, arrivals)) == {float}
-        and min(request_ids) >= 0
-        and all(min(counts) >= 1 for counts in (prompts, outputs, samples))
+        and 0 <= min(request_ids) <= max(request_ids) <= MAX_WHOLE
+        and all(1 <= min(counts) <= max(counts) <= MAX_COUNT for counts in (prompts, outputs, samples))
         and all(map(math.isfinite, arrivals))
     )
 
 
 def _plain(request: Request) -> Request:
     """Return a request with Python's own numbers, which never overflow, or say what is wrong with it."""
-    where = f"of request {request.request_id!r}"
+    request_id = check_whole("request_id", request.request_id, minimum=0)
+    where = f"of request {request_id}"
     arrival_s = check_number(f"arrival_s {where}", request.arrival_s)
     if not math.isfinite(arrival_s) or arrival_s < 0:
         raise ValueError(f"arrival_s {where} must be a finite number from 0 on, got {request.arrival_s!r}")
     return request._replace(
-        request_id=check_count("request_id", request.request_id, minimum=0),
+        request_id=request_id,
         num_prompt_tokens=check_count(f"num_prompt_tokens {where}", request.num_prompt_tokens),
         num_output_tokens=check_count(f"num_output_tokens {where}", request.num_output_tokens),
         arrival_s=arrival_s,
@@ -176,7 +185,7 @@ class LengthDistribution:
         True
         """
         num_requests = check_count("num_requests", num_requests)
-        context_limit = check_count("context_limit", context_limit, minimum=3)
+        context_limit = check_whole("context_limit", context_limit, minimum=3)
         check_generator(rng)
         prompt_scores, other_scores = rng.standard_normal((2, num_requests))
         output_scores = self.correlation * prompt_scores + math.sqrt(1 - self.correlation**2) * other_scores
