@@ -82,7 +82,10 @@ print("done")"""
 
 DEAF = """\
 import re
+import time
 
+print("one second more", flush=True)
+time.sleep(1)
 re.match(r"(a+)+b", 27 * "a")  # some seconds, in which no other thread of the kernel has a turn"""
 
 LATENCIES = pytest.StashKey[dict]()

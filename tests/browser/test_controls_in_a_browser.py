@@ -101,7 +101,8 @@ def test_a_restart_and_an_error_are_told_beside_the_picture(live, explorer):
 
 def test_a_kernel_that_keeps_a_reader_waiting_is_told(live, explorer):
     live.run_cell(2)
-    live.wait("!inLab.isIdle()", 10)
+    live.page.get_by_text("one second more", exact=True).wait_for()
+    live.page.wait_for_timeout(1500)
     slider_of(explorer, "height (m)").handle.press("ArrowRight")
     explorer.page.get_by_text("Waiting for the kernel.").wait_for()
     explorer.page.get_by_text("A black line at 51, 1 wide.").wait_for()
