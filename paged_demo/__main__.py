@@ -83,7 +83,9 @@ def main(arguments: list[str]) -> int:
 def command_of(arguments: list[str]) -> list[str]:
     """Return the command that does what ours asks for, with the Python that has the packages for it."""
     if arguments[:1] == ["test"]:
-        return [find_python("test"), "-m", "pytest", *arguments[1:]]
+        # In several processes, where there are cores for them; of options given twice the last one counts.
+        processes = ["-n", "auto", "--dist", "loadgroup"]
+        return [find_python("test"), "-m", "pytest", *processes, *arguments[1:]]
     python = find_python()
     if arguments[:1] == ["weights"]:
         # Without what they ask for: that would build a C++ engine.

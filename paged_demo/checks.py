@@ -10,11 +10,11 @@ import numpy as np
 Element = TypeVar("Element")
 
 MAX_COUNT = 2**25
-"""Of whatever may have an entry of its own in some list: pages, slots, requests, tokens of a sequence. A pool
-of so many pages takes 4.5 GB of memory, measured with Python 3.11, before anybody comes."""
+"""The most of whatever is kept one by one: pages, slots, requests, tokens of a sequence. A pool of so many
+pages takes 4.5 GB of memory, measured with Python 3.11, before anybody comes."""
 
 MAX_WHOLE = 2**63 - 1
-"""Of numbers that name, limit or measure something, such as token ids, budgets and bytes: of 64 bits."""
+"""The largest number that names, limits or measures something, such as a token id, a budget or bytes."""
 
 _NO_SCALARS = (bool, np.bool_, np.complexfloating, np.ndarray)
 """What converts to a number and is none: booleans, complex numbers, and arrays of one, which can change."""

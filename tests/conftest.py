@@ -1,7 +1,56 @@
-"""What holds for all tests."""
+"""What holds for all tests: how much they try, how long one may take, and which share a process."""
 
 import os
+from pathlib import Path
 
 # Before NumPy is loaded. On a busy machine the threads of a matrix product wait for each other: tests of the
 # language model take several times as long.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import amounts
+import pytest
+from hypothesis import settings
+
+LONG_TIMEOUT_S = 1200
+SHARED = ("path", "explorer", "opened")
+"""Parameters that something costly is made for: the run of a notebook, the pictures of an explorer."""
+
+settings.register_profile("short", max_examples=20, deadline=None)
+settings.register_profile("long", max_examples=100, deadline=None)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--long", action="store_true", help="whole ranges, all seeds, long walks, and notebooks in a browser"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes so long that it waits for --long")
+    amounts.IS_LONG = config.getoption("long")
+    settings.load_profile(amounts.amount(short="short", long="long"))
+    if amounts.IS_LONG and config.getoption("timeout", 0) is None:
+        config.option.timeout = LONG_TIMEOUT_S
+
+
+def pytest_collection_modifyitems(config, items):
+    is_browser_named = any("browser" in argument for argument in config.args)
+    for item in items:
+        is_in_browser = "browser" in item.path.parts[len(config.rootpath.parts) :]
+        is_long = item.get_closest_marker("long") or (is_in_browser and not is_browser_named)
+        if is_long and not amounts.IS_LONG:
+            item.add_marker(pytest.mark.skip(reason="takes long: add --long"))
+        if is_in_browser:
+            item.add_marker(pytest.mark.timeout(LONG_TIMEOUT_S))
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        shared = [parameters[name] for name in SHARED if name in parameters]
+        # One process makes what they share, once.
+        item.add_marker(pytest.mark.xdist_group(Path(shared[0]).stem if shared else item.path.stem))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """Use a process for each of up to four cores; more would mostly load the same packages once more."""
+    num_cores = os.cpu_count() or 1
+    return min(num_cores, 4) if num_cores > 1 else 0

@@ -43,6 +43,11 @@ def run(notebook):
     return nbformat.from_dict(fresh)
 
 
+def why_not_run(path):
+    """Say what a notebook needs and this machine lacks. In CI that is a failure of the run."""
+    return what_is_missing() if path.stem in NEEDS_WEIGHTS and "CI" not in os.environ else ""
+
+
 def freeze(notebook):
     """Remove what a commit should not hold, in place: widgets, and what one machine or editor noted."""
     drop_widgets(notebook)
@@ -97,8 +102,8 @@ def main(arguments):
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         if options.names and path.stem not in options.names:
             continue
-        if path.stem in NEEDS_WEIGHTS and what_is_missing() and "CI" not in os.environ:
-            print(f"{path.name} was not run. {what_is_missing()}")
+        if reason := why_not_run(path):
+            print(f"{path.name} was not run. {reason}")
             continue
         committed = nbformat.read(path, as_version=4)
         fresh = run(committed)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import make_assets
 import pytest
+from amounts import amount
 from animation import POOL, draw_steps, encode_gif
 from make_assets import MAKERS, as_png, differences
 from PIL import Image
@@ -18,11 +19,12 @@ ASSETS = ROOT / "assets"
 MOST_KIB = {".gif": 400, ".png": 60}
 
 each_asset = pytest.mark.parametrize("name", MAKERS)
+made_here = amount(short=["memory-by-length.png", "two-pools.png"], long=list(MAKERS))
 
 
 @pytest.fixture(scope="module")
 def made():
-    return {name: make() for name, make in MAKERS.items()}
+    return {name: MAKERS[name]() for name in made_here}
 
 
 def shown_by_the_readme():
@@ -36,7 +38,7 @@ def shown_by_the_readme():
     return shown
 
 
-@each_asset
+@pytest.mark.parametrize("name", made_here)
 def test_a_committed_asset_shows_what_the_code_makes(name, made):
     committed = (ASSETS / name).read_bytes()
     assert list(differences(committed, made[name].content)) == []
@@ -58,10 +60,11 @@ def test_the_readme_tells_every_asset_in_the_words_that_are_made_with_it(made):
     shown = shown_by_the_readme()
     assert shown
     for alternative, name in shown:
-        assert alternative == made[name].words
+        if name in made:
+            assert alternative == made[name].words
 
 
-@each_asset
+@pytest.mark.parametrize("name", made_here)
 def test_the_words_are_fit_for_an_alternative_text(name, made):
     words = made[name].words
     assert len(words) < 500

@@ -1,7 +1,7 @@
 """Prompts in pieces: what an iteration computes, who starts, who yields, and what a reader feels of it."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from two_pools import ONE_SECOND
 
@@ -108,7 +108,6 @@ def test_a_request_that_was_swapped_comes_back_whole():
 
 
 @given(requests=crowds, pool=pools, budget=st.integers(1, 40))
-@settings(deadline=None)
 def test_in_pieces_every_request_is_served_and_every_slot_and_gap_accounted_for(requests, pool, budget):
     scheduler = scheduler_of(requests, pool, rules=in_pieces(budget, iteration_time=A_TOKEN_A_SECOND))
     gaps_s = []
@@ -130,7 +129,6 @@ def test_in_pieces_every_request_is_served_and_every_slot_and_gap_accounted_for(
 
 
 @given(requests=crowds, pool=pools)
-@settings(deadline=None)
 def test_with_a_budget_for_all_pieces_are_whole_prompts(requests, pool):
     for engine in (serve, simulate):
         whole, pieces = (

@@ -1,18 +1,25 @@
 """Notebook 01's explorer and plots."""
 
+import itertools
+
 import pytest
-from explorers import move
+from amounts import amount
+from explorers import FAR_APART, move
 
 from paged_demo import PRESETS
 from paged_demo.course.nb01 import explore_memory
 
 
-@pytest.mark.parametrize("memory_gib", [16, 640])
-@pytest.mark.parametrize("context", [256, 131072])
-@pytest.mark.parametrize("batch", [1, 64])
+@pytest.mark.parametrize(
+    ("memory_gib", "context", "batch"),
+    amount(
+        short=[(16, 131072, 64), (640, 256, 1)],
+        long=list(itertools.product([16, 640], [256, 131072], [1, 64])),
+    ),
+)
 def test_all_models_at_the_ends_of_the_other_controls_stay_in_the_picture(memory_gib, context, batch):
     explorer = explore_memory()
-    for model in PRESETS:
+    for model in amount(short=FAR_APART, long=PRESETS):
         for kv_type in ("FP8", "FP32"):
             move(explorer, model=model, kv_type=kv_type, memory_gib=memory_gib, context=context, batch=batch)
             figure = explorer._figure.bbox

@@ -1,7 +1,8 @@
 """The explorers of notebook 00."""
 
 import pytest
-from explorers import move, small_pools
+from amounts import amount
+from explorers import FAR_APART, move, small_pools
 
 from paged_demo import PRESETS
 from paged_demo.course.nb00 import explore_one_sequence, explore_page_size
@@ -15,16 +16,11 @@ def pools():
 def test_all_models_at_the_ends_of_the_other_controls_stay_in_the_picture():
     explorer = explore_one_sequence()
     width = explorer._figure.bbox.x1
-    for num_tokens, page_size in [
-        (1, 1),
-        (1, 255),
-        (1, 256),
-        (2048, 1),
-        (2048, 250),
-        (2048, 255),
-        (2048, 256),
-    ]:
-        for model in PRESETS:
+    corners = [(1, 1), (2048, 255), (2048, 256)]
+    for num_tokens, page_size in corners + amount(
+        short=[], long=[(1, 255), (1, 256), (2048, 1), (2048, 250)]
+    ):
+        for model in amount(short=FAR_APART, long=PRESETS):
             move(explorer, num_tokens=num_tokens, page_size=page_size, model=model)
             assert model in explorer.words
             for artist in explorer._moving():

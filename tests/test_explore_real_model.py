@@ -6,6 +6,7 @@ import threading
 
 import nbformat
 import pytest
+from amounts import amount
 from explorers import as_text, ends_and_middle, pixels, small_run, tiny_model
 from freeze import NOTEBOOKS, differences, run
 from test_llm_tokenizer import make_tokenizer
@@ -169,7 +170,7 @@ def test_a_prompt_that_cannot_be_answered_says_why_and_leaves_the_picture(model)
         assert box.words == before
 
 
-@pytest.mark.parametrize("num_calls", [0, 2, 3, 7, 11])
+@pytest.mark.parametrize("num_calls", amount(short=[0, 3], long=[0, 2, 3, 7, 11]))
 def test_an_interrupt_stops_an_answer_and_the_box_goes_on_working(model, num_calls):
     box = PromptBox(model, make_tokenizer(), "hello", num_tokens=5)
     before = box.words

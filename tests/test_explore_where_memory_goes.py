@@ -3,6 +3,7 @@
 from statistics import fmean
 
 import pytest
+from amounts import amount
 
 from paged_demo.course.nb02 import (
     MAX_TOKENS,
@@ -21,7 +22,7 @@ each_placement = pytest.mark.parametrize("placement", PLACEMENTS)
 @each_reservation
 @each_placement
 @pytest.mark.parametrize("max_tokens", MAX_TOKENS)
-@pytest.mark.parametrize("spread", SPREADS)
+@pytest.mark.parametrize("spread", amount(short=[SPREADS[0], SPREADS[-1]], long=SPREADS))
 def test_every_setting_fills_the_pool_and_accounts_for_each_slot(reservation, placement, max_tokens, spread):
     shown = film(reservation, placement, max_tokens, spread)
     assert len(shown.stills) == NUM_MOMENTS

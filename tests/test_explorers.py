@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from amounts import amount
 from explorers import EXPLORERS, ends_and_middle, move, names, pixels, share_that_differs
 from PIL import Image
 
+from paged_demo.course import nb06
 from paged_demo.course.nb00 import explore_one_sequence
 from paged_demo.views.controls import number
 from paged_demo.views.frozen import WIDGET_VIEW
@@ -34,7 +36,7 @@ class Seen(NamedTuple):
     top: float
 
 
-def see(explorer, control):
+def see(explorer, control, *, is_compared):
     quick = pixels(explorer)
     renderer = explorer._figure.canvas.get_renderer()
     boxes = [artist.get_window_extent(renderer) for artist in explorer._moving()]
@@ -45,7 +47,7 @@ def see(explorer, control):
         explorer.view.words,
         quick.tobytes(),
         quick.shape,
-        share_that_differs(explorer),
+        share_that_differs(explorer) if is_compared else 0.0,
         min(box.x0 for box in boxes),
         max(box.x1 for box in boxes),
         min(box.y0 for box in boxes),
@@ -55,7 +57,20 @@ def see(explorer, control):
 
 @pytest.fixture(scope="module", params=EXPLORERS)
 def explorer(request):
-    return EXPLORERS[request.param]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nb06, "NUM_REQUESTS", amount(short=100, long=nb06.NUM_REQUESTS))
+        yield EXPLORERS[request.param]()
+
+
+def ends(control):
+    first, *_, last = ends_and_middle(control)
+    return first, last
+
+
+def stops(explorer, control):
+    """Where to look at what a control does: in the middle too, where the time is enough for that."""
+    has_time = amount(short=len(explorer.controls) == 1, long=True)
+    return ends_and_middle(control) if has_time else ends(control)
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +79,10 @@ def sweep(explorer):
     seen = []
     for name, control in explorer.controls.items():
         first = control.value
-        for value in ends_and_middle(control):
+        for value in stops(explorer, control):
             control.value = value
-            seen.append(see(explorer, name))
+            is_compared = amount(short=value == ends(control)[1], long=True)
+            seen.append(see(explorer, name, is_compared=is_compared))
         control.value = first
     return seen
 
@@ -75,7 +91,7 @@ def test_every_value_of_every_control_is_seen_and_told(explorer, sweep):
     assert len({seen.shape for seen in sweep}) == 1
     for name, control in explorer.controls.items():
         of_control = [seen for seen in sweep if seen.control == name]
-        assert [seen.values[name] for seen in of_control] == ends_and_middle(control)
+        assert [seen.values[name] for seen in of_control] == list(stops(explorer, control))
         assert len({seen.words for seen in of_control}) == len(of_control), name
         # Two models may take as much for a token.
         assert len({seen.pixels for seen in of_control}) == len(of_control) or name == "model", name
@@ -106,17 +122,14 @@ def test_no_label_leaves_the_picture(sweep):
         assert seen.top <= height, seen.values
 
 
-def ends(control):
-    first, *_, last = ends_and_middle(control)
-    return first, last
-
-
 def combinations(explorer):
-    """All values that are driven through together, or, where these are many, the ends together."""
+    """Values that are driven through together: of all the values, or, where these are many, of the ends."""
     ranges = [ends_and_middle(control) for control in explorer.controls.values()]
     if np.prod([len(values) for values in ranges]) > MOST_COMBINATIONS:
         ranges = [ends(control) for control in explorer.controls.values()]
-    return [dict(zip(explorer.controls, values, strict=True)) for values in itertools.product(*ranges)]
+    together = list(itertools.product(*ranges))
+    chosen = amount(short=[together[0], together[-1]], long=together)
+    return [dict(zip(explorer.controls, values, strict=True)) for values in chosen]
 
 
 def test_all_controls_at_their_ends_at_once_raise_nothing_and_are_told(explorer):
@@ -130,7 +143,8 @@ def test_all_controls_at_their_ends_at_once_raise_nothing_and_are_told(explorer)
 def test_a_picture_does_not_depend_on_the_ones_before_it(request, explorer):
     """The explorer has been through all its range when this is asked."""
     fresh = EXPLORERS[request.node.callspec.params["explorer"]]()
-    for values in (fresh.values, {name: ends(control)[1] for name, control in fresh.controls.items()}):
+    last = {name: ends(control)[1] for name, control in fresh.controls.items()}
+    for values in amount(short=[last], long=[fresh.values, last]):
         move(explorer, **values)
         move(fresh, **values)
         assert np.array_equal(pixels(explorer), pixels(fresh)), values
@@ -147,7 +161,8 @@ def test_a_notebook_output_has_the_live_view_the_picture_and_the_words(explorer)
 def test_a_contact_sheet_shows_and_tells_every_setting(explorer):
     before = explorer.values, explorer.words
     settings = [{name: value} for name, control in explorer.controls.items() for value in ends(control)]
-    for key in (False, True):
+    settings = amount(short=[*settings[:2], settings[-1]], long=settings)
+    for key in amount(short=[True], long=[False, True]):
         sheet = explorer.contact_sheet(settings, num_columns=2, height=2, key=key)
         assert (explorer.values, explorer.words) == before
         num_rows = -(-(len(settings) + key) // 2)
@@ -161,7 +176,7 @@ def test_a_contact_sheet_shows_and_tells_every_setting(explorer):
 
 def test_the_dial_stays_as_it_is_whatever_was_shown_before():
     explorer = EXPLORERS["page_size"]()
-    for page_size in [16, 2048, 64, 1, 256, 16, 2048, 64]:
+    for page_size in amount(short=[2048, 1, 16], long=[16, 2048, 64, 1, 256, 16, 2048, 64]):
         fresh = EXPLORERS["page_size"]()
         for each in (explorer, fresh):
             move(each, page_size=page_size)
@@ -195,7 +210,7 @@ def test_no_more_backgrounds_are_kept_than_fit():
         panels={"line": (0.1, 0.2, 0.8, 0.7)},
         height=1,
     )
-    for reach in (*range(1, 60), 3, 59):
+    for reach in (*range(1, 2 * MOST_BACKGROUNDS), 3, 40):
         explorer.controls["reach"].value = reach
         assert len(explorer._backgrounds) <= MOST_BACKGROUNDS
         assert share_that_differs(explorer) < 0.002, reach

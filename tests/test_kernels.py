@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from amounts import amount
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -304,7 +305,7 @@ def test_a_chunk_of_queries_keeps_its_type(rng, dtype):
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=amount(short=10, long=60))
 def test_the_quick_kernel_is_the_readable_one_however_it_is_cut(data):
     """The sizes of its pieces are a matter of speed alone."""
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32), label="seed"))
@@ -544,7 +545,7 @@ def test_a_prompt_attends_to_the_pages_of_a_prefix_that_was_found(rng):
 
 
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=amount(short=8, long=25))
 def test_an_allocator_and_a_store_give_dense_attention_in_any_history(data):
     model = TinyModel(8, 3, np.random.default_rng(0))
     for step in range(data.draw(st.integers(1, 25))):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from amounts import amount
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_llama import Fuse, Recorder, in_float64, make_tiny, write_gguf
@@ -12,7 +13,7 @@ from tiny_llama import Fuse, Recorder, in_float64, make_tiny, write_gguf
 from paged_demo import CacheFullError
 from paged_demo.llm import beam
 from paged_demo.llm import generate as generation
-from paged_demo.llm.beam import beam_search
+from paged_demo.llm.beam import Beam, beam_search
 from paged_demo.llm.cache import ContiguousCache, PagedCache
 from paged_demo.llm.decoding import choose, log_probabilities
 from paged_demo.llm.generate import Engine, generate
@@ -255,7 +256,7 @@ def test_who_was_preempted_comes_back_before_those_who_never_ran(model):
     assert [text.output for text in texts] == alone(model, [text.prompt for text in texts], 17)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=amount(short=8, long=50))
 @given(data=st.data())
 def test_in_any_pool_that_holds_the_longest_every_text_is_as_alone(model, data):
     common = prompts_of([9], seed=3)[0]
@@ -308,6 +309,18 @@ def test_a_prompt_larger_than_the_cache_is_refused_and_one_as_large_is_answered(
         assert text.is_finished
 
 
+def test_a_text_may_fill_what_the_model_was_trained_for_and_no_more(model):
+    most = model.spec.max_tokens
+    for cache in (paged(model, num_pages=-(-most // PAGE_SIZE)), contiguous(model)):
+        engine = Engine(model, cache)
+        told = f"the prompt's 5 tokens and max_new_tokens must be at most {most} together, got {most - 4}"
+        with pytest.raises(ValueError, match=told):
+            engine.submit(range(5), max_new_tokens=most - 4)
+        assert not engine.waiting
+        engine.submit(range(5), max_new_tokens=most - 5)
+        assert engine.waiting
+
+
 def test_a_prompt_that_fits_an_empty_cache_only_is_an_error_that_names_it(model):
     cache = paged(model, num_pages=2)
     cache.start("stranger", [1])
@@ -319,7 +332,7 @@ def test_a_prompt_that_fits_an_empty_cache_only_is_an_error_that_names_it(model)
 
 def interruptions():
     """Give a fuse for the first call, for the second, and so on, until one is left over."""
-    for num_calls in range(1000):
+    for num_calls in range(0, 1000, amount(short=6, long=1)):
         fuse = Fuse(num_calls)
         yield fuse
         if not fuse.is_blown:
@@ -380,7 +393,7 @@ class InterruptAtLine:
 
 def lines_to_interrupt(module):
     """Give what interrupts at the first line, at the second, and so on, until one is left over."""
-    for num_lines in range(5000):
+    for num_lines in range(0, 5000, amount(short=9, long=1)):
         interrupt = InterruptAtLine(module, num_lines)
         yield interrupt
         if not interrupt.is_blown:
@@ -507,6 +520,28 @@ def test_beams_over_shared_pages_are_those_of_a_search_that_shares_nothing(model
     assert beam_search(model, rival, prompt, **options) == beams
     assert held_pages(cache) == 0
     assert max(counts, default=0) <= num_beams * -(-(size + 13) // PAGE_SIZE)
+
+
+@pytest.mark.parametrize("stop_ids", [[], [1], [0, 3], [0, 1, 2, 3]])
+@pytest.mark.parametrize("num_beams", [1, 2, 3, 7])
+def test_the_likeliest_beams_go_on_and_those_end_that_were_likelier_than_the_last_of_them(
+    num_beams, stop_ids
+):
+    """By sorting all there are. Where all tokens stop, or few beams grow, fewer go on than may."""
+    rng = np.random.default_rng(num_beams)
+    for _ in range(20):
+        beams = [Beam(seq_id=row, output=(row,), log_probability=-row / 4) for row in range(num_beams)]
+        logits = rng.normal(size=(num_beams, 4))
+        totals = log_probabilities(logits) + [[beam.log_probability] for beam in beams]
+        ranked = sorted(np.ndindex(totals.shape), key=lambda place: -totals[place])
+        going_on = [place for place in ranked if place[1] not in stop_ids][:num_beams]
+        before = ranked[: ranked.index(going_on[-1])] if len(going_on) == num_beams else ranked
+        ending = [place for place in before if place[1] in stop_ids]
+        kept, ended = beam._best(beams, logits, num_beams, frozenset(stop_ids))
+        for grown, expected in ((kept, going_on), (ended, ending)):
+            assert [each.output for each in grown] == expected
+            assert [each.seq_id for each in grown] == [row for row, _ in expected]
+            assert [each.log_probability for each in grown] == [totals[place] for place in expected]
 
 
 def test_a_single_beam_is_the_greedy_text(model):

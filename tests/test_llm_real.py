@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from amounts import amount
 from tiny_llama import Recorder, load_real, needs_weights
 
 from paged_demo.llm.beam import beam_search
@@ -17,7 +18,7 @@ QUESTIONS = [
     "Why is the sky blue?",
     "Tell me a short story about a lighthouse keeper.",
 ]
-NUM_NEW = 64
+NUM_NEW = amount(short=6, long=64)
 SMALLEST_MARGIN = 1e-3
 """Two ways to add up differ by up to 2e-4 in a logit here: tokens may change places below that."""
 
@@ -39,7 +40,7 @@ def prompts(tokenizer):
 
 @pytest.fixture(scope="module")
 def over_pages(model, prompts):
-    """Generate 64 tokens for each prompt in one batch over pages that are out of order."""
+    """Generate tokens for each prompt in one batch over pages that are out of order."""
     recorder = Recorder(model)
     cache = PagedCache(model.spec, num_pages=40)
     generate(model, cache, [prompts[0], prompts[0][:20]], max_new_tokens=2)
@@ -60,9 +61,10 @@ def test_over_contiguous_runs_the_tokens_are_equal_and_so_are_the_logits_bit_for
 
 def test_one_sequence_at_a_time_is_equal_bit_for_bit_too(model, prompts):
     one, other = Recorder(model), Recorder(model)
-    texts = generate(one, PagedCache(model.spec, num_pages=7), prompts[1:2], max_new_tokens=24)
+    options = {"max_new_tokens": amount(short=4, long=24)}
+    texts = generate(one, PagedCache(model.spec, num_pages=7), prompts[1:2], **options)
     cache = ContiguousCache(model.spec, num_sequences=1, max_tokens=128, tile_size=16)
-    assert generate(other, cache, prompts[1:2], max_new_tokens=24) == texts
+    assert generate(other, cache, prompts[1:2], **options) == texts
     assert one.is_equal_to(other)
 
 
@@ -70,7 +72,9 @@ def test_attention_in_one_piece_rounds_otherwise_and_says_the_same(model, prompt
     recorder, texts = over_pages
     rival = Recorder(model)
     cache = ContiguousCache(model.spec, num_sequences=5, max_tokens=128)
-    assert generate(rival, cache, prompts, max_new_tokens=32) == [text[:32] for text in texts]
+    assert generate(rival, cache, prompts, max_new_tokens=NUM_NEW // 2) == [
+        text[: NUM_NEW // 2] for text in texts
+    ]
     differences = [np.abs(mine - its).max() for mine, its in zip(recorder.logits, rival.logits, strict=False)]
     assert 0 < max(differences) < 2e-4
 
@@ -103,7 +107,7 @@ def test_a_shared_system_prompt_is_computed_once_and_the_answers_stay_the_same(m
     for prefix_caching in (False, True):
         cache = PagedCache(model.spec, num_pages=40, prefix_caching=prefix_caching)
         engine = Engine(model, cache, stop_ids=tokenizer.stop_ids)
-        texts = [engine.submit(prompt, max_new_tokens=12)[0] for prompt in prompts]
+        texts = [engine.submit(prompt, max_new_tokens=amount(short=3, long=12))[0] for prompt in prompts]
         engine.run()
         runs[prefix_caching] = engine, [text.output for text in texts]
     assert runs[True][1] == runs[False][1]
@@ -120,7 +124,9 @@ def test_samples_over_shared_pages_are_those_over_runs_of_their_own(model, token
     ):
         engine = Engine(model, cache, stop_ids=tokenizer.stop_ids)
         rng = np.random.default_rng(7)
-        texts = engine.submit(prompts[4], max_new_tokens=16, temperature=0.8, rng=rng, num_samples=4)
+        texts = engine.submit(
+            prompts[4], max_new_tokens=amount(short=5, long=16), temperature=0.8, rng=rng, num_samples=4
+        )
         engine.run()
         outputs.append([text.output for text in texts])
     assert outputs[0] == outputs[1]
@@ -128,7 +134,7 @@ def test_samples_over_shared_pages_are_those_over_runs_of_their_own(model, token
 
 
 def test_beams_over_shared_pages_are_those_over_copied_runs(model, tokenizer, prompts):
-    options = {"num_beams": 3, "max_new_tokens": 12, "stop_ids": tokenizer.stop_ids}
+    options = {"num_beams": 3, "max_new_tokens": amount(short=5, long=12), "stop_ids": tokenizer.stop_ids}
     cache = PagedCache(model.spec, num_pages=20)
     beams = beam_search(model, cache, prompts[1], **options)
     rival = ContiguousCache(model.spec, num_sequences=3, max_tokens=96, tile_size=16)

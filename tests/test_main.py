@@ -60,7 +60,8 @@ def install_everything(main, folder, *, leaving_out=(), clone=None):
     for line in main.requirements("test"):
         name = line.split(">")[0]
         if name not in leaving_out:
-            touch(folder / f"{name}-1.0.dist-info" / "METADATA")
+            # As in a wheel's name.
+            touch(folder / f"{name.replace('-', '_')}-1.0.dist-info" / "METADATA")
     origin = {"url": (clone or main.ROOT).as_uri(), "dir_info": {"editable": True}}
     touch(folder / "paged_demo-1.0.dist-info" / "METADATA")
     (folder / "paged_demo-1.0.dist-info" / "direct_url.json").write_text(json.dumps(origin))
@@ -325,7 +326,14 @@ def test_a_folder_that_cannot_be_written_is_named(main, fake, capsys, monkeypatc
 
 def test_arguments_after_test_go_to_pytest_as_they_are(main, fake):
     command = ran(main, "test", "-k", "one or two", "tests")
-    assert command[1:] == ["-m", "pytest", "-k", "one or two", "tests"]
+    assert command[1:3] == ["-m", "pytest"]
+    assert command[-3:] == ["-k", "one or two", "tests"]
+
+
+def test_the_tests_run_in_several_processes_unless_they_are_told_otherwise(main, fake):
+    command = ran(main, "test", "-n", "0")
+    assert command[3:5] == ["-n", "auto"]
+    assert command[-2:] == ["-n", "0"], "of an option given twice the last one counts"
 
 
 def test_arguments_go_to_jupyterlab_after_the_first_notebook(main, fake):

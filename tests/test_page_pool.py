@@ -147,6 +147,7 @@ def test_of_pages_with_equal_contents_each_keeps_serving_until_all_are_gone(firs
         (lambda pool: pool.share(1), "page_id 1 is free and holds nothing to share"),
         (lambda pool: pool.seal(1, "key"), "page_id 1 is free, it has no contents to seal"),
         (lambda pool: pool.seal(0, "again"), "page_id 0 is sealed already"),
+        (lambda pool: pool.seal(0, "key"), "page_id 0 is sealed already"),
         (lambda pool: pool.release(2), r"page_id must be below num_pages \(2\), got 2"),
         (lambda pool: pool.ref_count(-1), "page_id must be at least 0, got -1"),
     ],

@@ -193,6 +193,22 @@ def test_generated_tokens_seal_pages_too():
     assert allocator.allocate("b", tokens(9)) == 8
 
 
+@pytest.mark.parametrize("budget", [None, 4, 7])
+@pytest.mark.parametrize("num_found", [0, 4, 8, 12])
+def test_a_page_that_is_filled_later_is_found_after_all_pages_before_it_and_after_no_other(num_found, budget):
+    allocator = PagedAllocator(32, 4, prefix_caching=True)
+    allocator.allocate("came before", tokens(num_found + 1))
+    assert allocator.allocate("a", tokens(14), budget=budget) == num_found
+    while len(allocator.slots("a")) < 14:
+        allocator.extend("a", budget)
+    for token_id in (14, 15):
+        allocator.append("a", token_id)
+    assert allocator.find(tokens(17)) == 16
+    last_page = tokens(16)[12:]
+    for num_before in (0, 4, 8):
+        assert allocator.find([*tokens(num_before), *last_page, 16]) == num_before
+
+
 def test_with_late_seals_nothing_is_found_that_was_not_written():
     allocator = PagedAllocator(8, PAGE, prefix_caching=True, seal_late=True)
     allocator.allocate("a", tokens(32))

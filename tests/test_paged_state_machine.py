@@ -1,5 +1,6 @@
 """Random histories over the paged allocator, beside a model that remembers what every slot holds."""
 
+from amounts import amount
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -206,4 +207,4 @@ class PagedHistory(RuleBasedStateMachine):
 
 
 class TestPagedHistory(PagedHistory.TestCase):
-    settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+    settings = settings(max_examples=amount(short=12, long=150), stateful_step_count=40)

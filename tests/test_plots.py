@@ -2,6 +2,7 @@ import io
 
 import numpy as np
 import pytest
+from amounts import amount
 from drawn import new_axes, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -57,7 +58,7 @@ def small_pool():
     lengths=st.lists(st.tuples(st.integers(1, 60), st.integers(0, 60)), max_size=4),
     num_columns=st.integers(1, 70),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=amount(short=6, long=25))
 def test_the_strip_of_a_large_pool_covers_every_slot_once_in_the_colour_of_its_fate(lengths, num_columns):
     allocator = TraditionalAllocator(600, reserve=reserve_pow2(120), placement=buddy)
     future = {}
@@ -206,7 +207,7 @@ def test_the_memory_curve_is_what_the_allocators_hold(page_size):
 
 
 def experiment(rows):
-    return Experiment(title="", setup="", rows=rows, fitted="", not_reproduced="")
+    return Experiment(title="", setup="", rows=rows, entered="", not_reproduced="")
 
 
 def test_the_bars_of_fig_2_split_ours_and_not_the_papers():

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from amounts import amount
 
 from paged_demo import (
     PagedAllocator,
@@ -14,10 +15,12 @@ from paged_demo import (
 )
 from paged_demo.paper.numbers import NUM_SLOTS_13B
 
+NUM_REQUESTS = amount(short=130, long=300)
+
 
 @pytest.fixture(scope="module")
 def requests():
-    return sharegpt.sample(300, rng=np.random.default_rng(0))
+    return sharegpt.sample(NUM_REQUESTS, rng=np.random.default_rng(0))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +62,7 @@ def test_the_snapshot_is_near_the_means_and_its_futures_are_those_of_its_request
         lengths = {request.request_id: request.num_output_tokens for request in requests}
         assert all(0 <= future <= lengths[request_id] for request_id, future in pool.future_tokens.items())
         assert sum(pool.future_tokens.values()) > len(pool.future_tokens)
-        assert pool.num_requests == 300
+        assert pool.num_requests == NUM_REQUESTS
         usage = account(pool.memory_map, pool.future_tokens)
         assert usage.used == pytest.approx(pool.mean_tokens, rel=0.25)
         assert len(pool.future_tokens) == pytest.approx(pool.mean_running, rel=0.25)

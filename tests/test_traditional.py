@@ -8,7 +8,9 @@ from paged_demo import (
     Region,
     TraditionalAllocator,
     account,
+    best_fit,
     buddy,
+    first_fit,
     reserve_max,
     reserve_oracle,
     reserve_pow2,
@@ -75,6 +77,18 @@ def test_a_sequence_that_outgrows_its_run_is_refused_and_keeps_it():
     before = allocator.memory_map()
     with pytest.raises(CacheFullError, match="need 1 slot, 0 free in the run of sequence 'a'"):
         allocator.append("a", 4)
+    assert allocator.memory_map() == before
+
+
+@pytest.mark.parametrize("placement", [first_fit, best_fit, buddy])
+def test_a_sequence_may_fill_its_reservation_and_not_what_a_buddy_rounds_up(placement):
+    allocator = TraditionalAllocator(64, reserve=reserve_oracle, placement=placement)
+    allocator.allocate("a", range(3), final_tokens=5)
+    for token_id in (3, 4):
+        allocator.append("a", token_id)
+    before = allocator.memory_map()
+    with pytest.raises(CacheFullError, match="need 1 slot, 0 free in the run of sequence 'a'"):
+        allocator.append("a", 5)
     assert allocator.memory_map() == before
 
 

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from amounts import amount
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -113,4 +114,4 @@ class TraditionalHistory(RuleBasedStateMachine):
 
 
 class TestTraditionalHistory(TraditionalHistory.TestCase):
-    settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+    settings = settings(max_examples=amount(short=20, long=150), stateful_step_count=40)

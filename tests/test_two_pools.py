@@ -1,4 +1,5 @@
 import pytest
+from amounts import amount
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from two_pools import ONE_SECOND, serve_side_by_side
@@ -19,7 +20,7 @@ lengths = st.lists(st.tuples(st.integers(1, 8), st.integers(1, 12)), min_size=1,
 
 
 @given(lengths=lengths)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=amount(short=10, long=30))
 def test_each_pool_serves_the_requests_as_it_would_alone(lengths):
     requests = at_once(*lengths, (8, 12))  # the last keeps every pool at work for 13 steps
     served = serve_side_by_side(requests, POOLS, num_steps=13)
@@ -34,7 +35,7 @@ def test_each_pool_serves_the_requests_as_it_would_alone(lengths):
 
 
 @given(lengths=lengths)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=amount(short=10, long=30))
 def test_whoever_has_arrived_runs_waits_or_has_finished(lengths):
     requests = [
         Request(0, 8, 12),

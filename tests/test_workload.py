@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from amounts import amount
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,7 +91,7 @@ def test_arrivals_need_a_generator():
         poisson_arrivals([GOOD], rate_rps=1, rng=0)
 
 
-# Quantiles of the 79,725 sampled ShareGPT conversations behind Kwon et al. (2023), Fig. 11.
+# Quantiles of 79,725 pairs of lengths from ShareGPT, whose means are those of Kwon et al. (2023), Fig. 11.
 SHARES = [0.12, 0.24, 0.36, 0.48, 0.6, 0.72, 0.84, 0.92, 0.96]
 SAMPLED_PROMPTS = [10, 15, 22, 33, 55, 107, 294, 619, 985]
 SAMPLED_OUTPUTS = [57, 122, 194, 260, 330, 424, 598, 786, 961]
@@ -98,7 +99,7 @@ SAMPLED_OUTPUTS = [57, 122, 194, 260, 330, 424, 598, 786, 961]
 
 @pytest.fixture(scope="module")
 def requests():
-    return sharegpt.sample(100_000, rng=np.random.default_rng(7))
+    return sharegpt.sample(amount(short=20_000, long=100_000), rng=np.random.default_rng(7))
 
 
 def test_the_mean_lengths_are_those_of_the_paper_to_3_percent(requests):
@@ -117,8 +118,9 @@ def test_the_fits_stay_within_4_points_of_the_sampled_distribution(requests, sid
 
 
 def test_prompt_and_output_have_the_rank_correlation_of_their_copula():
-    requests = np.array(sharegpt.sample(50_000, rng=np.random.default_rng(3), context_limit=10**6))
-    ranks = np.argsort(np.argsort(requests[:, 1:3], axis=0), axis=0)
+    num_requests = amount(short=20_000, long=50_000)
+    requests = sharegpt.sample(num_requests, rng=np.random.default_rng(3), context_limit=10**6)
+    ranks = np.argsort(np.argsort(np.array(requests)[:, 1:3], axis=0), axis=0)
     expected = 6 / np.pi * np.arcsin(sharegpt.correlation / 2)
     assert np.corrcoef(ranks.T)[0, 1] == pytest.approx(expected, abs=0.015)
 
@@ -167,7 +169,8 @@ def test_bad_counts_are_named(arguments, error, message):
 )
 def test_the_other_samples_have_their_mean_lengths_to_5_percent(distribution, mean_prompt, mean_output):
     """Fig. 11 for Alpaca, the means of the two Azure traces for the others."""
-    requests = distribution.sample(60_000, rng=np.random.default_rng(5), context_limit=16_384)
+    num_requests = amount(short=15_000, long=60_000)
+    requests = distribution.sample(num_requests, rng=np.random.default_rng(5), context_limit=16_384)
     assert np.mean([request.num_prompt_tokens for request in requests]) == pytest.approx(
         mean_prompt, rel=0.05
     )

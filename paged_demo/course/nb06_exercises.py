@@ -114,7 +114,8 @@ ask_letters(
     ),
     insight=(
         "A few pages kept free spare many preemptions. Kept in excess they are lost to everybody: the"
-        " watermark trades the batch for calm. (5 % would serve this trace better; 1 % is a default.)"
+        " watermark trades the batch for calm. (5 % would serve this trace better; 1 % was the default of the"
+        " vLLM of 2023. V1 had no watermark until pull request 44594; in vLLM 0.33.0 it is off by default.)"
     ),
     remarks="""
         a: Fewer preemptions. The pages kept free serve growth, and growth is what preempts.

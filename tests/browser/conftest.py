@@ -91,7 +91,8 @@ re.match(r"(a+)+b", 27 * "a")  # some seconds, in which no other thread of the k
 LATENCIES = pytest.StashKey[dict]()
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while playwright is open its event loop runs in this thread, and others cannot.
+@pytest.fixture(scope="module")
 def chromium():
     path = find_chromium()
     missing = [
@@ -109,7 +110,7 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Copies of the notebooks, since JupyterLab may write into them."""
     folder = tmp_path_factory.mktemp("lab")
@@ -127,7 +128,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address_of(chromium, folder):
     """JupyterLab: where a notebook is to be found by its name."""
     with served(folder) as address_of:
