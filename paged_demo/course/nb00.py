@@ -12,7 +12,8 @@ from paged_demo.model import PRESETS, ModelSpec
 from paged_demo.paper.numbers import FIG_13, MAX_TOKENS, NUM_SLOTS_13B, PAGE_SIZE
 from paged_demo.serving.saturation import FullPool
 from paged_demo.views import plots, style
-from paged_demo.views.live import MARK, Explorer, Panels, choice, number
+from paged_demo.views.controls import choice, number
+from paged_demo.views.live import MARK, Explorer, Panels
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.strip import slot_strip
 from paged_demo.views.style import amount_of, count_of, memory_of, percent, scale_of

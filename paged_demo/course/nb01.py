@@ -12,7 +12,8 @@ from paged_demo.checks import check_count
 from paged_demo.model import GIB, KIB, PRESETS, MemoryBudget, ModelSpec
 from paged_demo.paper.numbers import MAX_TOKENS
 from paged_demo.views import style
-from paged_demo.views.live import Explorer, Panels, choice, number
+from paged_demo.views.controls import choice, number
+from paged_demo.views.live import Explorer, Panels
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.style import count_of, memory_of
 
@@ -103,7 +104,8 @@ def memory_bar(budget: MemoryBudget, *, ax: Axes | None = None) -> Axes:
     ax = ax or new_axes(1.8)
     memory, weights = budget.memory_bytes / GIB, budget.model.weight_bytes / GIB
     reach = AXIS_REACH * memory
-    end = min(weights + budget.kv_bytes / GIB, reach)
+    whole = weights + budget.kv_bytes / GIB
+    end = min(whole, reach)
     free = style.FATES["free"].patch_style()
     ax.add_patch(Rectangle((0, 0), memory, 1, **free))
     ax.add_patch(Rectangle((0, 0), min(weights, reach), 1, **WEIGHTS))
@@ -116,6 +118,8 @@ def memory_bar(budget: MemoryBudget, *, ax: Axes | None = None) -> Axes:
     if end > memory:
         lost = style.FATES["internal"].patch_style()
         ax.add_patch(Rectangle((memory, 0), end - memory, 1, **lost))
+    if whole > reach:
+        _break_off(ax, reach, f"to {memory_of(budget.model.weight_bytes + budget.kv_bytes, 'GiB')}")
     ax.plot([memory, memory], [-0.18, 1.18], color="black", linewidth=2)
     told = f"memory: {memory_of(budget.memory_bytes, 'GiB')}"
     ax.text(memory, 1.24, told, ha="center", va="bottom", fontsize=9)
@@ -135,6 +139,14 @@ def memory_bar(budget: MemoryBudget, *, ax: Axes | None = None) -> Axes:
     ax.set_xlabel("GiB")
     ax.spines["left"].set_visible(False)
     return ax
+
+
+def _break_off(ax: Axes, end: float, told: str) -> None:
+    """Mark that a bar goes on beyond the end of its axis, and tell how far."""
+    lost = style.FATES["internal"]
+    for start in (0.975, 0.985):
+        ax.plot([start * end, (start + 0.01) * end], [-0.1, 1.1], color="white", linewidth=3)
+    ax.text(0.965 * end, 0.5, told, ha="right", va="center", fontsize=9, **lost.text_style())
 
 
 BYTES_BY_TYPE = {"FP16": 2, "FP8": 1, "FP32": 4}

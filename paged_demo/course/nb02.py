@@ -24,7 +24,8 @@ from paged_demo.serving.saturation import keep_full
 from paged_demo.serving.scheduler import Scheduler
 from paged_demo.serving.workload import Request
 from paged_demo.views import style
-from paged_demo.views.live import Explorer, Panels, choice, number
+from paged_demo.views.controls import choice, number
+from paged_demo.views.live import Explorer, Panels
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.strip import slot_strip
 from paged_demo.views.style import percent

@@ -22,7 +22,8 @@ from paged_demo.serving.simulator import simulate
 from paged_demo.serving.traces import read_trace
 from paged_demo.serving.workload import DATA_SETS, Request, azure_code, azure_conv, poisson_arrivals
 from paged_demo.views import style
-from paged_demo.views.live import MARK, Explorer, Panels, choice, number
+from paged_demo.views.controls import choice, number
+from paged_demo.views.live import MARK, Explorer, Panels
 from paged_demo.views.strip import letter, slot_strip
 from paged_demo.views.style import count_of, percent
 
