@@ -60,9 +60,9 @@ QUOTES = [
     ("README.md", "times and {:g} to {:g} times over its three models".format(*OVER_ORACLE)),
     (
         "README.md",
-        "slower than the one it is compared with, at a batch of 32 (Kwon et al. 2023, section 7.1)",
+        "slower than the one it is compared with (Kwon et al. 2023, section 7.1)",
     ),
-    ("README.md", f"at a batch of 8 the points of Fig. 18a are {SLOWER_AT_8} higher"),
+    ("README.md", f"at a batch of 8 its points are {SLOWER_AT_8} higher"),
     (
         "README.md",
         "{:.1f} times as many requests in the same memory as reservations of the maximum, and {:.1f} times as"
@@ -96,7 +96,7 @@ QUOTES = [
         f" {paper.TABLE_1['OPT-13B'].thousand_slots}K), and a greatest length of {paper.MAX_TOKENS:,}",
     ),
     (WASTE, f"Fig. 2 draws {paper.FIG_2['Orca (Max)']['other']:.3f} %"),
-    (WASTE, f"and {USED['Orca (Oracle)']:.0f} % in the paper"),
+    (WASTE, f"leave {USED['Orca (Oracle)']:.0f} % in the paper"),
     ("04_same_attention", f"The paper's own words are {SLOWER} longer"),
     ("04_same_attention", f"by {SLOWER} in the paper at a batch of 32"),
     ("04_same_attention", f"the points of Fig. 18a for a batch of 8 are {SLOWER_AT_8} higher"),

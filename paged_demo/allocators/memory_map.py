@@ -138,7 +138,7 @@ class MemoryUsage:
     References
     ----------
     Kwon et al. (2023), section 3 and Fig. 2, name reserved, internal and external. What they call
-    "external fragmentation & others" is ``rounding + external + free`` here.
+    "external fragmentation & others" we take to be ``rounding + external + free``.
     """
 
     used: int

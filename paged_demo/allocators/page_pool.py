@@ -225,8 +225,8 @@ class PageKeys:
     """Makes the keys of full pages, each a hash of the key before it and of the page's tokens.
 
     Keys and values depend on all tokens before them, so the same tokens after another prefix are another
-    page. The hash is SHA-256, over inputs that tell their parts and uses apart: nobody can make two prefixes
-    with one key, whatever tokens, salts and parts they choose.
+    page. The hash is SHA-256, over inputs that tell their parts and uses apart: two prefixes with one key
+    would be a collision of SHA-256, whatever their tokens, salts and parts.
 
     Parameters
     ----------

@@ -101,7 +101,7 @@ def one_head_only(layers: int, query_heads: int, kv_heads: int, head_dim: int, b
     "1.2",
     hints=(
         "12 GiB are 12 * 2**30 bytes. What does a token of OPT-13B cost?",
-        "`12 * GIB // OPT_13B.kv_bytes_per_token`",
+        "`12 * GIB // opt.kv_bytes_per_token`",
     ),
     insight=(
         "{expected:,.0f} slots: room for seven sequences of 2,048 tokens, and a rest. Table 1 of the"

@@ -54,8 +54,8 @@ class Rules:
     swap_time : SwapTime
         How long it takes to swap, in addition.
     max_batched_tokens : int
-        Tokens that one iteration computes at most; left out, the limit that reproduces the paper's runs. A
-        prompt longer than that starts without others.
+        Tokens that one iteration computes at most; left out, 2,560, the default of the vLLM
+        of 2023. A prompt longer than that starts without others.
     max_running : int
         Running sequences at most.
     chunked_prefill : bool
@@ -99,7 +99,8 @@ class Rules:
 
 
 PAPER_RULES = Rules()
-"""Those that reproduce the paper's runs of OPT-13B."""
+"""Those of our runs of the paper's experiments with OPT-13B. `paged_demo.paper.provenance` says of each
+constant whether it was printed, fitted or chosen."""
 
 
 def fits_budget(num_tokens: int, num_decoding: int, num_admitted: int, budget: int) -> bool:
@@ -193,7 +194,7 @@ def pages_kept(watermark_share: float, num_pages: int) -> int:
 def keep_pages_free(allocator: PagedAllocator, *, share: float = 0.01) -> AdmissionPolicy:
     """Admit a request only if it leaves this share of the pages free, for the others to grow.
 
-    Kwon et al. leave 1 % (their implementation's watermark).
+    The vLLM of 2023 leaves 1 % (its watermark); Kwon et al. (2023) do not mention one.
     """
     num_kept = pages_kept(check_share("share", share), allocator.num_pages)
 
