@@ -36,7 +36,7 @@ THIS = "py -m paged_demo" if os.name == "nt" else "python3 -m paged_demo"
 
 HELP = f"""\
 {THIS}            open {FIRST_NOTEBOOK} in JupyterLab
-{THIS} test       run the tests
+{THIS} test       run the tests; with --long they try everything
 {THIS} weights    get the language model of notebook 07, 98 MB
 
 Further arguments go to JupyterLab (such as --no-browser or --port 9000) or, after "test", to pytest.

@@ -138,7 +138,7 @@ def test_the_sustained_rates_of_opt_13b_are_within_8_percent(curves, scheme):
 
 def test_the_sustained_rates_of_alpaca_are_within_20_percent():
     """Orca (Max) sustains a seventh less here: the experiment says so. Half an hour of trace."""
-    rows = fig_12("OPT-13B, Alpaca", seeds=[0], duration_s=amount(short=600, long=1800)).sustained.rows
+    rows = fig_12("OPT-13B, Alpaca", seeds=[0], duration_s=amount(short=300, long=1800)).sustained.rows
     for scheme in paper.SCHEMES:
         cell = rows[scheme]["rate (1/s)"]
         assert cell.mean == pytest.approx(cell.paper, rel=0.2), scheme
