@@ -46,7 +46,7 @@ LAB_SETTINGS = {
 
 HELP = f"""\
 {THIS}            open {FIRST_NOTEBOOK} in JupyterLab
-{THIS} test       run the tests
+{THIS} test       run the tests; with --long they try everything
 {THIS} weights    get the language model of notebook 07, 98 MB
 
 Further arguments go to JupyterLab (such as --no-browser or --port 9000) or, after "test", to pytest.
@@ -84,7 +84,7 @@ def command_of(arguments: list[str]) -> list[str]:
     """Return the command that does what ours asks for, with the Python that has the packages for it."""
     if arguments[:1] == ["test"]:
         # In several processes, where there are cores for them; of options given twice the last one counts.
-        processes = ["-n", "auto", "--dist", "loadgroup"]
+        processes = ["-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder"]
         return [find_python("test"), "-m", "pytest", *processes, *arguments[1:]]
     python = find_python()
     if arguments[:1] == ["weights"]:

@@ -1,7 +1,6 @@
-"""What holds for all tests: how much they try, how long one may take, and which share a process."""
+"""What holds for all tests: how much they try, how long one may take, and in how many processes."""
 
 import os
-from pathlib import Path
 
 # Before NumPy is loaded. On a busy machine the threads of a matrix product wait for each other: tests of the
 # language model take several times as long.
@@ -12,8 +11,6 @@ import pytest
 from hypothesis import settings
 
 LONG_TIMEOUT_S = 1200
-SHARED = ("path", "explorer", "opened")
-"""Parameters that something costly is made for: the run of a notebook, the pictures of an explorer."""
 
 settings.register_profile("short", max_examples=20, deadline=None)
 settings.register_profile("long", max_examples=100, deadline=None)
@@ -43,10 +40,6 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="takes long: add --long"))
         if is_in_browser:
             item.add_marker(pytest.mark.timeout(LONG_TIMEOUT_S))
-        parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        shared = [parameters[name] for name in SHARED if name in parameters]
-        # One process makes what they share, once.
-        item.add_marker(pytest.mark.xdist_group(Path(shared[0]).stem if shared else item.path.stem))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -71,7 +71,7 @@ def test_a_text_that_gave_way_is_told_to_wait(frames):
 
 def test_every_page_bears_its_number_and_covers_no_letter(model):
     box = PromptBox(model, make_tokenizer(), "hello", num_tokens=30)
-    for step in range(1, 31):
+    for step in amount(short=[1, 16, 30], long=range(1, 31)):
         box.controls["step"].value = step
         texts = box.panels["pool"].texts
         names = [text for text in texts if text.get_text().startswith("page ")]

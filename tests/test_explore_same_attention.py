@@ -2,6 +2,8 @@
 
 import re
 
+from amounts import amount
+
 from paged_demo.course import nb04 as same_attention
 from paged_demo.course.nb04 import explore_page_order, explore_roofline
 from paged_demo.paper.numbers import FIG_2, FIG_13, NUM_SLOTS_13B
@@ -10,15 +12,16 @@ from paged_demo.serving.iteration_time import OPT_13B_ITERATION
 
 def test_the_output_stays_to_the_last_bit_wherever_the_pages_lie():
     explorer = explore_page_order()
+    num_shuffles = amount(short=3, long=9)
     places = set()
     for page_size in same_attention.PAGE_SIZES:
         explorer.controls["page_size"].value = page_size
-        for shuffle in range(9):
+        for shuffle in range(num_shuffles):
             explorer.controls["shuffle"].value = shuffle
             assert "of the 16 numbers of the output 0 moved" in explorer.words.lower()
             assert "they agree with attention over plain arrays" in explorer.words
             places.add(re.search(r"pages ([\d, ]+) of", explorer.words)[1])
-    assert len(places) > 15
+    assert len(places) > 1.7 * num_shuffles
 
 
 def test_shuffle_0_leaves_the_pages_in_order():

@@ -142,6 +142,7 @@ def test_beams_over_shared_pages_are_those_over_copied_runs(model, tokenizer, pr
     assert cache.num_copied_pages > 0
 
 
+@pytest.mark.long
 def test_a_pool_too_small_for_all_preempts_and_the_answers_stay_the_same(model, tokenizer, prompts):
     outputs = []
     for num_pages in (40, 9):

@@ -12,6 +12,7 @@ import nbformat
 import pytest
 from notebook_runs import run
 
+from paged_demo.course.exercises.kinds import EXERCISES
 from paged_demo.views.frozen import LONGEST_LINE, WIDGET_VIEW, drop_widgets_when_saved
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +28,9 @@ MOST_IMPORT_LINES = 6
 MOST_BYTES = {"05_sharing": 260_000, "06_serving": 260_000}
 """250,000 where nothing else is said; these two have the most pictures."""
 
+WITH_EXERCISES = [
+    path for path in NOTEBOOKS if any(name.startswith(f"{int(path.stem[:2])}.") for name in EXERCISES)
+]
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -58,6 +62,12 @@ def test_a_notebook_shows_what_a_fresh_run_shows(path):
     ran = run(path)
     assert list(freeze.differences(ran.committed, ran.fresh)) == []
     assert ran.spent_s < LONGEST_RUN_S.get(path.stem, 45)
+
+
+@pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda path: path.stem)
+def test_a_notebook_runs_with_all_solutions_and_every_check_passes(path):
+    for exercise_id, said in run(path).said.items():
+        assert said.startswith(f"✓ {exercise_id} Right."), said
 
 
 def test_the_check_names_a_stale_cell(tmp_path, monkeypatch, capsys):
