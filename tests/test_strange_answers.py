@@ -1,6 +1,7 @@
 """Answers that only look right are told wrong, right ones of any type are right, and none breaks a check."""
 
 import itertools
+import sys
 from collections import deque
 from decimal import Decimal
 from fractions import Fraction
@@ -19,6 +20,7 @@ from paged_demo.course import nb04_exercises as attention
 from paged_demo.course import nb04_walk as walking
 from paged_demo.course import nb05_exercises as sharing
 from paged_demo.course import nb05_writes as writes
+from paged_demo.course.exercises import fence, functions
 from paged_demo.course.exercises.fence import NoAnswerError
 from paged_demo.course.exercises.functions import Finding, FunctionExercise
 from paged_demo.course.exercises.guard import Guard
@@ -159,6 +161,61 @@ def test_whatever_is_raised_is_told(exercise):
         verdict = check(exercise.exercise_id, broken)
         assert verdict.mark == "wrong"
         assert 20 < len(str(verdict).encode()) < 2000
+
+
+def places_for_ever(pool):
+    for _ in range(20_000):
+        pool.release(pool.place(1))
+
+
+def releases_for_ever(pool):
+    for page_id in range(20_000):
+        pool.release(page_id)
+
+
+def allocates_for_ever(pool):
+    for name in range(20_000):
+        pool.allocate(name, [1])
+        pool.free(name)
+
+
+@pytest.mark.parametrize(
+    ("exercise_id", "answer", "told"),
+    [
+        ("2.2", places_for_ever, "it was stopped after 1,000 calls"),
+        ("3.3", releases_for_ever, "it was stopped after 1,000 calls"),
+        ("5.5", allocates_for_ever, "it was stopped after 1,000 calls"),
+        ("2.2", lambda pool: pool.release(itertools.repeat(0)), "run must have at most 1,000 entries"),
+        ("5.5", lambda pool: pool.allocate("A", itertools.repeat(0)), "tokens must have at most 1,000 ent"),
+        ("5.5", lambda pool: pool.allocate("A", range(10**9)), "tokens must have at most 1,000 entries"),
+    ],
+    ids=["places", "releases", "allocates", "endless run", "endless prompt", "long prompt"],
+)
+def test_what_is_done_to_a_pool_without_end_is_told(exercise_id, answer, told):
+    assert told in check(exercise_id, answer).words
+
+
+def test_a_loop_of_long_steps_is_stopped_by_the_clock(monkeypatch):
+    monkeypatch.setattr(fence, "MOST_SECONDS", 0.1)
+    monkeypatch.setattr(functions, "MOST_SECONDS", 0.1)
+
+    def endless(*given):
+        while True:
+            sum(range(10_000))
+
+    assert "had given no result after 0.1 seconds" in check("1.1", endless).words
+    assert fence.attempt(endless) == fence.Endless("0.1 seconds")
+
+
+def test_what_is_printed_as_an_error_is_cut_too(capsys):
+    def endless(*given):
+        while True:
+            print("again", file=sys.stderr)  # noqa: T201
+
+    assert check("3.1", endless).title == "Still running."
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert len(printed.out) < 1000
 
 
 @pytest.mark.parametrize("exercise", NUMBERS, ids=number_of)
@@ -414,37 +471,6 @@ def wrong_to_pools():
         pool._calls += [("place", 4), ("release", Hole(5, 1))]
         return 8
 
-    def sets_the_row(pool):
-        pool.free_pages = deque([0, 0])
-        return pool.take(), pool.take()
-
-    def sets_what_was_given(pool):
-        pool.given, pool.was_freed_twice = [0, 0], True
-        return 0, 0
-
-    def replaces_take(pool):
-        pool.take = lambda: 0
-        return pool.take(), pool.take()
-
-    def releases_what_was_never_taken(pool):
-        pool.release(0)
-        return pool.take(), pool.take()
-
-    def releases_a_page_of_another_pool(pool):
-        for page_id in (7, 7, 7):
-            pool.release(page_id)
-        pages_taken = pool.take(), pool.take()
-        pool.release(7)
-        return pages_taken
-
-    def truths(pool):
-        double_free.provoke(pool)
-        return False, False
-
-    def equals(pool):
-        pool.take()
-        return equal_to_all(int)(0), equal_to_all(int)(1)
-
     def fills_the_allocator_unseen(pool):
         page = [1, 2, 3, 4]
         for name, tokens in (("A", page), ("B", page), ("C", [7]), ("D", [8])):
@@ -471,22 +497,75 @@ def wrong_to_pools():
             replaces_the_placement,
             writes_into_the_record,
         ],
+        "5.5": [fills_the_allocator_unseen, replaces_the_allocator, forges_the_record],
+    }
+
+
+def wrong_to_a_pool_that_trusts():
+    """Give cheats and slips of the exercise that makes one page two sequences'."""
+
+    def sets_the_row(pool):
+        pool.free_pages = deque([0, 0])
+        return pool.take(), pool.take()
+
+    def sets_what_was_given(pool):
+        pool.given, pool.was_freed_twice = [0, 0], True
+        return 0, 0
+
+    def replaces_take(pool):
+        pool.take = lambda: 0
+        return pool.take(), pool.take()
+
+    def releases_what_was_never_taken(pool):
+        pool.release(0)
+        return pool.take(), pool.take()
+
+    def releases_a_page_of_another_pool(pool):
+        for page_id in (7, 7, 7):
+            pool.release(page_id)
+        pages_taken = pool.take(), pool.take()
+        pool.release(7)
+        return pages_taken
+
+    def releases_one_it_never_had_before_it_takes(pool):
+        pool.release(1)
+        page_id = pool.take()
+        pool.release(page_id)
+        page_id, _ = pool.take(), pool.take()
+        return page_id, pool.take()
+
+    def keeps_using_what_it_freed_twice(pool):
+        page_id = pool.take()
+        pool.release(page_id)
+        pool.release(page_id)
+        return page_id, pool.take()
+
+    def truths(pool):
+        double_free.provoke(pool)
+        return False, False
+
+    def equals(pool):
+        pool.take()
+        return equal_to_all(int)(0), equal_to_all(int)(1)
+
+    return {
         "3.3": [
             sets_the_row,
             sets_what_was_given,
             replaces_take,
             releases_what_was_never_taken,
             releases_a_page_of_another_pool,
+            releases_one_it_never_had_before_it_takes,
+            keeps_using_what_it_freed_twice,
             truths,
             equals,
-        ],
-        "5.5": [fills_the_allocator_unseen, replaces_the_allocator, forges_the_record],
+        ]
     }
 
 
 WRONG = [
     pytest.param(exercise_id, function, id=f"{exercise_id} {function.__name__}")
-    for by_exercise in (wrong_functions(), wrong_to_pools())
+    for by_exercise in (wrong_functions(), wrong_to_pools(), wrong_to_a_pool_that_trusts())
     for exercise_id, functions in by_exercise.items()
     for function in functions
 ]

@@ -135,6 +135,14 @@ def read_whole_numbers(values: Iterable[Any], *, expected: str = "whole numbers 
     return items if set(map(type, items)) <= {int} else [read_whole_number(value) for value in items]
 
 
+def handed_numbers(name: str, values: Iterable[Any]) -> list[int]:
+    """Read whole numbers that an answer hands to something it was given; errors are those of a call."""
+    numbers = list(map(operator.index, islice(values, MOST_ENTRIES + 1)))
+    if len(numbers) > MOST_ENTRIES:
+        raise ValueError(f"{name} must have at most {MOST_ENTRIES:,} entries")
+    return numbers
+
+
 def read_table(values: Any, *, expected: str) -> list[list[float]]:
     """Read rows of numbers. Those that are whole are written without a point."""
     return [
