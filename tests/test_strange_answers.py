@@ -222,6 +222,7 @@ def test_what_is_printed_as_an_error_is_cut_too(capsys):
 def test_a_right_number_is_right_in_every_type(exercise):
     number = float(exercise.compute())
     kinds = [float, np.float64, np.array, Decimal, Fraction, np.longdouble, equal_to_all(float)]
+    kinds += [lambda value: np.array(Decimal(value)), lambda value: np.array(f"{value:,}")]
     if number.is_integer():
         kinds += [int, np.int64, lambda value: np.array(int(value)), equal_to_all(int)]
     answers = [kind(number) for kind in kinds] + [f"{number:,}", f" {number:_} ", repr(number)]
@@ -230,7 +231,9 @@ def test_a_right_number_is_right_in_every_type(exercise):
         assert check(exercise.exercise_id, answer).mark == "right", answer
 
 
-@pytest.mark.parametrize("text", ["15,728", "15728", "15 728", "15_728", "+15,728.0"])
+@pytest.mark.parametrize(
+    "text", ["15,728", "15728", "15 728", "15_728", "+15,728.0", "15\u00a0728", "15\u202f728", "15'728"]
+)
 def test_a_number_may_be_written_with_its_thousands_apart(text):
     assert check("1.2", text).mark == "right"
 
@@ -247,7 +250,15 @@ def test_what_is_not_written_as_a_number_is_none(text):
 @pytest.mark.parametrize("exercise", CHOICES, ids=number_of)
 def test_right_letters_are_right_in_every_collection(exercise):
     letters = exercise.right_letters
-    together = [letters, letters.upper(), ", ".join(letters), np.str_(letters), equal_to_all(str)(letters)]
+    together = [
+        np.array(letters),
+        np.array(letters, dtype=object),
+        letters,
+        letters.upper(),
+        ", ".join(letters),
+        np.str_(letters),
+        equal_to_all(str)(letters),
+    ]
     apart = [kind(letters) for kind in (list, tuple, set, frozenset, deque, iter)]
     for answer in [*together, *apart[:-1], np.array(list(letters)), [letters]]:
         assert check(exercise.exercise_id, answer).mark == "right", answer
@@ -322,8 +333,8 @@ def test_a_right_step_is_right_however_it_is_written(step):
     assert check("4.2", step).mark == "right"
 
 
-def wrong_functions():
-    """Give cheats and slips by exercise."""
+def wrong_attention():
+    """Give cheats and slips of the exercises that deal with arrays."""
 
     def junk_in_second_column(*given):
         keys, values = attention.gather(*given)
@@ -333,6 +344,18 @@ def wrong_functions():
     def junk_in_last_column(*given):
         keys, values = attention.gather(*given)
         return keys, np.concatenate([values[:, :2], values[:, :1]], axis=1)
+
+    def computes_the_numbers(store, table, first, last):
+        keys = 10 * np.arange(first, last)[:, np.newaxis] + np.arange(3)
+        return keys, keys + 1000
+
+    def computes_the_values(*given):
+        keys, _ = attention.gather(*given)
+        return keys, keys + 1000
+
+    def computes_the_other_columns(*given):
+        keys, values = attention.gather(*given)
+        return keys[:, :1] + np.arange(3), values
 
     def spoils_the_store(store, table, first, last):
         keys, values = attention.gather(store, table, first, last)
@@ -349,6 +372,16 @@ def wrong_functions():
         new = (np.exp(scores - higher)[:, None] * values).sum()
         return higher, weights, np.exp(highest - higher) * sum_of_values + new
 
+    def computes_another_column(*given):
+        higher, weights, (first, _, third) = walking.step(*given)
+        return higher, weights, [first, 10 * first, third]
+
+    def leaves_out_small_weights(highest, sum_of_weights, sum_of_values, scores, values):
+        kept = scores > max(highest, scores.max()) - 7
+        if not kept.any():
+            return highest, sum_of_weights, sum_of_values
+        return walking.step(highest, sum_of_weights, sum_of_values, scores[kept], values[kept])
+
     def both_sums_doubled(*given):
         higher, weights, values = walking.step(*given)
         return higher, weights + 1, values * ((weights + 1) / weights)
@@ -357,6 +390,29 @@ def wrong_functions():
         answer = walking.step(highest, sum_of_weights, sum_of_values, scores, values)
         values[:] = 0
         return answer
+
+    return {
+        "4.1": [
+            junk_in_second_column,
+            junk_in_last_column,
+            computes_the_numbers,
+            computes_the_values,
+            computes_the_other_columns,
+            spoils_the_store,
+            spoils_the_table,
+        ],
+        "4.2": [
+            without_axis,
+            computes_another_column,
+            leaves_out_small_weights,
+            both_sums_doubled,
+            spoils_the_values,
+        ],
+    }
+
+
+def wrong_functions():
+    """Give cheats and slips by exercise."""
 
     def masks(num_tokens, page_size):
         return (num_tokens - 1) & -page_size
@@ -407,6 +463,9 @@ def wrong_functions():
         running.sort(key=lambda request: request.start_s)
         return running[-1].name
 
+    def compares_whole_seconds(running):
+        return max(running, key=lambda request: int(request.start_s)).name
+
     def knows_the_shown(num_tokens, page_size):
         return {(48, 16): 32, (49, 16): 48, (15, 16): 0}.get((num_tokens, page_size), 0)
 
@@ -420,12 +479,10 @@ def wrong_functions():
         "1.1": [whole_bytes, two_bytes],
         "3.1": [masks_a_slot, empties_the_table, fills_the_table_with_equals],
         "3.2": [masks_an_append, appends_equals, appends_a_million],
-        "4.1": [junk_in_second_column, junk_in_last_column, spoils_the_store, spoils_the_table],
-        "4.2": [without_axis, both_sums_doubled, spoils_the_values],
         "5.2": [masks_a_write],
         "5.3": [frees_the_table, counts_of_equals],
         "5.4": [masks, knows_the_shown],
-        "6.1": [sorts],
+        "6.1": [sorts, compares_whole_seconds],
     }
 
 
@@ -565,7 +622,7 @@ def wrong_to_a_pool_that_trusts():
 
 WRONG = [
     pytest.param(exercise_id, function, id=f"{exercise_id} {function.__name__}")
-    for by_exercise in (wrong_functions(), wrong_to_pools(), wrong_to_a_pool_that_trusts())
+    for by_exercise in (wrong_attention(), wrong_functions(), wrong_to_pools(), wrong_to_a_pool_that_trusts())
     for exercise_id, functions in by_exercise.items()
     for function in functions
 ]
