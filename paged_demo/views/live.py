@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 
-from paged_demo.checks import check_count, check_widgets
+from paged_demo.checks import came, check_count, check_widgets
 from paged_demo.views import plots, style
 from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.picture import WIDTH_INCHES, WIDTH_PX, Picture, draw, encode_png, new_figure
@@ -68,7 +68,7 @@ def choice(description: str, options: Iterable[Any], value: Any = None) -> Any:
     """
     choices = list(options)
     if value is not None and value not in choices:
-        raise ValueError(f"{description} must be one of {choices}, got {value!r}")
+        raise ValueError(f"{description} must be one of {choices}, got {came(value)}")
     first = choices[0] if value is None else value
     return widgets.SelectionSlider(options=choices, value=first, description=description, **LOOKS)
 
@@ -187,7 +187,7 @@ class Explorer:
             control = self.controls[name]
             allowed = getattr(control, "options", None) or range(control.min, control.max + 1)
             if value not in allowed:
-                raise ValueError(f"{name} must be one that its control offers, {allowed}, got {value!r}")
+                raise ValueError(f"{name} must be one that its control offers, {allowed}, got {came(value)}")
 
     def _lay_out(self, figure: Figure | SubFigure, boxes: Mapping[str, Box]) -> dict[str, Axes]:
         panels = {name: figure.add_axes(box) for name, box in boxes.items()}
