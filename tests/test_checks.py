@@ -1,5 +1,9 @@
 """Numbers that nothing can be made of: each is refused at once, by the name of its argument."""
 
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -14,6 +18,7 @@ from paged_demo import (
     best_fit,
     buddy,
     first_fit,
+    poisson_arrivals,
     reserve_max,
     reserve_oracle,
     reserve_pow2,
@@ -29,6 +34,7 @@ from paged_demo.allocators.studies import (
     sample_in_parallel,
 )
 from paged_demo.checks import MAX_COUNT, MAX_WHOLE, check_count, check_number
+from paged_demo.course import check
 from paged_demo.course.nb01 import recomputation
 from paged_demo.course.nb03 import waste_against_length
 from paged_demo.model import OPT_13B, MemoryBudget
@@ -139,6 +145,37 @@ def test_pools_as_large_as_any_server_has_are_served():
 def test_a_number_beyond_all_floats_is_none():
     with pytest.raises(ValueError, match=r"^arrival_s must fit into a float"):
         check_number("arrival_s", 10**400)
+
+
+STRANGE = [
+    Fraction(10**5000, 3),
+    [10**5000],
+    {"a": "x" * 10**6},
+    10**5000,
+    np.timedelta64(3),
+    Decimal("sNaN"),
+]
+
+
+@pytest.mark.parametrize("value", STRANGE, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    ("name", "ask"),
+    [
+        ("page_size", lambda value: PagedPool(num_pages=4, page_size=value)),
+        ("prefix_caching", lambda value: PagedAllocator(4, 4, prefix_caching=value)),
+        ("watermark_share", lambda value: PagedPool(num_pages=4, watermark_share=value)),
+        ("fixed_s", lambda value: replace(Rules().iteration_time, fixed_s=value)),
+        ("rate_rps", lambda value: poisson_arrivals([], rate_rps=value, rng=RNG)),
+        ("window", lambda value: simulate([Request(0, 5, 5)], SMALL, window=(0, value))),
+        ("no exercise", lambda value: check(value, 3)),
+    ],
+)
+def test_what_came_is_told_in_short_whatever_it_is(name, ask, value):
+    with pytest.raises((TypeError, ValueError, KeyError)) as raised:
+        ask(value)
+    told = str(raised.value)
+    assert name in told
+    assert len(told) < 600
 
 
 def test_a_number_that_python_does_not_print_is_told_by_its_bits():

@@ -1,6 +1,7 @@
 """Answers that only look right are told wrong, right ones of any type are right, and none breaks a check."""
 
 import itertools
+import sys
 from collections import deque
 from decimal import Decimal
 from fractions import Fraction
@@ -19,6 +20,7 @@ from paged_demo.course import nb04_exercises as attention
 from paged_demo.course import nb04_walk as walking
 from paged_demo.course import nb05_exercises as sharing
 from paged_demo.course import nb05_writes as writes
+from paged_demo.course.exercises import fence, functions
 from paged_demo.course.exercises.fence import Guard, NoAnswerError
 from paged_demo.course.exercises.functions import Finding, FunctionExercise
 from paged_demo.course.exercises.kinds import EXERCISES, ChoiceExercise, NumberExercise
@@ -170,10 +172,66 @@ def test_whatever_is_raised_is_told(exercise):
         assert told_in_a_few_words(exercise, broken)
 
 
+def places_for_ever(pool):
+    for _ in range(20_000):
+        pool.release(pool.place(1))
+
+
+def releases_for_ever(pool):
+    for page_id in range(20_000):
+        pool.release(page_id)
+
+
+def allocates_for_ever(pool):
+    for name in range(20_000):
+        pool.allocate(name, [1])
+        pool.free(name)
+
+
+@pytest.mark.parametrize(
+    ("exercise_id", "answer", "told"),
+    [
+        ("2.2", places_for_ever, "it was stopped after 1,000 calls"),
+        ("3.3", releases_for_ever, "it was stopped after 1,000 calls"),
+        ("5.5", allocates_for_ever, "it was stopped after 1,000 calls"),
+        ("2.2", lambda pool: pool.release(itertools.repeat(0)), "run must have at most 1,000 entries"),
+        ("5.5", lambda pool: pool.allocate("A", itertools.repeat(0)), "tokens must have at most 1,000 ent"),
+        ("5.5", lambda pool: pool.allocate("A", range(10**9)), "tokens must have at most 1,000 entries"),
+    ],
+    ids=["places", "releases", "allocates", "endless run", "endless prompt", "long prompt"],
+)
+def test_what_is_done_to_a_pool_without_end_is_told(exercise_id, answer, told):
+    assert told in check(exercise_id, answer).words
+
+
+def test_a_loop_of_long_steps_is_stopped_by_the_clock(monkeypatch):
+    monkeypatch.setattr(fence, "MOST_SECONDS", 0.1)
+    monkeypatch.setattr(functions, "MOST_SECONDS", 0.1)
+
+    def endless(*given):
+        while True:
+            sum(range(10_000))
+
+    assert "had given no result after 0.1 seconds" in check("1.1", endless).words
+    assert fence.attempt(endless) == fence.Endless("0.1 seconds")
+
+
+def test_what_is_printed_as_an_error_is_cut_too(capsys):
+    def endless(*given):
+        while True:
+            print("again", file=sys.stderr)  # noqa: T201
+
+    assert check("3.1", endless).title == "Still running."
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert len(printed.out) < 1000
+
+
 @pytest.mark.parametrize("exercise", NUMBERS, ids=number_of)
 def test_a_right_number_is_right_in_every_type(exercise):
     number = float(exercise.compute())
     kinds = [float, np.float64, np.array, Decimal, Fraction, np.longdouble, equal_to_all(float)]
+    kinds += [lambda value: np.array(Decimal(value)), lambda value: np.array(f"{value:,}")]
     if number.is_integer():
         kinds += [int, np.int64, lambda value: np.array(int(value)), equal_to_all(int)]
     answers = [kind(number) for kind in kinds] + [f"{number:,}", f" {number:_} ", repr(number)]
@@ -182,7 +240,9 @@ def test_a_right_number_is_right_in_every_type(exercise):
         assert check(exercise.exercise_id, answer).mark == "right", answer
 
 
-@pytest.mark.parametrize("text", ["15,728", "15728", "15 728", "15_728", "+15,728.0"])
+@pytest.mark.parametrize(
+    "text", ["15,728", "15728", "15 728", "15_728", "+15,728.0", "15\u00a0728", "15\u202f728", "15'728"]
+)
 def test_a_number_may_be_written_with_its_thousands_apart(text):
     assert check("1.2", text).mark == "right"
 
@@ -199,7 +259,15 @@ def test_what_is_not_written_as_a_number_is_none(text):
 @pytest.mark.parametrize("exercise", CHOICES, ids=number_of)
 def test_right_letters_are_right_in_every_collection(exercise):
     letters = exercise.right_letters
-    together = [letters, letters.upper(), ", ".join(letters), np.str_(letters), equal_to_all(str)(letters)]
+    together = [
+        np.array(letters),
+        np.array(letters, dtype=object),
+        letters,
+        letters.upper(),
+        ", ".join(letters),
+        np.str_(letters),
+        equal_to_all(str)(letters),
+    ]
     apart = [kind(letters) for kind in (list, tuple, set, frozenset, deque)]
     for answer in [*together, *apart, np.array(list(letters)), [letters]]:
         assert check(exercise.exercise_id, answer).mark == "right", answer
@@ -274,8 +342,8 @@ def test_a_right_step_is_right_however_it_is_written(step):
     assert check("4.2", step).mark == "right"
 
 
-def wrong_functions():
-    """Give cheats and slips by exercise."""
+def wrong_attention():
+    """Give cheats and slips of the exercises that deal with arrays."""
 
     def junk_in_second_column(*given):
         keys, values = attention.gather(*given)
@@ -285,6 +353,18 @@ def wrong_functions():
     def junk_in_last_column(*given):
         keys, values = attention.gather(*given)
         return keys, np.concatenate([values[:, :2], values[:, :1]], axis=1)
+
+    def computes_the_numbers(store, table, first, last):
+        keys = 10 * np.arange(first, last)[:, np.newaxis] + np.arange(3)
+        return keys, keys + 1000
+
+    def computes_the_values(*given):
+        keys, _ = attention.gather(*given)
+        return keys, keys + 1000
+
+    def computes_the_other_columns(*given):
+        keys, values = attention.gather(*given)
+        return keys[:, :1] + np.arange(3), values
 
     def spoils_the_store(store, table, first, last):
         keys, values = attention.gather(store, table, first, last)
@@ -301,6 +381,16 @@ def wrong_functions():
         new = (np.exp(scores - higher)[:, None] * values).sum()
         return higher, weights, np.exp(highest - higher) * sum_of_values + new
 
+    def computes_another_column(*given):
+        higher, weights, (first, _, third) = walking.step(*given)
+        return higher, weights, [first, 10 * first, third]
+
+    def leaves_out_small_weights(highest, sum_of_weights, sum_of_values, scores, values):
+        kept = scores > max(highest, scores.max()) - 7
+        if not kept.any():
+            return highest, sum_of_weights, sum_of_values
+        return walking.step(highest, sum_of_weights, sum_of_values, scores[kept], values[kept])
+
     def both_sums_doubled(*given):
         higher, weights, values = walking.step(*given)
         return higher, weights + 1, values * ((weights + 1) / weights)
@@ -309,6 +399,29 @@ def wrong_functions():
         answer = walking.step(highest, sum_of_weights, sum_of_values, scores, values)
         values[:] = 0
         return answer
+
+    return {
+        "4.1": [
+            junk_in_second_column,
+            junk_in_last_column,
+            computes_the_numbers,
+            computes_the_values,
+            computes_the_other_columns,
+            spoils_the_store,
+            spoils_the_table,
+        ],
+        "4.2": [
+            without_axis,
+            computes_another_column,
+            leaves_out_small_weights,
+            both_sums_doubled,
+            spoils_the_values,
+        ],
+    }
+
+
+def wrong_functions():
+    """Give cheats and slips by exercise."""
 
     def masks(num_tokens, page_size):
         return (num_tokens - 1) & -page_size
@@ -359,6 +472,9 @@ def wrong_functions():
         running.sort(key=lambda request: request.start_s)
         return running[-1].name
 
+    def compares_whole_seconds(running):
+        return max(running, key=lambda request: int(request.start_s)).name
+
     def knows_the_shown(num_tokens, page_size):
         return {(48, 16): 32, (49, 16): 48, (15, 16): 0}.get((num_tokens, page_size), 0)
 
@@ -372,12 +488,10 @@ def wrong_functions():
         "1.1": [whole_bytes, two_bytes],
         "3.1": [masks_a_slot, empties_the_table, fills_the_table_with_equals],
         "3.2": [masks_an_append, appends_equals, appends_a_million],
-        "4.1": [junk_in_second_column, junk_in_last_column, spoils_the_store, spoils_the_table],
-        "4.2": [without_axis, both_sums_doubled, spoils_the_values],
         "5.2": [masks_a_write],
         "5.3": [frees_the_table, counts_of_equals],
         "5.4": [masks, knows_the_shown],
-        "6.1": [sorts],
+        "6.1": [sorts, compares_whole_seconds],
     }
 
 
@@ -423,37 +537,6 @@ def wrong_to_pools():
         pool._calls += [("place", 4), ("release", Hole(5, 1))]
         return 8
 
-    def sets_the_row(pool):
-        pool.free_pages = deque([0, 0])
-        return pool.take(), pool.take()
-
-    def sets_what_was_given(pool):
-        pool.given, pool.was_freed_twice = [0, 0], True
-        return 0, 0
-
-    def replaces_take(pool):
-        pool.take = lambda: 0
-        return pool.take(), pool.take()
-
-    def releases_what_was_never_taken(pool):
-        pool.release(0)
-        return pool.take(), pool.take()
-
-    def releases_a_page_of_another_pool(pool):
-        for page_id in (7, 7, 7):
-            pool.release(page_id)
-        pages_taken = pool.take(), pool.take()
-        pool.release(7)
-        return pages_taken
-
-    def truths(pool):
-        double_free.provoke(pool)
-        return False, False
-
-    def equals(pool):
-        pool.take()
-        return equal_to_all(int)(0), equal_to_all(int)(1)
-
     def fills_the_allocator_unseen(pool):
         page = [1, 2, 3, 4]
         for name, tokens in (("A", page), ("B", page), ("C", [7]), ("D", [8])):
@@ -480,22 +563,75 @@ def wrong_to_pools():
             replaces_the_placement,
             writes_into_the_record,
         ],
+        "5.5": [fills_the_allocator_unseen, replaces_the_allocator, forges_the_record],
+    }
+
+
+def wrong_to_a_pool_that_trusts():
+    """Give cheats and slips of the exercise that makes one page two sequences'."""
+
+    def sets_the_row(pool):
+        pool.free_pages = deque([0, 0])
+        return pool.take(), pool.take()
+
+    def sets_what_was_given(pool):
+        pool.given, pool.was_freed_twice = [0, 0], True
+        return 0, 0
+
+    def replaces_take(pool):
+        pool.take = lambda: 0
+        return pool.take(), pool.take()
+
+    def releases_what_was_never_taken(pool):
+        pool.release(0)
+        return pool.take(), pool.take()
+
+    def releases_a_page_of_another_pool(pool):
+        for page_id in (7, 7, 7):
+            pool.release(page_id)
+        pages_taken = pool.take(), pool.take()
+        pool.release(7)
+        return pages_taken
+
+    def releases_one_it_never_had_before_it_takes(pool):
+        pool.release(1)
+        page_id = pool.take()
+        pool.release(page_id)
+        page_id, _ = pool.take(), pool.take()
+        return page_id, pool.take()
+
+    def keeps_using_what_it_freed_twice(pool):
+        page_id = pool.take()
+        pool.release(page_id)
+        pool.release(page_id)
+        return page_id, pool.take()
+
+    def truths(pool):
+        double_free.provoke(pool)
+        return False, False
+
+    def equals(pool):
+        pool.take()
+        return equal_to_all(int)(0), equal_to_all(int)(1)
+
+    return {
         "3.3": [
             sets_the_row,
             sets_what_was_given,
             replaces_take,
             releases_what_was_never_taken,
             releases_a_page_of_another_pool,
+            releases_one_it_never_had_before_it_takes,
+            keeps_using_what_it_freed_twice,
             truths,
             equals,
-        ],
-        "5.5": [fills_the_allocator_unseen, replaces_the_allocator, forges_the_record],
+        ]
     }
 
 
 WRONG = [
     pytest.param(exercise_id, function, id=f"{exercise_id} {function.__name__}")
-    for by_exercise in (wrong_functions(), wrong_to_pools())
+    for by_exercise in (wrong_attention(), wrong_functions(), wrong_to_pools(), wrong_to_a_pool_that_trusts())
     for exercise_id, functions in by_exercise.items()
     for function in functions
 ]

@@ -1,14 +1,13 @@
 """Exercise 2.2 of notebook 02: a pool that refuses a request although enough slots are free."""
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
 from paged_demo.allocators.memory_map import CacheFullError, Hole
 from paged_demo.allocators.placement import first_fit
-from paged_demo.course.exercises.functions import Finding, ask_function
+from paged_demo.course.exercises.functions import Finding, Record, ask_function
 from paged_demo.course.exercises.kinds import mistake
-from paged_demo.course.exercises.reading import read_whole_number, unexpected
+from paged_demo.course.exercises.reading import handed_numbers, read_whole_number, unexpected
 
 NUM_POOL_SLOTS = 12
 
@@ -16,7 +15,7 @@ NUM_POOL_SLOTS = 12
 class WatchedPool:
     """A pool under first fit that writes down what was placed and released."""
 
-    def __init__(self, calls: list[tuple[str, Any]]) -> None:
+    def __init__(self, calls: Record[tuple[str, Any]]) -> None:
         self._placement, self._calls = first_fit(NUM_POOL_SLOTS), calls
 
     def place(self, num_slots: int) -> Hole:
@@ -27,14 +26,14 @@ class WatchedPool:
 
     def release(self, run: Hole) -> None:
         """Give a run back."""
-        run = Hole(*map(operator.index, run))
+        run = Hole(*handed_numbers("run", run))
         self._placement.release(run)
         self._calls.append(("release", run))
 
 
 def ask_for_more(function: Callable[..., Any], case: Any) -> Finding:
     """Let a function loose on a pool, and say what becomes of the request that it returns."""
-    calls: list[tuple[str, Any]] = []
+    calls = Record[tuple[str, Any]]()
     expected = "a number of slots from 1 was"
     answer = function(WatchedPool(calls))
     num_slots = read_whole_number(answer, expected=expected)

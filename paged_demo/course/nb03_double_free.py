@@ -1,12 +1,12 @@
 """Exercise 3.3 of notebook 03: how a pool that trusts its callers comes to give one page to two of them."""
 
 import operator
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
 from paged_demo.allocators.page_pool import PagePool
-from paged_demo.course.exercises.functions import Finding, ask_function
+from paged_demo.course.exercises.functions import Finding, Record, ask_function
 from paged_demo.course.exercises.kinds import mistake
 from paged_demo.course.exercises.reading import read_whole_numbers, unexpected
 
@@ -19,7 +19,7 @@ class TrustingPool:
     It writes down what was taken and released.
     """
 
-    def __init__(self, num_pages: int, calls: list[tuple[str, int]]) -> None:
+    def __init__(self, num_pages: int, calls: Record[tuple[str, int]]) -> None:
         self.free_pages = deque(range(num_pages))
         self._calls = calls
 
@@ -38,7 +38,7 @@ class TrustingPool:
 
 def call_provoke(function: Callable[..., Any], case: Any) -> Finding:
     """Let a function loose on a pool that trusts it, and say what came of it."""
-    calls: list[tuple[str, int]] = []
+    calls = Record[tuple[str, int]]()
     answer = function(TrustingPool(NUM_POOL_PAGES, calls))
     expected = "the pages of two sequences were"
     pages = read_whole_numbers(answer, expected=expected)
@@ -51,25 +51,34 @@ def what_came_of(first: int, second: int, calls: list[tuple[str, int]]) -> Findi
     """Play calls again on a pool that no answer has touched, and look at the two pages."""
     free_pages = deque(range(NUM_POOL_PAGES))
     given: list[int] = []
+    num_holders: Counter[int] = Counter()
+    held_twice: set[int] = set()
     freed_twice: set[int] = set()
     never_taken: set[int] = set()
     for name, page_id in calls:
         if name == "take":
             given.append(free_pages.popleft())
+            num_holders[given[-1]] += 1
+            if num_holders[given[-1]] > 1:
+                held_twice.add(given[-1])
+        elif num_holders[page_id] > 0:
+            num_holders[page_id] -= 1
+            free_pages.appendleft(page_id)
         else:
-            if page_id in free_pages:
-                (freed_twice if page_id in given else never_taken).add(page_id)
+            (freed_twice if page_id in given else never_taken).add(page_id)
             free_pages.appendleft(page_id)
     if first != second:
         return Finding("two different pages" + (", though one was freed twice" if freed_twice else ""))
-    if given.count(first) < 2:
-        return Finding("one page for both, which the pool gave once")
-    if first not in range(NUM_POOL_PAGES):
-        return Finding("one page for both, which is none of the pool's")
-    if first in never_taken - freed_twice:
-        return Finding("one page for both, which was released without having been taken")
-    if first not in freed_twice:
-        return Finding("one page for both, which was never freed twice")
+    faults = {
+        "which the pool gave once": given.count(first) < 2,
+        "which is none of the pool's": first not in range(NUM_POOL_PAGES),
+        "which was released without having been taken": first in never_taken - freed_twice,
+        "which was never freed twice": first not in freed_twice,
+        "which the one gave back before the other got it": first not in held_twice,
+    }
+    for fault, is_so in faults.items():
+        if is_so:
+            return Finding(f"one page for both, {fault}")
     return Finding("one page for two sequences, since it was freed twice")
 
 

@@ -15,6 +15,7 @@ from paged_demo.model import OPT_13B
 from paged_demo.paper.numbers import PAGE_SIZE
 
 HEAD_DIM = 3
+READABLE_PAGE_SIZE = 4
 TABLE_ENTRY_BYTES = 4
 
 Arrays = tuple[Any, Any]
@@ -32,7 +33,7 @@ class GatherCase(NamedTuple):
 def gather_cases() -> Iterator[GatherCase]:
     """Make parts to fetch: within a page, whole pages, and across pages; the shortest first."""
     for first, last in ((0, 1), (0, 4), (4, 8), (1, 3), (5, 6), (2, 7), (0, 10), (3, 10)):
-        yield GatherCase(first, last, 4, [2, 0, 3])
+        yield GatherCase(first, last, READABLE_PAGE_SIZE, [2, 0, 3])
     for first, last in ((2, 5), (0, 9), (7, 11)):
         yield GatherCase(first, last, 3, [4, 1, 5, 0])
     for first, last in ((9, 11), (3, 28)):
@@ -47,13 +48,19 @@ class Gathered(NamedTuple):
 
 
 def call_gather(function: Callable[..., Any], case: GatherCase) -> Gathered:
-    """Call a function on a store whose numbers tell their position: 50, 51 and 52 are keys at position 5."""
+    """Call a function on a store whose numbers tell their position: 50, 51 and 52 are keys at position 5.
+
+    With some pages they are in no order, so that none can be computed.
+    """
     first, last, page_size, table = case
     store = KVStore(max(table) + 2, page_size, num_kv_heads=1, head_dim=HEAD_DIM)
     positions = np.arange(len(table) * page_size)
-    keys = (10 * positions[:, np.newaxis] + np.arange(HEAD_DIM)).reshape(-1, 1, HEAD_DIM).astype(np.float32)
+    numbers = np.add.outer([0, 1000], np.add.outer(10 * positions, np.arange(HEAD_DIM)))
+    if page_size != READABLE_PAGE_SIZE:
+        numbers = np.random.default_rng(0).permuted(numbers)
     store.write(
-        np.array(table)[positions // page_size] * page_size + positions % page_size, keys, keys + 1000
+        np.array(table)[positions // page_size] * page_size + positions % page_size,
+        *numbers[:, :, np.newaxis].astype(np.float32),
     )
     arrays, pages = (store.keys, store.values), list(table)
     before = [array.tobytes() for array in arrays]

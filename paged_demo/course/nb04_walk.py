@@ -21,7 +21,7 @@ PAGES_OF_SCORES = (
     ((2.0, 1.0), (0.0, 1.0)),
     ((-1000.0, -1001.0), (-1002.0, -1003.0)),
     ((900.0, 0.0), (-900.0, 0.0), (901.0, 0.0)),
-    ((0.5, -1.5, 2.25, 1.0, 0.0), (3.0,), (-2.0, 2.5, 2.75, -0.5)),
+    ((0.5, -1.5, 2.25, 1.0, 0.0), (3.0,), (-4.5, 2.5, 2.75, -0.5)),
 )
 
 
@@ -35,7 +35,7 @@ def tell_pages(pages: tuple[tuple[float, ...], ...]) -> str:
 def values_from(first: int, num_tokens: int) -> Any:
     """Make the values of so many tokens: in each row three numbers that are found nowhere else."""
     positions = np.arange(first, first + num_tokens, dtype=np.float64)
-    return np.stack([positions, 10 * positions, 100 + positions**2], axis=1)
+    return np.stack([positions, 7 * positions % 10, 100 + positions**2], axis=1)
 
 
 class Walked(NamedTuple):

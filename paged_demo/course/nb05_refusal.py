@@ -1,14 +1,13 @@
 """Exercise 5.5 of notebook 05: a prompt that is refused although it would fit beside a held copy."""
 
-import operator
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from paged_demo.allocators.memory_map import CacheFullError
 from paged_demo.allocators.paged import PagedAllocator
-from paged_demo.course.exercises.functions import Finding, ask_function
+from paged_demo.course.exercises.functions import Finding, Record, ask_function
 from paged_demo.course.exercises.kinds import mistake
-from paged_demo.course.exercises.reading import read_whole_numbers, unexpected
+from paged_demo.course.exercises.reading import handed_numbers, read_whole_numbers, unexpected
 
 PAGE_SIZE = 4
 
@@ -19,14 +18,14 @@ Call = tuple[int, list[int] | None]
 class CrowdedPool:
     """Four pages of four, with prefix caching, for a reader to fill. It writes down what was done."""
 
-    def __init__(self, calls: list[Call]) -> None:
+    def __init__(self, calls: Record[Call]) -> None:
         self._allocator = make_allocator()
         self._calls = calls
         self._numbers: dict[Hashable, int] = {}
 
     def allocate(self, seq_id: Hashable, tokens: Sequence[int]) -> int:
         """Give a prompt its pages, and return how many of its tokens were found."""
-        prompt = [operator.index(token) for token in tokens]
+        prompt = handed_numbers("tokens", tokens)
         found = self._allocator.allocate(seq_id, prompt)
         self._numbers[seq_id] = len(self._calls)
         self._calls.append((len(self._calls), prompt))
@@ -45,7 +44,7 @@ def make_allocator() -> PagedAllocator:
 
 def call_crowd(function: Callable[..., Any], case: Any) -> Finding:
     """Let a function fill a pool, and ask for the prompt that it returns."""
-    calls: list[Call] = []
+    calls = Record[Call]()
     answer = function(CrowdedPool(calls))
     expected = "the token ids of a prompt were"
     prompt = read_whole_numbers(answer, expected=expected)

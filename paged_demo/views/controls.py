@@ -12,6 +12,7 @@ from typing import Any
 import anywidget
 import traitlets
 
+from paged_demo.checks import came
 from paged_demo.views.picture import WIDTH_PX
 
 
@@ -94,7 +95,7 @@ class Control(Item):
         try:
             return options.index(value)
         except ValueError:
-            raise ValueError(f"{self.label} must be one of {options}, got {value!r}") from None
+            raise ValueError(f"{self.label} must be one of {options}, got {came(value)}") from None
 
     def looks(self) -> dict[str, Any]:
         """Return all that the browser has to know of it; of whole numbers in a row the first is enough."""

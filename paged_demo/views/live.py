@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 
-from paged_demo.checks import check_count, check_widgets
+from paged_demo.checks import came, check_count, check_widgets
 from paged_demo.views import plots, style
 from paged_demo.views.controls import Control, Item, LiveView, StepButton, number
 from paged_demo.views.frozen import WIDGET_VIEW
@@ -158,7 +158,7 @@ class Explorer:
                 raise ValueError(f"settings must name controls ({', '.join(self.controls)}), got {name!r}")
             allowed = self.controls[name].options
             if value not in allowed:
-                raise ValueError(f"{name} must be one that its control offers, {allowed}, got {value!r}")
+                raise ValueError(f"{name} must be one that its control offers, {allowed}, got {came(value)}")
 
     def _lay_out(self, figure: Figure | SubFigure, boxes: Mapping[str, Box]) -> dict[str, Axes]:
         panels = {name: figure.add_axes(box) for name, box in boxes.items()}

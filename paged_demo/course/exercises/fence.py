@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from io import StringIO
+from time import monotonic
 from types import FrameType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
@@ -12,6 +13,10 @@ UNCOUNTED = sys.stdlib_module_names | {"numpy", "paged_demo"}
 MOST_STEPS = 300_000
 """Steps that a call may take: our own solutions need some hundreds."""
 
+MOST_SECONDS = 3
+"""For all calls of a check: a few steps may be long ones. The longest check of a solution takes 0.3 s."""
+
+STEPS_BETWEEN_LOOKS_AT_THE_CLOCK = 16
 MOST_STEPS_OF_TEXT = 30_000
 LONGEST_TEXT = 400
 
@@ -37,9 +42,9 @@ class Raised(NamedTuple):
 
 
 class Endless(NamedTuple):
-    """A call that was stopped after so many steps."""
+    """A call that was stopped, and after what, such as ``"300,000 steps"``."""
 
-    num_steps: int
+    limit: str
 
 
 class Unreadable(NamedTuple):
@@ -67,14 +72,17 @@ class _OutOfStepsError(BaseException):
     """Not an Exception, so that an ``except Exception`` in the reader's loop does not catch it."""
 
 
-def attempt(function: Callable[..., Any], *arguments: Any, most_steps: int = MOST_STEPS) -> Outcome:
+def attempt(
+    function: Callable[..., Any], *arguments: Any, most_steps: int = MOST_STEPS, until: float | None = None
+) -> Outcome:
     """Call a function that a reader wrote, and say how it ended: it may raise, or never return.
 
     Steps are counted by a trace function, which Python calls for the lines and instructions that run in this
     thread. Unlike a signal, that works on every system and in every thread; unlike a clock, it gives the same
-    verdict on a slow machine; and unlike a process or a thread of its own, it lets the function see what the
-    reader's notebook defines. What it cannot count is one call into C that never returns, such as
-    ``sum(count())``, or a loop that catches every exception, ours too: those have to be interrupted by hand.
+    verdict on a slow machine, so a clock decides only where steps are long; and unlike a process or a thread
+    of its own, it lets the function see what the reader's notebook defines. What it cannot count is one call
+    into C that never returns, such as ``sum(count())``, or a loop that catches every exception, ours too:
+    those have to be interrupted by hand.
 
     Parameters
     ----------
@@ -84,6 +92,8 @@ def attempt(function: Callable[..., Any], *arguments: Any, most_steps: int = MOS
         What to pass.
     most_steps : int
         Steps that it may take before it is stopped.
+    until : float, optional
+        The second of the monotonic clock after which it is stopped; if left out, `MOST_SECONDS` from now.
 
     Examples
     --------
@@ -93,9 +103,9 @@ def attempt(function: Callable[..., Any], *arguments: Any, most_steps: int = MOS
     Raised(name='ZeroDivisionError', text='division by zero')
     """
     try:
-        return Returned(_run(function, *arguments, most_steps=most_steps))
-    except _OutOfStepsError:
-        return Endless(most_steps)
+        return Returned(_run(function, *arguments, most_steps=most_steps, until=until))
+    except _OutOfStepsError as error:
+        return Endless(str(error))
     except KeyboardInterrupt:
         raise
     except BlankError:
@@ -127,8 +137,9 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _run(function: Callable[..., Any], *arguments: Any, most_steps: int) -> Any:
+def _run(function: Callable[..., Any], *arguments: Any, most_steps: int, until: float | None = None) -> Any:
     num_steps = 0
+    until = monotonic() + MOST_SECONDS if until is None else until
 
     def count(frame: FrameType, event: str, argument: Any) -> Any:
         nonlocal num_steps
@@ -138,7 +149,9 @@ def _run(function: Callable[..., Any], *arguments: Any, most_steps: int) -> Any:
         frame.f_trace_opcodes = True
         num_steps += 1
         if num_steps > most_steps:
-            raise _OutOfStepsError
+            raise _OutOfStepsError(f"{most_steps:,} steps")
+        if num_steps % STEPS_BETWEEN_LOOKS_AT_THE_CLOCK == 0 and monotonic() > until:
+            raise _OutOfStepsError(f"{MOST_SECONDS} seconds")
         return count
 
     earlier_trace = sys.gettrace()

@@ -2,13 +2,15 @@
 
 import inspect
 from collections.abc import Callable, Iterable
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from time import monotonic
+from typing import Any, TypeVar
 
 from paged_demo.course.exercises.fence import (
+    MOST_SECONDS,
     Blank,
     BlankError,
     Endless,
@@ -25,6 +27,11 @@ from paged_demo.course.exercises.kinds import Exercise, Function, Misconception,
 from paged_demo.course.exercises.reading import plain, read_whole_number, same
 from paged_demo.course.exercises.verdict import DrawnPool, Verdict, describe, describe_both, pool_with_marks
 
+Call = TypeVar("Call")
+
+MOST_CALLS = 1_000
+"""Of something that an answer deals with: our own solutions need some."""
+
 
 class Finding(str):
     """What came of an answer that deals with something, such as a pool; it is told without quotes.
@@ -35,6 +42,16 @@ class Finding(str):
 
     def __repr__(self) -> str:
         return str(self)
+
+
+class Record(list[Call]):
+    """The calls that an answer makes of something it was given, to be played again; not more than some."""
+
+    def append(self, call: Call) -> None:
+        """Write a call down."""
+        if len(self) == MOST_CALLS:
+            raise NoAnswerError(f"it was stopped after {MOST_CALLS:,} calls of what it was given")
+        super().append(call)
 
 
 def alike(expected: Outcome, came: Outcome) -> bool:
@@ -111,9 +128,10 @@ class FunctionExercise(Exercise):
         outcomes: list[Outcome] = []
         first, printed = None, Printed()
         mistakes = self.mistakes
+        until = monotonic() + MOST_SECONDS
         for case, right in zip(cases, expected, strict=True):
-            with redirect_stdout(Printed()) as output:
-                outcome = self._try(answer, case)
+            with redirect_stdout(Printed()) as output, redirect_stderr(output):
+                outcome = self._try(answer, case, until)
             outcomes.append(outcome)
             if isinstance(outcome, Blank | Endless):
                 output.print_again()
@@ -132,7 +150,7 @@ class FunctionExercise(Exercise):
             cases[first], expected[first], outcomes[first], mistakes[0] if mistakes else None
         )
 
-    def _try(self, function: Callable[..., Any], case: Any) -> Outcome:
+    def _try(self, function: Callable[..., Any], case: Any, until: float | None = None) -> Outcome:
         def answer(*arguments: Any) -> Any:
             value = function(*arguments)
             if value is ...:
@@ -141,7 +159,7 @@ class FunctionExercise(Exercise):
                 raise NoAnswerError("it returned None; perhaps a `return` is missing")
             return value
 
-        return attempt(self._play, answer, case)
+        return attempt(self._play, answer, case, until=until)
 
     def _play(self, answer: Callable[..., Any], case: Any) -> Any:
         if self.call:
@@ -161,8 +179,8 @@ class FunctionExercise(Exercise):
 
     def _stopped(self, case: Any, outcome: Endless) -> Verdict:
         words = (
-            f"For {self._tell(case)}, it had given no result after {outcome.num_steps:,} steps, and was"
-            " stopped. What ends its loop?"
+            f"For {self._tell(case)}, it had given no result after {outcome.limit}, and was stopped."
+            " What ends its loop?"
         )
         return self.wrong("Still running.", words)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from paged_demo.checks import check_count
+from paged_demo.checks import came, check_count
 from paged_demo.course.exercises.fence import Returned, attempt
 from paged_demo.course.exercises.reading import read_letters, read_written_number
 from paged_demo.course.exercises.verdict import OPEN, RIGHT, WRONG, Hint, Verdict, describe
@@ -180,7 +180,7 @@ def _find(exercise_id: str | float) -> Exercise:
     name = str(exercise_id) if isinstance(exercise_id, float) else exercise_id
     if not isinstance(name, str) or name not in EXERCISES:
         names = ", ".join(f'"{known}"' for known in EXERCISES)
-        raise KeyError(f"no exercise {exercise_id!r}; there are {names}")
+        raise KeyError(f"no exercise {came(exercise_id)}; there are {names}")
     return EXERCISES[name]
 
 

@@ -23,7 +23,10 @@ MOST_ENTRIES = 1_000
 """Longer lists are not read: the longest of a right answer has some dozens."""
 
 _ITERATED = (GeneratorType, map, zip, range, deque)
-_GROUPED = re.compile(r"[+-]?\d{1,3}([,_ ]\d{3})+(\.\d*)?", re.ASCII)
+_BETWEEN_GROUPS = "[,_' \u00a0\u2009\u202f]"
+"""Marks and spaces, those too that a page or a locale sets between thousands."""
+
+_GROUPED = re.compile(rf"[+-]?\d{{1,3}}({_BETWEEN_GROUPS}\d{{3}})+(\.\d*)?", re.ASCII)
 _PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 
 
@@ -35,6 +38,12 @@ def unexpected(expected: str, value: Any) -> NoAnswerError:
 def is_a(value: Any, *kinds: type) -> bool:
     """Say whether a value is of one of these types; unlike `isinstance`, not by what it claims."""
     return issubclass(type(value), kinds)
+
+
+def _item(value: Any) -> Any:
+    """Return what an array of no axes holds, and anything else as it is."""
+    array = np.asarray(value) if is_a(value, np.ndarray) else None
+    return value if array is None or array.ndim or array.dtype.kind not in "OU" else array.item()
 
 
 def read_number(value: Any) -> float:
@@ -57,6 +66,7 @@ def read_whole_number(value: Any, *, expected: str = "a whole number was") -> in
 
 
 def _plain_number(value: Any) -> float | None:
+    value = _item(value)
     if is_a(value, int):
         return None if is_a(value, bool) else int.__index__(value)
     if is_a(value, float):
@@ -75,11 +85,12 @@ def _plain_number(value: Any) -> float | None:
 
 def read_written_number(answer: Any) -> float:
     """Read a number that may also be written as text, such as ``"15,728"``, or NaN if it is none."""
+    answer = _item(answer)
     number = read_text(answer) if is_a(answer, str) else answer
     if is_a(number, str):
         written = number.strip()
         if _GROUPED.fullmatch(written):
-            written = re.sub("[,_ ]", "", written)
+            written = re.sub(_BETWEEN_GROUPS, "", written)
         number = float(written) if len(written) < 100 and _PLAIN.fullmatch(written) else None
     found = _plain_number(number)
     try:
@@ -90,13 +101,15 @@ def read_written_number(answer: Any) -> float:
 
 def read_text(value: Any, *, expected: str = "a name was") -> str:
     """Read a string, also one of a subclass such as ``np.str_``."""
-    if not is_a(value, str):
+    text = _item(value)
+    if not is_a(text, str):
         raise unexpected(expected, value)
-    return str.__str__(value)
+    return str.__str__(text)
 
 
 def read_letters(answer: Any) -> set[str]:
     """Read letters and digits from a string, or from a list, tuple, set or array of strings; else none."""
+    answer = _item(answer)
     try:
         if is_a(answer, str, set, frozenset):
             answer = [answer] if is_a(answer, str) else list(answer)
@@ -133,6 +146,14 @@ def read_whole_numbers(values: Iterable[Any], *, expected: str = "whole numbers 
     items = read_items(values, expected=expected)
     # Nearly always, and quick.
     return items if set(map(type, items)) <= {int} else [read_whole_number(value) for value in items]
+
+
+def handed_numbers(name: str, values: Iterable[Any]) -> list[int]:
+    """Read whole numbers that an answer hands to something it was given; errors are those of a call."""
+    numbers = list(map(operator.index, islice(values, MOST_ENTRIES + 1)))
+    if len(numbers) > MOST_ENTRIES:
+        raise ValueError(f"{name} must have at most {MOST_ENTRIES:,} entries")
+    return numbers
 
 
 def read_table(values: Any, *, expected: str) -> list[list[float]]:
