@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from io import StringIO
-from time import monotonic
+from time import thread_time
 from types import FrameType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
@@ -14,7 +14,8 @@ MOST_STEPS = 300_000
 """Steps that a call may take: our own solutions need some hundreds."""
 
 MOST_SECONDS = 3
-"""For all calls of a check: a few steps may be long ones. The longest check of a solution takes 0.3 s."""
+"""Of computing, for all calls of a check: a few steps may be long ones. Others who keep the machine busy do not
+count. The longest check of a solution takes 0.3 s."""
 
 STEPS_BETWEEN_LOOKS_AT_THE_CLOCK = 16
 MOST_STEPS_OF_TEXT = 30_000
@@ -93,7 +94,7 @@ def attempt(
     most_steps : int
         Steps that it may take before it is stopped.
     until : float, optional
-        The second of the monotonic clock after which it is stopped; if left out, `MOST_SECONDS` from now.
+        The second of `thread_time` after which it is stopped; if left out, `MOST_SECONDS` from now.
 
     Examples
     --------
@@ -139,7 +140,7 @@ def printable(text: str) -> str:
 
 def _run(function: Callable[..., Any], *arguments: Any, most_steps: int, until: float | None = None) -> Any:
     num_steps = 0
-    until = monotonic() + MOST_SECONDS if until is None else until
+    until = thread_time() + MOST_SECONDS if until is None else until
 
     def count(frame: FrameType, event: str, argument: Any) -> Any:
         nonlocal num_steps
@@ -150,8 +151,8 @@ def _run(function: Callable[..., Any], *arguments: Any, most_steps: int, until: 
         num_steps += 1
         if num_steps > most_steps:
             raise _OutOfStepsError(f"{most_steps:,} steps")
-        if num_steps % STEPS_BETWEEN_LOOKS_AT_THE_CLOCK == 0 and monotonic() > until:
-            raise _OutOfStepsError(f"{MOST_SECONDS} seconds")
+        if num_steps % STEPS_BETWEEN_LOOKS_AT_THE_CLOCK == 0 and thread_time() > until:
+            raise _OutOfStepsError(f"{MOST_SECONDS} seconds of computing")
         return count
 
     earlier_trace = sys.gettrace()
