@@ -212,8 +212,8 @@ def test_a_loop_of_long_steps_is_stopped_by_the_clock(monkeypatch):
         while True:
             sum(range(10_000))
 
-    assert "had given no result after 0.1 seconds" in check("1.1", endless).words
-    assert fence.attempt(endless) == fence.Endless("0.1 seconds")
+    assert "had given no result after 0.1 seconds of computing" in check("1.1", endless).words
+    assert fence.attempt(endless) == fence.Endless("0.1 seconds of computing")
 
 
 def test_what_is_printed_as_an_error_is_cut_too(capsys):

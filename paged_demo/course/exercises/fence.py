@@ -14,8 +14,8 @@ MOST_STEPS = 300_000
 """Steps that a call may take: our own solutions need some hundreds."""
 
 MOST_SECONDS = 3
-"""Of computing, for all calls of a check: a few steps may be long ones. Others who keep the machine busy do not
-count. The longest check of a solution takes 0.3 s."""
+"""Of computing, for all calls of a check: a few steps may be long ones. What else keeps the machine busy does
+not count. The longest check of a solution takes 0.3 s."""
 
 STEPS_BETWEEN_LOOKS_AT_THE_CLOCK = 16
 MOST_STEPS_OF_TEXT = 30_000
