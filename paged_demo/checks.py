@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -218,6 +218,24 @@ def check_iterable(name: str, values: Iterable[Element], elements: str) -> list[
     except TypeError:
         raise TypeError(f"{name} must be an iterable of {elements}, got {came(values)}") from None
     return list(iterator)
+
+
+def follow(progress: Callable[[Any], Iterable[object]], values: Sequence[Element]) -> Iterator[Element]:
+    """Go through values while ``progress`` shows how far. What it yields is not used: it may be anything.
+
+    Examples
+    --------
+    >>> list(follow(lambda values: "a", range(2)))
+    [0, 1]
+    """
+    shown = progress(values)
+    if not isinstance(shown, Iterable):
+        raise TypeError(f"what progress returns must be iterable, got {came(shown)}")
+    steps = iter(shown)
+    for value in values:
+        next(steps, None)
+        yield value
+    next(steps, None)  # A bar closes when it is asked for one more.
 
 
 def check_widgets(ipywidgets: Any) -> None:

@@ -1,6 +1,7 @@
 """Whatever a reader's function does, nothing is left half done: it raises at each of its calls in turn."""
 
 import contextlib
+import itertools
 from functools import partial
 from types import SimpleNamespace
 
@@ -232,6 +233,43 @@ def test_a_reservation_that_is_none_is_named_and_nothing_is_taken(answer, error)
     with pytest.raises(error, match="reserve"):
         allocator.allocate("a", range(3), final_tokens=8)
     assert allocator.memory_map() == empty
+
+
+RUNS = [None, 5, (0,), (0, 7), (-1, 8), (9, 8), (10**30, 8), (0.0, 8.0), ("0", "8"), (0, 8, 8)]
+
+
+@pytest.mark.parametrize("answer", RUNS)
+def test_a_run_that_is_none_is_named_and_nobody_gets_it(answer):
+    def placement(num_slots):
+        return SimpleNamespace(place=lambda num_slots: answer, holes=lambda: (), unit_slots=1)
+
+    allocator = TraditionalAllocator(16, reserve=reserve_oracle, placement=placement)
+    empty = allocator.memory_map()
+    with pytest.raises((TypeError, ValueError), match=r"place (returns )?must "):
+        allocator.allocate("a", range(3), final_tokens=8)
+    assert allocator.memory_map() == empty
+
+
+@pytest.mark.parametrize("shown", [[], [7], "text", range(10**9), itertools.repeat(None)])
+def test_a_bar_that_yields_something_else_changes_no_run(shown):
+    requests = [Request(request_id, 5, 8) for request_id in range(6)]
+    pool = PagedPool(num_pages=8, page_size=4)
+    assert serve(requests, pool, progress=lambda counts: shown) == serve(requests, pool)
+
+
+def test_a_bar_that_is_none_is_named_and_one_that_goes_along_is_closed():
+    requests, seen = [Request(0, 5, 8), Request(1, 5, 8)], []
+
+    def bar(counts):
+        for count in counts:
+            seen.append(count)
+            yield count
+        seen.append("closed")
+
+    serve(requests, PagedPool(num_pages=8), progress=bar)
+    assert seen == [0, 1, "closed"]
+    with pytest.raises(TypeError, match="what progress returns must be iterable, got None"):
+        serve(requests, PagedPool(num_pages=8), progress=lambda counts: None)
 
 
 def test_a_reservation_in_numbers_of_numpy_is_kept_as_pythons_own():

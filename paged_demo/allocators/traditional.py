@@ -1,5 +1,6 @@
 """The traditional way: every sequence reserves one run of slots that must last to its end."""
 
+import operator
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from paged_demo.allocators.sequences import (
     check_prompt,
     check_token,
 )
-from paged_demo.checks import check_count
+from paged_demo.checks import came, check_count
 
 ReservationPolicy = Callable[[int, int], int]
 """Slots to reserve for a sequence, from its prompt's length and its final length."""
@@ -159,9 +160,22 @@ class TraditionalAllocator:
         self._sequences.require_new("seq_id", seq_id)
         final_tokens = check_final_tokens(final_tokens, num_tokens)
         num_reserved = reserved_slots(self._reserve, num_tokens, final_tokens)
-        run = self._placement.place(num_reserved)
+        run = self._place(num_reserved)
         self._sequences[seq_id] = _Sequence(run, num_reserved, num_tokens)
         return 0
+
+    def _place(self, num_slots: int) -> Hole:
+        """Ask the placement for a run, and check its answer."""
+        run = self._placement.place(num_slots)
+        try:
+            start, length = map(operator.index, run)
+        except (TypeError, ValueError):
+            raise TypeError(f"what place returns must be a Hole, got {came(run)}") from None
+        if start < 0 or length < num_slots or start + length > self.num_slots:
+            raise ValueError(
+                f"place must return at least {num_slots} of the {self.num_slots} slots, got {came(run)}"
+            )
+        return Hole(start, length)
 
     def append(self, seq_id: Hashable, token_id: int) -> Append:
         """Find a slot for a sequence's next token: the next one of its run.

@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import NamedTuple, Protocol
 
 from paged_demo.allocators.memory_map import account
-from paged_demo.checks import came, check_number
+from paged_demo.checks import came, check_number, follow
 from paged_demo.serving.rules import PAPER_RULES, Pool, Rules
 from paged_demo.serving.scheduler import Scheduler, scheduler_of
 from paged_demo.serving.sequence_group import Stay
@@ -272,7 +272,7 @@ def serve(
     scheduler = scheduler_of(requests, pool, rules=rules)
     recorder = Recorder(scheduler.requests, pool.num_slots, window, moments)
     num_measured = 0
-    for num_done in progress(range(len(scheduler.requests))):
+    for num_done in follow(progress, range(len(scheduler.requests))):
         while len(scheduler.finish_s) <= num_done:
             num_measured += _step(scheduler, recorder)
     scheduler.step()  # Nobody is left to serve: those who are done go.
