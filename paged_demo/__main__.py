@@ -34,6 +34,16 @@ NOTEBOOK_OF_WEIGHTS = "notebooks/07_real_model.ipynb"
 NEEDED_BYTES = 500_000_000
 THIS = "py -m paged_demo" if os.name == "nt" else "python3 -m paged_demo"
 
+LAB_SETTINGS = {
+    # Rather no question about news on top of the first notebook.
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false"},
+    # Who only reads a notebook leaves it as it is: JupyterLab adds to its metadata, and would save that.
+    "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
+    # What a widget last showed is saved with the notebook (`views/frozen.py`).
+    "@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True},
+}
+"""Settings of the JupyterLab in .venv, by plugin; no flag of its command sets them."""
+
 HELP = f"""\
 {THIS}            open {FIRST_NOTEBOOK} in JupyterLab
 {THIS} test       run the tests; with --long they try everything
@@ -204,7 +214,7 @@ def set_up_venv(stamp: str) -> None:
         run_quietly([base_python, "-m", "venv", str(VENV)])
         install = ["install", "--no-input", "--disable-pip-version-check", "--quiet", "--editable", ".[test]"]
         run_quietly([str(VENV_PYTHON), "-m", "pip", *install])
-        hide_news_prompt()
+        set_up_lab()
         STAMP.write_text(stamp, encoding="utf-8")
     except SetUpError:
         shutil.rmtree(VENV, ignore_errors=True)
@@ -246,13 +256,11 @@ def run_quietly(command: list[str]) -> None:
     )
 
 
-def hide_news_prompt() -> None:
-    """Keep JupyterLab in .venv from asking about news on top of the first notebook: no flag does that."""
+def set_up_lab() -> None:
+    """Give the JupyterLab in .venv its settings."""
     settings = VENV / "share/jupyter/lab/settings/overrides.json"
     settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text(
-        '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}', encoding="utf-8"
-    )
+    settings.write_text(json.dumps(LAB_SETTINGS), encoding="utf-8")
 
 
 def lab_arguments(given: list[str]) -> list[str]:

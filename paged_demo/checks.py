@@ -9,12 +9,39 @@ import numpy as np
 
 Element = TypeVar("Element")
 
-_NO_SCALARS = (bool, np.bool_, np.complexfloating, np.ndarray)
-"""What converts to a number and is none: booleans, complex numbers, and arrays of one, which can change."""
+MAX_COUNT = 2**25
+"""The most of whatever is kept one by one: pages, slots, requests, tokens of a sequence. A pool of so many
+pages takes 4.5 GB of memory, measured with Python 3.11, before anybody comes."""
+
+MAX_WHOLE = 2**63 - 1
+"""The largest number that names, limits or measures something, such as a token id, a budget or bytes."""
+
+_NO_SCALARS = (bool, np.bool_, np.complexfloating, np.timedelta64, np.ndarray)
+"""What converts to a number and is none: booleans, complex numbers, durations, and arrays of one, which can
+change."""
+
+MOST_SHOWN = 200
 
 
-def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
-    """Return ``value`` as an int, or say why it is not a count.
+def came(value: object) -> str:
+    """Return what came as Python writes it, cut where it is long. It never raises.
+
+    Examples
+    --------
+    >>> came("16"), came(10**5000)
+    ("'16'", 'one of 16610 bits')
+    """
+    if isinstance(value, int) and abs(value) >= 10**100:
+        return f"one of {value.bit_length()} bits"
+    try:
+        text = repr(value)
+    except Exception:  # such as that of a fraction of more than 4,300 digits
+        return f"something of type {type(value).__name__}"
+    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 3]}..."
+
+
+def check_count(name: str, value: Any, *, minimum: int = 1, maximum: int = MAX_COUNT) -> int:
+    """Return ``value`` as an int, or say why it is not a count of things that are kept one by one.
 
     Parameters
     ----------
@@ -22,15 +49,15 @@ def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
         The argument's name, for the message.
     value : int or integer scalar
         What the caller passed. Booleans, floats and arrays are refused, even whole ones.
-    minimum : int
-        The smallest value allowed.
+    minimum, maximum : int
+        The smallest and the largest value allowed.
 
     Raises
     ------
     TypeError
         If ``value`` is not a whole number.
     ValueError
-        If ``value`` is below ``minimum``.
+        If ``value`` is below ``minimum`` or above ``maximum``.
 
     Examples
     --------
@@ -48,10 +75,22 @@ def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
             raise TypeError
         count = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be a whole number, got {value!r}") from None
-    if count < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
+        raise TypeError(f"{name} must be a whole number, got {came(value)}") from None
+    if not minimum <= count <= maximum:
+        bound = f"at least {minimum}" if count < minimum else f"at most {maximum}"
+        raise ValueError(f"{name} must be {bound}, got {came(value)}")
     return count
+
+
+def check_whole(name: str, value: Any, *, minimum: int = 1) -> int:
+    """Return ``value`` as an int of 64 bits, or raise as `check_count` does; it may be larger than a count.
+
+    Examples
+    --------
+    >>> check_whole("memory_bytes", 80 * 10**9)
+    80000000000
+    """
+    return check_count(name, value, minimum=minimum, maximum=MAX_WHOLE)
 
 
 def check_counts(*, minimum: int = 1, **counts: Any) -> list[int]:
@@ -70,8 +109,22 @@ def check_counts(*, minimum: int = 1, **counts: Any) -> list[int]:
     return [check_count(name, value, minimum=minimum) for name, value in counts.items()]
 
 
+def check_bool(name: str, value: Any) -> bool:
+    """Return ``value`` as a bool, or raise a TypeError unless it is one, be it NumPy's.
+
+    Examples
+    --------
+    >>> check_bool("prefix_caching", "no")
+    Traceback (most recent call last):
+    TypeError: prefix_caching must be True or False, got 'no'
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {came(value)}")
+    return bool(value)
+
+
 def check_number(name: str, value: Any) -> float:
-    """Return ``value`` as a float, or raise a TypeError if it is no number.
+    """Return ``value`` as a float, or raise an error if it is no number or one beyond all floats.
 
     Examples
     --------
@@ -85,8 +138,10 @@ def check_number(name: str, value: Any) -> float:
         if isinstance(value, _NO_SCALARS):
             raise TypeError
         return float(value.__float__())
-    except (AttributeError, TypeError):
-        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    except (AttributeError, TypeError, ValueError):  # a Decimal may be a NaN that signals
+        raise TypeError(f"{name} must be a number, got {came(value)}") from None
+    except OverflowError:
+        raise ValueError(f"{name} must fit into a float, got a number beyond all of them") from None
 
 
 def check_positive(name: str, value: Any) -> float:
@@ -109,7 +164,7 @@ def check_positive(name: str, value: Any) -> float:
     """
     number = check_number(name, value)
     if not math.isfinite(number) or number <= 0:
-        raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
+        raise ValueError(f"{name} must be a finite number above 0, got {came(value)}")
     return number
 
 
@@ -130,7 +185,7 @@ def check_share(name: str, value: Any) -> float:
     """
     share = check_number(name, value)
     if not 0 <= share < 1:
-        raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
+        raise ValueError(f"{name} must be at least 0 and below 1, got {came(value)}")
     return share
 
 
@@ -144,7 +199,7 @@ def check_functions(**functions: object) -> None:
     """Raise a TypeError that names the argument which should be a function and is none."""
     for name, function in functions.items():
         if not callable(function):
-            raise TypeError(f"{name} must be a function or a record that can be called, got {function!r}")
+            raise TypeError(f"{name} must be a function or a record that can be called, got {came(function)}")
 
 
 def check_iterable(name: str, values: Iterable[Element], elements: str) -> list[Element]:
@@ -161,7 +216,7 @@ def check_iterable(name: str, values: Iterable[Element], elements: str) -> list[
     try:
         iterator = iter(values)
     except TypeError:
-        raise TypeError(f"{name} must be an iterable of {elements}, got {values!r}") from None
+        raise TypeError(f"{name} must be an iterable of {elements}, got {came(values)}") from None
     return list(iterator)
 
 

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from paged_demo.checks import check_count, keep_checked
+from paged_demo.checks import check_count, check_whole, keep_checked
 
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
+
+UNITS: Mapping[str, int] = MappingProxyType({"KiB": KIB, "MiB": MIB, "GiB": GIB, "MB": 10**6, "GB": 10**9})
+"""Bytes of each unit. What is divided into slots is told in binary ones, what others print in theirs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +74,7 @@ class ModelSpec:
         # Kept as Python's ints: a product of NumPy's can overflow.
         keep_checked(self, check_count, "num_layers", "num_kv_heads", "head_dim", "bytes_per_element")
         if self.num_parameters is not None:
-            keep_checked(self, check_count, "num_parameters")
+            keep_checked(self, check_whole, "num_parameters")
         if self.bytes_per_element not in (1, 2, 4):
             raise ValueError(f"bytes_per_element must be 1, 2 or 4, got {self.bytes_per_element!r}")
 
@@ -112,7 +115,7 @@ class ModelSpec:
         >>> OPT_13B.bytes_of(2048) == 2048 * 819_200
         True
         """
-        return check_count("num_slots", num_slots, minimum=0) * self.kv_bytes_per_token
+        return check_whole("num_slots", num_slots, minimum=0) * self.kv_bytes_per_token
 
     def slots_in(self, memory_bytes: int) -> int:
         """Return how many whole tokens' K and V fit into ``memory_bytes``.
@@ -134,7 +137,7 @@ class ModelSpec:
         >>> OPT_13B.slots_in(12 * GIB)
         15728
         """
-        return check_count("memory_bytes", memory_bytes, minimum=0) // self.kv_bytes_per_token
+        return check_whole("memory_bytes", memory_bytes, minimum=0) // self.kv_bytes_per_token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +172,7 @@ class MemoryBudget:
     tokens_per_request: int
 
     def __post_init__(self) -> None:
-        keep_checked(self, check_count, "memory_bytes", "num_requests", "tokens_per_request")
+        keep_checked(self, check_whole, "memory_bytes", "num_requests", "tokens_per_request")
 
     @property
     def request_bytes(self) -> int:
@@ -227,7 +230,7 @@ PRESETS: Mapping[str, ModelSpec] = MappingProxyType(
                 num_kv_heads=num_kv_heads,
                 head_dim=head_dim,
                 num_parameters=num_parameters,
-                source=f"https://huggingface.co/{repo}/blob/main/config.json" if repo else OPT_PAPER,
+                source=f"config.json of https://huggingface.co/{repo}" if repo else OPT_PAPER,
             ),
         )
         for name, repo, num_layers, num_kv_heads, head_dim, num_parameters in _PUBLISHED

@@ -1,7 +1,5 @@
 """Every explorer by name, and what can be seen of one without a kernel and without a browser."""
 
-import base64
-import html
 import io
 import re
 import tempfile
@@ -115,14 +113,14 @@ FAR_APART.append(max(PRESETS, key=len))
 
 def ends_and_middle(control):
     """Values to drive a control through: all of a few options."""
-    if hasattr(control, "options"):
-        options = list(control.options)
-        few = {0, len(options) // 2, len(options) - 1}
-        return amount(short=[options[place] for place in sorted(few)], long=options)
-    middle = (control.min + control.max) // 2
-    return sorted(
-        {control.min, middle, control.max, *amount(short=(), long=(control.min + 1, control.max - 1))}
-    )
+    options = control.options
+    last = len(options) - 1
+    few = {0, last // 2, last}
+    if not isinstance(options, range):
+        few = amount(short=few, long=range(len(options)))
+    elif last > 0:
+        few |= amount(short=set(), long={1, last - 1})
+    return [options[position] for position in sorted(few)]
 
 
 def move(explorer, **values):
@@ -131,8 +129,7 @@ def move(explorer, **values):
 
 
 def pixels(explorer):
-    source = re.search(r'src="data:image/png;base64,([^"]+)"', explorer._image.value)[1]
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source))))
+    return np.asarray(Image.open(io.BytesIO(explorer.view.png)).convert("RGB"))
 
 
 def share_that_differs(explorer):
@@ -141,10 +138,6 @@ def share_that_differs(explorer):
     explorer._figure.canvas.draw()
     whole = np.asarray(explorer._figure.canvas.buffer_rgba())[..., :3]
     return (np.abs(quick - whole) > 40).any(axis=-1).mean()
-
-
-def alt(explorer):
-    return html.unescape(re.search(r'<img alt="([^"]*)"', explorer._image.value)[1])
 
 
 def names(words, value):

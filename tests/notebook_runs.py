@@ -1,7 +1,6 @@
 """One run of each notebook, for all that is asked of it."""
 
 import ast
-import itertools
 import os
 import re
 from functools import cache
@@ -10,10 +9,11 @@ from typing import NamedTuple
 import freeze
 import nbformat
 from amounts import amount
+from solutions import CHECK, exercise_cells
 
-CHECK = re.compile(r'^check\("([\d.]+)", (\w+)\)$', re.MULTILINE)
-SOLUTION = re.compile(r"<details><summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
-TAKES_LONG = re.compile(r"\b(fig_\d+\w*|fill_by_page_size|best_seconds)\(")
+TAKES_LONG = re.compile(
+    r"\b(fig_\d+\w*|fill_by_page_size|best_seconds|sustained_rates|rates_by_kernel|move_each)\("
+)
 """What computes a figure of the paper, fills its pool at every page size, or measures time."""
 
 
@@ -24,14 +24,6 @@ class Ran(NamedTuple):
     fresh: nbformat.NotebookNode
     said: dict
     spent_s: float
-
-
-def exercise_cells(notebook):
-    """Pair each cell that checks an answer with the solution folded in the next Markdown cell."""
-    for cell, following in itertools.pairwise(notebook.cells):
-        if cell.cell_type == "code" and (found := CHECK.search(cell.source)):
-            solution = SOLUTION.search(following.source) if following.cell_type == "markdown" else None
-            yield cell, found[1], found[2], solution[1] if solution else None
 
 
 def cells_that_take_long(notebook):

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from walk_paged import walk
+from walk import walk
 
 from paged_demo import CacheFullError, PagedAllocator
 
@@ -96,6 +96,6 @@ def test_a_history_gets_the_answers_of_vllm(history):
 
 
 def test_random_histories_get_the_answers_of_a_model_of_the_rules():
-    kinds = walk(20_000)
+    kinds = walk("paged", 20_000)
     assert all(kinds[kind] > 100 for kind in ("allocate", "append", "extend", "fork", "free"))
     assert all(kinds[f"{kind}, refused"] > 100 for kind in ("allocate", "append", "extend"))

@@ -22,11 +22,14 @@ from paged_demo import (
     simulate,
 )
 from paged_demo.allocators.studies import sample_in_parallel
-from paged_demo.course import nb00, nb01, nb02, nb03, nb04, nb05_plots, nb06, nb06_plots
+from paged_demo.course import nb00, nb01, nb02, nb03, nb04, nb05_plots, nb06, nb06_knees, nb06_plots
 from paged_demo.model import GIB, MemoryBudget
 from paged_demo.paper.experiment import Comparison, Experiment
+from paged_demo.paper.knee import Knee
 from paged_demo.paper.latency_figures import LatencyCurves
 from paged_demo.paper.numbers import FIG_13, FIG_18A_US, NUM_SLOTS_13B, kernel_slowdowns
+from paged_demo.paper.sensitivity import Outcome, Sensitivity
+from paged_demo.paper.sustained import SustainedRates
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION
 from paged_demo.serving.run import Moment
 from paged_demo.views import show, style
@@ -52,7 +55,7 @@ def test_a_plot_without_axes_makes_its_own_picture(draw):
 
 
 def experiment(rows):
-    return Experiment(title="", setup="", rows=rows, fitted="", not_reproduced="")
+    return Experiment(title="", setup="", rows=rows, entered="", not_reproduced="")
 
 
 def test_plots_keep_their_look_inside_a_dark_style():
@@ -431,25 +434,51 @@ def test_a_timeline_of_no_requests_is_an_error(crowded):
         nb06_plots.request_timeline({"paged": crowded}, "paged", first=12)
 
 
-def test_latency_lines_cross_where_the_rate_is_read():
-    ours = {"vLLM": [{1.0: 0.1, 2.0: 0.3, 3.0: 2.3}]}
+def knee(scheme_rate):
+    """Make runs whose line reaches 0.5 s/token at a rate."""
+    rates = [0.9 * scheme_rate, scheme_rate, 1.1 * scheme_rate]
+    return Knee(rates_rps=tuple(rates), latencies_s=tuple(0.5 * (rate / scheme_rate) ** 20 for rate in rates))
+
+
+def drawn_knees(ours, published):
     rows = {"vLLM": {"rate (1/s)": Comparison(2.0, (2.1,))}}
-    curves = LatencyCurves(paper={"vLLM": {1.0: 0.1, 2.0: 0.4}}, ours=ours, sustained=experiment(rows))
-    ax = nb06_plots.latency_against_rate(curves, workload="OPT-13B, ShareGPT", ax=new_axes())
-    line, points, beyond, _ = ax.lines
+    curves = LatencyCurves(paper={"vLLM": published}, ours={"vLLM": ours}, joined=experiment(rows))
+    rates = SustainedRates(workload="OPT-13B, ShareGPT", trace_s=3600, knees={"vLLM": knee(2.5)})
+    return nb06_knees.knees(curves, rates, ax=new_axes())
+
+
+def test_the_picture_of_the_knees_shows_both_readings():
+    ax = drawn_knees([{1.0: 0.1, 2.0: 0.3, 3.0: 2.3}], {1.0: 0.1, 2.0: 0.4})
+    line, runs, points, beyond, mark, *_ = ax.lines
     assert np.interp(0.5, line.get_ydata(), line.get_xdata()) == pytest.approx(2.1, abs=0.005)
+    assert list(runs.get_xdata()) == [2.25, 2.5, 2.75]
     assert list(points.get_xdata()) == [1.0, 2.0]
     assert (beyond.get_xdata()[0], beyond.get_ydata()[0]) == (2.0, 0.4)
+    assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (pytest.approx(2.5), 0.5)
     assert "vLLM" in texts(ax)
 
 
-def test_latency_lines_show_the_rates_that_all_seeds_have():
-    ours = {"vLLM": [{1.0: 0.1, 2.0: 0.9}, {1.0: 0.3, 2.0: 0.4, 3.0: 0.9}]}
-    rows = {"vLLM": {"rate (1/s)": Comparison(2.0, (1.5, 2.2))}}
-    curves = LatencyCurves(paper={"vLLM": {1.0: 0.1}}, ours=ours, sustained=experiment(rows))
-    line = nb06_plots.latency_against_rate(curves, workload="none", ax=new_axes()).lines[0]
+def test_the_lines_through_ours_show_the_rates_that_all_seeds_have():
+    ax = drawn_knees([{1.0: 0.1, 2.0: 0.9}, {1.0: 0.3, 2.0: 0.4, 3.0: 0.9}], {1.0: 0.1})
+    line = ax.lines[0]
     assert (line.get_xdata()[0], line.get_xdata()[-1]) == (1.0, 2.0)
     assert line.get_ydata()[0] == pytest.approx(0.2)
+
+
+def test_the_constant_that_moves_the_gain_most_stands_on_top():
+    outcome = Outcome(3.0, 30.0)
+    moved = {
+        "a": (Outcome(2.9, 25.0), outcome),
+        "b": (Outcome(3.5, 30.0), Outcome(2.8, 31.0)),
+        "c": (outcome, outcome),
+    }
+    ax = nb06_knees.what_moves_it(Sensitivity(move=0.2, base=outcome, moved=moved))
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["b", "a", "c"]
+    ends = {(bar.get_x(), bar.get_x() + bar.get_width()) for bar in ax.patches if abs(bar.get_width()) > 1e-9}
+    assert sorted({round(end, 6) for pair in ends for end in pair}) == [2.8, 2.9, 3.0, 3.5]
+    words = show(ax).words
+    assert "over Orca (Max): 3.00, moved most by b (2.8 to 3.5)" in words
+    assert "at 2 requests/s: 30.00, moved most by a (25 to 30)" in words
 
 
 def test_swapping_gets_cheaper_with_the_page_size_and_computing_does_not():

@@ -10,12 +10,13 @@ import nbformat
 import numpy as np
 import pytest
 from amounts import amount
-from notebook_runs import exercise_cells
+from solutions import NOTEBOOKS, exercise_cells
 
 from paged_demo import PagedPool, sharegpt, simulate
 from paged_demo.course import check, hint
 from paged_demo.course import nb03_exercises as pages
-from paged_demo.course.exercises.functions import Endless, FunctionExercise, Raised, Returned, attempt
+from paged_demo.course.exercises.fence import Endless, Raised, Returned, attempt
+from paged_demo.course.exercises.functions import FunctionExercise
 from paged_demo.course.exercises.kinds import EXERCISES, ChoiceExercise, NumberExercise
 from paged_demo.course.exercises.verdict import Verdict, pool_with_marks
 from paged_demo.paper.experiment import draw_trace
@@ -23,7 +24,6 @@ from paged_demo.paper.numbers import NUM_PAGES_13B
 from paged_demo.views import style
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 each_exercise = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
 MISTAKES = [

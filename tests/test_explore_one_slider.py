@@ -40,10 +40,8 @@ def test_the_marks_on_the_curves_follow_the_sliders(pools):
 
 def test_500_tokens_of_a_7b_are_told_as_the_original_demonstration_told_them():
     words = explore_one_sequence().words
-    traditional = (
-        "2,048 slots (1,024.00 MiB) allocated, 500 slots (250.00 MiB) used, 1,548 slots (774.00 MiB)"
-    )
-    paged = "512 slots (256.00 MiB) allocated, 500 slots (250.00 MiB) used, 12 slots (6.00 MiB)"
+    traditional = "2,048 slots (1,024 MiB) allocated, 500 slots (250 MiB) used, 1,548 slots (774 MiB)"
+    paged = "512 slots (256 MiB) allocated, 500 slots (250 MiB) used, 12 slots (6 MiB)"
     assert f"Traditional: {traditional} wasted, 75.6 %." in words
     assert f"Paged: 32 pages, {paged} wasted, 2.3 %." in words
     assert "Paging holds 75.0 % less." in words

@@ -14,22 +14,6 @@ def test_the_film_strip_tells_every_step():
     assert re.findall(r"^Step (\d)", strip.words, re.MULTILINE) == list("12345678")
 
 
-def test_the_buttons_step_and_stop_at_the_ends():
-    player = play_two_requests()
-    step = player.controls["step"]
-    for _ in range(20):
-        player.next.click()
-    assert step.value == step.max == 8
-    player.previous.click()
-    assert step.value == 7
-    assert player.words.startswith("Step 7 of 8, A ends.")
-    for _ in range(20):
-        player.previous.click()
-    assert step.value == 1
-    assert not player.next.disabled
-    assert [player.previous.description, player.next.description] == ["Previous step", "Next step"]
-
-
 def test_a_player_needs_a_step():
     with pytest.raises(ValueError, match="num_steps must be at least 1, got 0"):
         Player(lambda panels, step: str(step), 0, panels={}, height=3)

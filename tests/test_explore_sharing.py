@@ -68,7 +68,8 @@ def test_in_the_sheet_the_rows_fill_their_axes_and_beside_the_sliders_these_stay
     explorer._fill(alone, **setting)
     assert alone["rows"].axis()[1:3] == (64, 3.6)
     move(
-        explorer, **{name: control.max for name, control in explorer.controls.items() if name != "page_size"}
+        explorer,
+        **{name: control.options[-1] for name, control in explorer.controls.items() if name != "page_size"},
     )
     assert explorer.panels["rows"].axis() == before
 

@@ -337,6 +337,19 @@ def test_the_place_of_the_pages_does_not_move_a_single_bit(rng, attend):
     assert np.array_equal(attend(batch), before)
 
 
+@each_paged_way
+def test_the_size_of_the_pages_may_move_the_last_bits_and_no_more(rng, attend):
+    large = make_batch(rng, [100, 47], page_size=8, heads=(4, 2))
+    small = make_batch(rng, [100, 47], page_size=4, heads=(4, 2))
+    small.queries = large.queries
+    for row, length in enumerate(small.lengths):
+        slots = small.tables[row][:, np.newaxis] * 4 + np.arange(4)
+        small.store.write(slots.ravel()[:length], large.keys[row], large.values[row])
+    outputs = attend(large), attend(small)
+    assert not np.array_equal(*outputs)
+    assert_close(*outputs, np.float32)
+
+
 def test_gathered_keys_and_values_give_dense_attention_bit_for_bit(rng):
     store = KVStore(40, 16, 8, 64)
     slots = rng.permutation(store.num_slots)[:600]

@@ -6,7 +6,8 @@ import ipywidgets
 import matplotlib as mpl
 import pytest
 
-from paged_demo.views.live import Explorer, number
+from paged_demo.views.controls import number
+from paged_demo.views.live import Explorer
 
 LONG_ENOUGH_TO_GET_IN_S = 0.3
 
@@ -35,7 +36,7 @@ def test_a_slider_moved_while_something_is_drawn_waits_for_its_turn(is_same):
 
     def draw_another():
         other = explorers[0 if is_same else 1]
-        threads.append(threading.Thread(target=other.controls["height"].set_trait, args=("value", 2)))
+        threads.append(threading.Thread(target=setattr, args=(other.controls["height"], "value", 2)))
         threads[0].start()
 
     explorers = [explore_line(got_in, draw_another) for _ in range(2)]

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paged_demo import CacheFullError, PagePool
-from paged_demo.allocators.page_pool import MAX_PAGE_SIZE, PageKeys
+from paged_demo.allocators.page_pool import PageKeys
+from paged_demo.checks import MAX_COUNT
 
 TOKENS = st.lists(st.integers(0, 2), max_size=9)
 SALTS = st.text(st.characters(), max_size=2)  # lone surrogates too, which UTF-8 has no bytes for
@@ -259,6 +260,6 @@ def test_a_page_that_is_not_full_has_no_name(tokens):
 
 
 def test_the_longest_page_that_can_be_named_is_allowed_and_no_longer_one():
-    assert PageKeys(MAX_PAGE_SIZE).of_prefix([1, 2, 3]) == []
-    with pytest.raises(ValueError, match="page_size must be at most 2147483647, got 2147483648"):
-        PageKeys(MAX_PAGE_SIZE + 1)
+    assert PageKeys(MAX_COUNT).of_prefix([1, 2, 3]) == []
+    with pytest.raises(ValueError, match="page_size must be at most 33554432, got 33554433"):
+        PageKeys(MAX_COUNT + 1)

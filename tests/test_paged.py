@@ -4,6 +4,7 @@ import pytest
 
 from paged_demo import Append, CacheFullError, PagedAllocator, account
 from paged_demo.allocators.page_pool import PageKeys
+from paged_demo.checks import MAX_COUNT
 
 PAGE = 16
 
@@ -408,7 +409,7 @@ def test_bad_input_is_named_and_changes_nothing(call, error, message):
         ((4, 0), ValueError, "page_size must be at least 1, got 0"),
         ((4, 16.0), TypeError, "page_size must be a whole number, got 16.0"),
         ((True, 16), TypeError, "num_pages must be a whole number, got True"),
-        ((4, 2**60), ValueError, "page_size must be at most 2147483647, got"),
+        ((4, 2**60), ValueError, "page_size must be at most 33554432, got"),
         ((4, "16"), TypeError, "page_size must be a whole number, got '16'"),
     ],
 )
@@ -721,7 +722,7 @@ def test_a_text_that_prints_itself_as_another_is_told_apart_by_what_is_in_it():
 
 
 def test_few_tokens_on_a_huge_page_are_listed_at_once():
-    allocator = PagedAllocator(1, 2**31 - 1)
+    allocator = PagedAllocator(1, MAX_COUNT)
     allocator.allocate("a", tokens(3))
     assert allocator.slots("a") == [0, 1, 2]
 

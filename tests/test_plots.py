@@ -207,7 +207,7 @@ def test_the_memory_curve_is_what_the_allocators_hold(page_size):
 
 
 def experiment(rows):
-    return Experiment(title="", setup="", rows=rows, fitted="", not_reproduced="")
+    return Experiment(title="", setup="", rows=rows, entered="", not_reproduced="")
 
 
 def test_the_bars_of_fig_2_split_ours_and_not_the_papers():

@@ -80,12 +80,12 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="requests are too few to keep the pool full, got 1"):
         keep_full(PagedAllocator(4, 16), [Request(0, 1, 1)])
     with pytest.raises(ValueError, match=r"page_size must be at most num_slots \(15744\), got 20000"):
-        fill_by_page_size([], [20000], num_slots=NUM_SLOTS_13B)
+        fill_by_page_size([Request(0, 1, 1)], [20000], num_slots=NUM_SLOTS_13B)
     with pytest.raises(
         ValueError, match=r"room for the longest request \(90 tokens\) .* got 100 in pages of 64"
     ):
         fill_by_page_size([Request(0, 40, 50)], [64], num_slots=100)
     with pytest.raises(ValueError, match="page_size must be at least 1, got 0"):
-        fill_by_page_size([], [0], num_slots=NUM_SLOTS_13B)
+        fill_by_page_size([Request(0, 1, 1)], [0], num_slots=NUM_SLOTS_13B)
     with pytest.raises(TypeError, match="page_sizes must be an iterable of whole numbers, got 16"):
-        fill_by_page_size([], 16, num_slots=NUM_SLOTS_13B)
+        fill_by_page_size([Request(0, 1, 1)], 16, num_slots=NUM_SLOTS_13B)

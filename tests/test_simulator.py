@@ -1,199 +1,34 @@
 """The quick engine against the readable one, on random workloads, pools and rules."""
 
-import re
 import tracemalloc
-from dataclasses import astuple, replace
 from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from amounts import amount
-from hypothesis import event, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from two_pools import ONE_SECOND
+from walk import walk
+from walk_workloads import compare
 
-from paged_demo import (
-    CacheFullError,
-    Request,
-    alpaca,
-    best_fit,
-    buddy,
-    first_fit,
-    reserve_max,
-    reserve_oracle,
-    reserve_pow2,
-)
+from paged_demo import CacheFullError, Request, buddy, reserve_max, reserve_oracle
 from paged_demo.serving.flights import Flight, PageCounts
-from paged_demo.serving.iteration_time import IterationTime, SwapTime
-from paged_demo.serving.rules import (
-    PagedPool,
-    Rules,
-    TraditionalPool,
-    pages_held,
-    swap_always,
-    swap_never,
-    swap_several,
-)
+from paged_demo.serving.rules import PagedPool, Rules, TraditionalPool
 from paged_demo.serving.run import Moment, Recorder, serve
 from paged_demo.serving.simulator import simulate
 
-MAX_TOKENS = 64
 
-paged_pools = st.builds(
-    PagedPool,
-    num_pages=st.integers(4, 60),
-    page_size=st.integers(1, 20),
-    watermark_share=st.sampled_from([0.0, 0.01, 0.1, 0.4]),
-)
-traditional_pools = st.builds(
-    TraditionalPool,
-    num_slots=st.integers(MAX_TOKENS, 400),
-    reserve=st.sampled_from([reserve_max(MAX_TOKENS), reserve_pow2(MAX_TOKENS), reserve_oracle]),
-    placement=st.sampled_from([first_fit, best_fit, partial(buddy, unit_slots=4, max_tokens=MAX_TOKENS)]),
-)
-# Fractions over different primes, so that no two events fall on the same instant: the engines add up times in
-# different orders, and which of two equal times comes first would be a matter of rounding.
-times = st.integers(0, 3000).map(lambda number: number / 1009 + 1 / 7919)
-durations = st.integers(0, 100).map(lambda number: number / 997)
-WINDOWS = [(0.0, float("inf")), (0.5 + 1 / 7907, 2 + 1 / 7907)]
-
-
-def requests_of(rows):
-    """Make requests of (prompt tokens, output tokens, arrival, samples), in the order of their arrival."""
-    rows = sorted(rows, key=lambda row: row[2])
-    # Ids in another order than the arrivals: nothing may depend on them.
-    ids = reversed(range(len(rows)))
-    return [Request(request_id, *row) for request_id, row in zip(ids, rows, strict=True)]
-
-
-def request_lists(num_samples):
-    row = st.tuples(st.integers(1, 30), st.integers(1, 34), times, num_samples)
-    return st.lists(row, min_size=1, max_size=25).map(requests_of)
-
-
-single_samples = request_lists(st.just(1))
-several_samples = request_lists(st.integers(1, 5))
-iteration_times = st.builds(
-    IterationTime,
-    fixed_s=durations.map(lambda seconds: seconds + 1 / 997),
-    weights_s=durations,
-    compute_s=durations.map(lambda seconds: seconds / 10),
-    request_s=durations.map(lambda seconds: seconds / 10),
-    sequence_s=durations.map(lambda seconds: seconds / 10),
-    kv_read_s=durations.map(lambda seconds: seconds / 1000),
-)
-
-
-def compare(requests, pool, **settings):
-    """Serve the requests with both engines; return how often a request was preempted."""
-    try:
-        slow = serve(requests, pool, **settings)
-    except (CacheFullError, ValueError) as error:
-        with pytest.raises(type(error), match=re.escape(str(error))):
-            simulate(requests, pool, **settings)
-        return 0
-    quick = simulate(requests, pool, **settings)
-    assert quick.finish_s == pytest.approx(slow.finish_s, rel=1e-9, abs=1e-9)
-    assert quick.first_token_s == pytest.approx(slow.first_token_s, rel=1e-9, abs=1e-9)
-    assert quick.longest_gap_s == pytest.approx(slow.longest_gap_s, rel=1e-9, abs=1e-9)
-    assert list(quick.stays) == [pytest.approx(stay) for stay in slow.stays]
-    assert quick.num_preempted == slow.num_preempted
-    assert quick.num_iterations == slow.num_iterations
-    assert quick.mean_running == pytest.approx(slow.mean_running)
-    assert astuple(quick.mean_usage) == pytest.approx(astuple(slow.mean_usage), abs=1e-6)
-    assert quick.mean_saved == pytest.approx(slow.mean_saved, abs=1e-6)
-    assert quick.moments == slow.moments
-    return slow.num_preempted
-
-
-swap_times = st.builds(
-    SwapTime,
-    slot_in_s=durations.map(lambda seconds: seconds / 100),
-    page_in_s=durations.map(lambda seconds: seconds / 10),
-    slot_out_s=durations.map(lambda seconds: seconds / 100),
-    page_out_s=durations.map(lambda seconds: seconds / 10),
-)
-
-rules = st.builds(
-    Rules,
-    iteration_time=iteration_times,
-    swap_time=swap_times,
-    swaps=st.sampled_from([swap_several, swap_always, swap_never]),
-    max_batched_tokens=st.integers(5, 120),
-    max_running=st.integers(1, 12),
-)
-windows = st.sampled_from(WINDOWS)
-moments = st.lists(times, max_size=5).map(sorted)
-
-
-@given(
-    requests=single_samples,
-    pool=paged_pools | traditional_pools,
-    rules=rules,
-    window=windows,
-    moments=moments,
-)
-@settings(max_examples=amount(short=30, long=250))
-def test_both_engines_serve_alike(requests, pool, rules, window, moments):
-    compare(requests, pool, rules=rules, window=window, moments=moments)
-
-
-@given(
-    requests=several_samples,
-    page_size=st.integers(1, 20),
-    num_spare_pages=st.integers(0, 12),
-    watermark_share=st.sampled_from([0.0, 0.1, 0.4]),
-    rules=rules,
-    window=windows,
-    moments=moments,
-)
-@settings(max_examples=amount(short=30, long=250))
-def test_both_engines_serve_alike_from_a_pool_that_is_too_small(
-    *, requests, page_size, num_spare_pages, watermark_share, rules, window, moments
-):
-    most = max(pages_held(request, request.num_output_tokens, page_size) for request in requests)
-    crowd = [request._replace(arrival_s=request.arrival_s / 50) for request in requests]
-    pool = PagedPool(num_pages=most + num_spare_pages, page_size=page_size, watermark_share=watermark_share)
-    num_preempted = compare(crowd, pool, rules=rules, window=window, moments=moments)
-    event("preempts" if num_preempted else "does not preempt")
-
-
-@given(
-    requests=single_samples,
-    page_size=st.integers(1, 20),
-    num_spare_pages=st.sampled_from([0, 1, 2, 5, 12, 40]),
-    watermark_share=st.sampled_from([0.0, 0.1, 0.4]),
-    rules=rules,
-    budget=st.integers(1, 60),
-    window=windows,
-    moments=moments,
-)
-@settings(max_examples=amount(short=30, long=250))
-def test_both_engines_serve_prompts_in_pieces_alike(
-    *, requests, page_size, num_spare_pages, watermark_share, rules, budget, window, moments
-):
-    most = max(pages_held(request, request.num_output_tokens, page_size) for request in requests)
-    crowd = [request._replace(arrival_s=request.arrival_s / 50) for request in requests]
-    pool = PagedPool(num_pages=most + num_spare_pages, page_size=page_size, watermark_share=watermark_share)
-    in_pieces = replace(rules, chunked_prefill=True, max_batched_tokens=budget)
-    num_preempted = compare(crowd, pool, rules=in_pieces, window=window, moments=moments)
-    event("preempts" if num_preempted else "does not preempt")
-
-
-def test_a_crowd_is_preempted_often_and_alike():
-    """The engines are compared where it is hardest: most of these pools preempt, some many times."""
-    counts = []
-    for seed in amount(short=range(4), long=range(25)):
-        rng = np.random.default_rng(seed)
-        requests = alpaca.sample(60, rng=rng, context_limit=200)
-        pool = PagedPool(num_pages=int(rng.integers(30, 90)), page_size=int(rng.integers(4, 17)))
-        num_samples = 1 + seed % 3
-        crowd = [request._replace(num_samples=num_samples) for request in requests]
-        pool = replace(pool, num_pages=num_samples * pool.num_pages)
-        counts.append(compare(crowd, pool, rules=Rules(max_batched_tokens=300)))
-    assert sum(count > 0 for count in counts) >= 0.6 * len(counts)
-    assert max(counts) > 20
+def test_both_engines_serve_any_workload_alike():
+    num_workloads = amount(short=200, long=1000)
+    kinds = walk("workloads", num_workloads)
+    told = ["pages", "pages, several samples", "pages, in pieces"]
+    many = num_workloads / 20
+    assert all(kinds[f"{kind}: {how}"] > many for kind in told for how in ("served", "preempts"))
+    assert sum(kinds[f"{kind}: preempts often"] for kind in told) > many / 4
+    assert kinds["runs: served"] > many
+    assert sum(number for kind, number in kinds.items() if kind.endswith("Error")) > many
 
 
 def test_moments_on_the_edge_of_an_iteration_belong_to_the_one_that_begins():

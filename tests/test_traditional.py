@@ -1,4 +1,5 @@
 import pytest
+from walk import walk
 
 from paged_demo import (
     Append,
@@ -148,3 +149,10 @@ def test_bad_sizes_are_named():
     for policy in (reserve_max, reserve_pow2):
         with pytest.raises(TypeError, match="max_tokens must be a whole number, got '2048'"):
             policy("2048")
+
+
+def test_random_histories_are_those_of_a_model_that_looks_at_every_slot():
+    kinds = walk("traditional", 30_000)
+    asked = ["allocate", "allocate, refused", "append", "append, refused", "free", "free all", "misuse"]
+    for placement in ("first fit", "best fit", "buddy"):
+        assert all(kinds[f"{placement}: {kind}"] > 100 for kind in asked)

@@ -91,7 +91,7 @@ def test_arrivals_need_a_generator():
         poisson_arrivals([GOOD], rate_rps=1, rng=0)
 
 
-# Quantiles of the 79,725 sampled ShareGPT conversations behind Kwon et al. (2023), Fig. 11.
+# Quantiles of 79,725 pairs of lengths from ShareGPT, whose means are those of Kwon et al. (2023), Fig. 11.
 SHARES = [0.12, 0.24, 0.36, 0.48, 0.6, 0.72, 0.84, 0.92, 0.96]
 SAMPLED_PROMPTS = [10, 15, 22, 33, 55, 107, 294, 619, 985]
 SAMPLED_OUTPUTS = [57, 122, 194, 260, 330, 424, 598, 786, 961]

@@ -1,14 +1,11 @@
 """Random histories over the paged allocator, beside a model of the rules of vLLM 0.33.0 in plain lists.
 
-``python tests/walk_paged.py 1000000`` does so many operations and tells how many there were of each kind, or
-stops at the first difference. The model was written from the rules in ``data/vllm-0.33.0/README.md``, shares
+`walk.py` walks them. The model was written from the rules in ``data/vllm-0.33.0/README.md``, shares
 no code with the package, and is slow: it remembers what each page holds, in full, and searches through lists.
 Fork and copy-on-write, which vLLM has no longer, follow Kwon et al. (2023), section 4.4.
 """
 
 import contextlib
-import sys
-from collections import Counter
 from random import Random
 
 from paged_demo import CacheFullError, PagedAllocator
@@ -124,7 +121,7 @@ def same(model, allocator):
     )
 
 
-class Walk:
+class PagedWalk:
     """One random history, in both."""
 
     def __init__(self, seed):
@@ -133,7 +130,7 @@ class Walk:
         caching = self.rng.random() < 0.8
         self.model = Model(num_pages, page_size, caching=caching)
         self.allocator = PagedAllocator(num_pages, page_size, prefix_caching=caching)
-        self.num_started = 0
+        self.num_started = self.num_steps = 0
         self.was_refused = False
 
     def step(self):
@@ -198,27 +195,8 @@ class Walk:
         return self.told(kind, came)
 
     def told(self, kind, came):
+        self.num_steps += 1
+        if self.num_steps % 20 == 0:
+            self.allocator.check()
         self.was_refused = came == "refused"
         return f"{kind}, refused" if self.was_refused else kind
-
-
-def walk(num_operations, *, first_seed=0, steps_each=200):
-    """Do random operations, and count them by kind."""
-    kinds = Counter()
-    seed = first_seed
-    while kinds.total() < num_operations:
-        history = Walk(seed)
-        for number in range(min(steps_each, num_operations - kinds.total())):
-            try:
-                kinds[history.step()] += 1
-                if number % 20 == 0:
-                    history.allocator.check()
-            except AssertionError as error:
-                raise AssertionError(f"seed {seed}, operation {number}: {error}") from error
-        seed += 1
-    return kinds
-
-
-if __name__ == "__main__":
-    for kind, number in sorted(walk(int(sys.argv[1]) if sys.argv[1:] else 100_000).items()):
-        print(f"{kind:20} {number:9,}")

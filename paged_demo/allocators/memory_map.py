@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass, fields
 from functools import partial
 from typing import Any, NamedTuple
 
-from paged_demo.checks import check_count
+from paged_demo.checks import check_count, check_whole
 
 
 class CacheFullError(RuntimeError):
@@ -138,7 +138,7 @@ class MemoryUsage:
     References
     ----------
     Kwon et al. (2023), section 3 and Fig. 2, name reserved, internal and external. What they call
-    "external fragmentation & others" is ``rounding + external + free`` here.
+    "external fragmentation & others" we take to be ``rounding + external + free``.
     """
 
     used: int
@@ -258,4 +258,4 @@ def account(
 def _future(future_tokens: Mapping[Hashable, int], seq_id: Hashable) -> int:
     if seq_id not in future_tokens:
         raise ValueError(f"future_tokens has no entry for sequence {seq_id!r}")
-    return check_count(f"future_tokens[{seq_id!r}]", future_tokens[seq_id], minimum=0)
+    return check_whole(f"future_tokens[{seq_id!r}]", future_tokens[seq_id], minimum=0)

@@ -10,7 +10,6 @@ from types import MappingProxyType
 from paged_demo.allocators.memory_map import CacheFullError
 from paged_demo.checks import check_count
 
-MAX_PAGE_SIZE = 2**31 - 1
 NO_PARTS: Mapping[str, str] = MappingProxyType({})
 PLAIN_ROOT = sha256(b"root[]").digest()
 
@@ -226,8 +225,8 @@ class PageKeys:
     """Makes the keys of full pages, each a hash of the key before it and of the page's tokens.
 
     Keys and values depend on all tokens before them, so the same tokens after another prefix are another
-    page. The hash is SHA-256, over inputs that tell their parts and uses apart: nobody can make two prefixes
-    with one key, whatever tokens, salts and parts they choose.
+    page. The hash is SHA-256, over inputs that tell their parts and uses apart: two prefixes with one key
+    would be a collision of SHA-256, whatever their tokens, salts and parts.
 
     Parameters
     ----------
@@ -245,9 +244,7 @@ class PageKeys:
 
     def __init__(self, page_size: int) -> None:
         self._page_size = check_count("page_size", page_size)
-        if page_size > MAX_PAGE_SIZE:
-            raise ValueError(f"page_size must be at most {MAX_PAGE_SIZE}, got {page_size!r}")
-        self._pack_page = Struct(f"<{page_size}q").pack
+        self._pack_page = Struct(f"<{self._page_size}q").pack
 
     def root(self, cache_salt: str = "", key_parts: Mapping[str, str] = NO_PARTS) -> bytes:
         """Return what stands in for the parent of a first page: another salt or part makes other keys.

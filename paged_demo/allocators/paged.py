@@ -14,7 +14,7 @@ from paged_demo.allocators.sequences import (
     check_token,
     new_append,
 )
-from paged_demo.checks import check_count, check_counts
+from paged_demo.checks import check_bool, check_counts, check_whole
 
 
 class PagedAllocator:
@@ -68,11 +68,8 @@ class PagedAllocator:
     ) -> None:
         self.num_pages, self.page_size = check_counts(num_pages=num_pages, page_size=page_size)
         self._keys = PageKeys(self.page_size)
-        for name, choice in {"prefix_caching": prefix_caching, "seal_late": seal_late}.items():
-            if not isinstance(choice, bool):
-                raise TypeError(f"{name} must be True or False, got {choice!r}")
-        self._prefix_caching = prefix_caching
-        self._seal_late = seal_late
+        self._prefix_caching = check_bool("prefix_caching", prefix_caching)
+        self._seal_late = check_bool("seal_late", seal_late)
         self._pool = PagePool(self.num_pages)
         self._sequences: SequenceTable[PagedSequence] = SequenceTable()
 
@@ -139,7 +136,7 @@ class PagedAllocator:
         tokens = check_prompt(token_ids)
         if final_tokens is not None:
             check_final_tokens(final_tokens, len(tokens))
-        most = len(tokens) if budget is None else check_count("budget", budget)
+        most = len(tokens) if budget is None else check_whole("budget", budget)
         self._sequences.require_new("seq_id", seq_id)
 
         root_key, keys, found = self._look_up(tokens, cache_salt, key_parts)
@@ -184,7 +181,7 @@ class PagedAllocator:
             If the prompt is complete, or ``budget`` is no whole number from 1 on.
         """
         sequence = self._sequences[seq_id]
-        most = check_count("budget", budget)
+        most = check_whole("budget", budget)
         if not sequence.rest:
             raise ValueError(f"seq_id {seq_id!r} has its whole prompt; append is for what comes after it")
         self._require_free(sequence.pages_for(most))
@@ -240,7 +237,8 @@ class PagedAllocator:
 
     def free(self, seq_id: Hashable) -> None:
         """Let go of a sequence. Its pages that were never sealed are the next to be taken, the last first."""
-        self._pool.release_table(self._sequences.remove(seq_id).page_table)
+        self._pool.release_table(self._sequences[seq_id].page_table)
+        del self._sequences[seq_id]
 
     def reset_cache(self) -> None:
         """Evict all cached pages, as when the model's weights have changed.

@@ -4,11 +4,11 @@ from collections.abc import Hashable, Iterable
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from paged_demo.checks import check_count, check_iterable
+from paged_demo.checks import MAX_WHOLE, check_iterable, check_whole
 
 State = TypeVar("State")
 
-MAX_TOKEN_ID = 2**63 - 1
+MAX_TOKEN_ID = MAX_WHOLE
 
 
 class Append(NamedTuple):
@@ -35,12 +35,6 @@ class SequenceTable(dict[Hashable, State]):
 
     def __missing__(self, seq_id: Hashable) -> State:
         raise KeyError(f"no sequence {seq_id!r}")
-
-    def remove(self, seq_id: Hashable) -> State:
-        """Take a sequence out of the table, or raise the KeyError that names it."""
-        state = self[seq_id]
-        del self[seq_id]
-        return state
 
     def require_new(self, name: str, seq_id: Hashable) -> None:
         """Raise a ValueError that names the argument if the sequence is there already."""
@@ -72,15 +66,12 @@ def check_prompt(token_ids: Iterable[int]) -> list[int]:
 
 def check_token(token_id: int) -> int:
     """Return one token id as a plain int, or raise as `check_prompt` does."""
-    token = check_count("token_id", token_id, minimum=0)
-    if token > MAX_TOKEN_ID:
-        raise ValueError(f"token_id must be at most {MAX_TOKEN_ID}, got {token_id!r}")
-    return token
+    return check_whole("token_id", token_id, minimum=0)
 
 
 def check_final_tokens(final_tokens: int, num_prompt_tokens: int) -> int:
     """Return the final length of a sequence, or say why a prompt cannot grow to it."""
-    final = check_count("final_tokens", final_tokens)
+    final = check_whole("final_tokens", final_tokens)
     if final < num_prompt_tokens:
         raise ValueError(
             f"final_tokens must be at least the prompt's {num_prompt_tokens} tokens, got {final_tokens!r}"

@@ -249,7 +249,8 @@ def ask_with_prefix(num_common: int, num_requests: int, *, page_size: int, num_o
 
     References
     ----------
-    Kwon et al. (2023), section 4.4, "Shared prefix".
+    Found by their contents, as in vLLM 0.33.0. Kwon et al. (2023), section 4.4, share prefixes that the
+    provider declares in advance.
     """
     num_common = check_count("num_common", num_common, minimum=0)
     num_requests, page_size, num_own = check_counts(

@@ -115,7 +115,8 @@ class TraditionalAllocator:
 
     References
     ----------
-    Kwon et al. (2023), sections 3.1 and 6.1: the three reservations of Orca.
+    Kwon et al. (2023), sections 3.1 and 6.1: the three reservations of their own Orca. The real one reserves
+    what a request declares as its maximum.
     """
 
     def __init__(
@@ -183,7 +184,8 @@ class TraditionalAllocator:
 
     def free(self, seq_id: Hashable) -> None:
         """Let go of a sequence and its run."""
-        self._placement.release(self._sequences.remove(seq_id).run)
+        self._placement.release(self._sequences[seq_id].run)
+        del self._sequences[seq_id]
 
     def slots(self, seq_id: Hashable) -> list[int]:
         """List the slot of each token of a sequence, in order."""

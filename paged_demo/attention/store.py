@@ -1,6 +1,8 @@
 """Where the numbers are: the keys and values of one layer, in pages."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,8 +65,8 @@ class KVStore:
         )
         self.dtype = check_float_type("dtype", dtype)
         heads = (self.num_pages, self.num_kv_heads)
-        self.keys: Floats = np.full((*heads, self.head_dim, self.page_size), np.nan, self.dtype)
-        self.values: Floats = np.full((*heads, self.page_size, self.head_dim), np.nan, self.dtype)
+        self.keys = unwritten((*heads, self.head_dim, self.page_size), self.dtype)
+        self.values = unwritten((*heads, self.page_size, self.head_dim), self.dtype)
 
     def __repr__(self) -> str:
         return (
@@ -170,3 +172,18 @@ class KVStore:
         if page >= self.num_pages:
             raise ValueError(f"{name} must be below {self.num_pages}, got {page_id!r}")
         return page
+
+
+def unwritten(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Floats:
+    """Make an array of NaN for keys or values.
+
+    Raises
+    ------
+    ValueError
+        If there is no memory for it; it says how much was asked for.
+    """
+    try:
+        return np.full(shape, np.nan, dtype)
+    except (MemoryError, ValueError):  # NumPy's own are of different kinds, and name none of the arguments.
+        asked = f"{math.prod(shape) * dtype.itemsize:,} bytes for an array of shape {shape}"
+        raise ValueError(f"keys and values must find room in memory, got {asked}") from None

@@ -7,9 +7,11 @@ Its plots are like those of `paged_demo.views.plots`: all take ``ax``, and tell 
 from paged_demo.course import nb00_exercises as nb00_exercises
 from paged_demo.course import nb01_exercises as nb01_exercises
 from paged_demo.course import nb02_exercises as nb02_exercises
+from paged_demo.course import nb02_fragment as nb02_fragment
 from paged_demo.course import nb03_double_free as nb03_double_free
 from paged_demo.course import nb03_exercises as nb03_exercises
 from paged_demo.course import nb04_exercises as nb04_exercises
+from paged_demo.course import nb04_walk as nb04_walk
 from paged_demo.course import nb05_exercises as nb05_exercises
 from paged_demo.course import nb05_refusal as nb05_refusal
 from paged_demo.course import nb05_writes as nb05_writes

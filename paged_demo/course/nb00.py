@@ -8,14 +8,15 @@ from matplotlib.ticker import MaxNLocator
 
 from paged_demo.allocators.memory_map import MemoryUsage, account
 from paged_demo.allocators.studies import keep_one_sequence
-from paged_demo.model import MIB, PRESETS, ModelSpec
+from paged_demo.model import PRESETS, ModelSpec
 from paged_demo.paper.numbers import FIG_13, MAX_TOKENS, NUM_SLOTS_13B, PAGE_SIZE
 from paged_demo.serving.saturation import FullPool
 from paged_demo.views import plots, style
-from paged_demo.views.live import MARK, Explorer, Panels, choice, number
+from paged_demo.views.controls import choice, number
+from paged_demo.views.live import MARK, Explorer, Panels
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.strip import slot_strip
-from paged_demo.views.style import amount_of, count_of, percent, scale_of
+from paged_demo.views.style import amount_of, count_of, memory_of, percent, scale_of
 
 
 @style.applied()
@@ -206,7 +207,7 @@ def _compare(allocated: int, reference: int) -> str:
 def _describe_usage(usage: MemoryUsage, model: ModelSpec) -> str:
     parts = {"allocated": usage.allocated, "used": usage.used, "wasted": usage.wasted}
     told = [
-        f"{count_of(number, 'slot')} ({model.bytes_of(number) / MIB:,.2f} MiB) {word}"
+        f"{count_of(number, 'slot')} ({memory_of(model.bytes_of(number), 'MiB')}) {word}"
         for word, number in parts.items()
     ]
     return f"{', '.join(told)}, {percent(usage.wasted / usage.allocated)}"

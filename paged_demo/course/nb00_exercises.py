@@ -92,7 +92,7 @@ def the_wrong_end() -> float:
 
 @mistake("0.2", "That is vLLM")
 def that_is_vllm() -> float:
-    """Pages of 16 are what the paper proposes. Orca (Max) is what it is compared with."""
+    """Pages of 16 are the default of the paper's vLLM. Orca (Max) is one of those it is compared with."""
     return PAGE_SIZE
 
 

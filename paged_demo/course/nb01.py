@@ -12,9 +12,10 @@ from paged_demo.checks import check_count
 from paged_demo.model import GIB, KIB, PRESETS, MemoryBudget, ModelSpec
 from paged_demo.paper.numbers import MAX_TOKENS
 from paged_demo.views import style
-from paged_demo.views.live import Explorer, Panels, choice, number
+from paged_demo.views.controls import choice, number
+from paged_demo.views.live import Explorer, Panels
 from paged_demo.views.picture import new_axes, with_words
-from paged_demo.views.style import amount_of, count_of
+from paged_demo.views.style import count_of, memory_of
 
 WEIGHTS: dict[str, Any] = {"facecolor": style.SEQUENCE_TINTS[6], "edgecolor": "none"}
 """The look of the weights: they have no slots, and so no fate."""
@@ -103,7 +104,8 @@ def memory_bar(budget: MemoryBudget, *, ax: Axes | None = None) -> Axes:
     ax = ax or new_axes(1.8)
     memory, weights = budget.memory_bytes / GIB, budget.model.weight_bytes / GIB
     reach = AXIS_REACH * memory
-    end = min(weights + budget.kv_bytes / GIB, reach)
+    whole = weights + budget.kv_bytes / GIB
+    end = min(whole, reach)
     free = style.FATES["free"].patch_style()
     ax.add_patch(Rectangle((0, 0), memory, 1, **free))
     ax.add_patch(Rectangle((0, 0), min(weights, reach), 1, **WEIGHTS))
@@ -116,16 +118,18 @@ def memory_bar(budget: MemoryBudget, *, ax: Axes | None = None) -> Axes:
     if end > memory:
         lost = style.FATES["internal"].patch_style()
         ax.add_patch(Rectangle((memory, 0), end - memory, 1, **lost))
+    if whole > reach:
+        _break_off(ax, reach, f"to {memory_of(budget.model.weight_bytes + budget.kv_bytes, 'GiB')}")
     ax.plot([memory, memory], [-0.18, 1.18], color="black", linewidth=2)
-    ax.text(memory, 1.24, f"memory: {amount_of(memory, 'GiB')}", ha="center", va="bottom", fontsize=9)
-    kv = budget.kv_bytes / GIB
+    told = f"memory: {memory_of(budget.memory_bytes, 'GiB')}"
+    ax.text(memory, 1.24, told, ha="center", va="bottom", fontsize=9)
     parts = (
-        ("weights", weights, 0.0, min(weights, memory)),
-        ("keys and values", kv, weights, min(end, memory)),
-        ("free", budget.free_bytes / GIB, weights + kv, memory),
+        ("weights", budget.model.weight_bytes, 0.0, min(weights, memory)),
+        ("keys and values", budget.kv_bytes, weights, min(end, memory)),
+        ("free", budget.free_bytes, weights + budget.kv_bytes / GIB, memory),
     )
-    for name, amount, start, stop in parts:
-        lines = name, amount_of(amount, "GiB")
+    for name, num_bytes, start, stop in parts:
+        lines = name, memory_of(num_bytes, "GiB")
         ink = style.FATES["used"].text_style() if name == "keys and values" else {"color": "black"}
         # About so much of the axis does a letter take.
         if stop - start > 0.012 * reach * max(map(len, lines)):
@@ -135,6 +139,14 @@ def memory_bar(budget: MemoryBudget, *, ax: Axes | None = None) -> Axes:
     ax.set_xlabel("GiB")
     ax.spines["left"].set_visible(False)
     return ax
+
+
+def _break_off(ax: Axes, end: float, told: str) -> None:
+    """Mark that a bar goes on beyond the end of its axis, and tell how far."""
+    lost = style.FATES["internal"]
+    for start in (0.975, 0.985):
+        ax.plot([start * end, (start + 0.01) * end], [-0.1, 1.1], color="white", linewidth=3)
+    ax.text(0.965 * end, 0.5, told, ha="right", va="center", fontsize=9, **lost.text_style())
 
 
 BYTES_BY_TYPE = {"FP16": 2, "FP8": 1, "FP32": 4}
@@ -156,15 +168,15 @@ def _fill(panels: Panels, *, model: str, context: int, batch: int, kv_type: str,
         fits = "the weights alone do not fit"
     bar.set_title(f"{model}, {memory_gib} GiB, cache in {kv_type}: {fits}")
     left = (
-        f"{amount_of(budget.free_bytes / GIB, 'GiB')} are free"
+        f"{memory_of(budget.free_bytes, 'GiB')} are free"
         if budget.free_bytes >= 0
-        else f"{amount_of(-budget.free_bytes / GIB, 'GiB')} are missing"
+        else f"{memory_of(-budget.free_bytes, 'GiB')} are missing"
     )
     return (
-        f"{model} on {memory_gib} GiB: weights {amount_of(spec.weight_bytes / GIB, 'GiB')};"
+        f"{model} on {memory_gib} GiB: weights {memory_of(spec.weight_bytes, 'GiB')};"
         f" batch {batch} of context {context:,} in {kv_type}"
         f" ({spec.kv_bytes_per_token / KIB:,g} KiB a token):"
-        f" {amount_of(budget.kv_bytes / GIB, 'GiB')} of keys and values; {left}. In all, {fits}."
+        f" {memory_of(budget.kv_bytes, 'GiB')} of keys and values; {left}. In all, {fits}."
     )
 
 

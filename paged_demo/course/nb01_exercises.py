@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from random import Random
 
 from paged_demo.course.exercises.functions import ask_function
-from paged_demo.course.exercises.kinds import ask_letters, ask_number, mistake, read_number
+from paged_demo.course.exercises.kinds import ask_letters, ask_number, mistake
+from paged_demo.course.exercises.reading import read_number
 from paged_demo.model import GIB, LLAMA_2_7B, LLAMA_2_70B, OPT_13B
 from paged_demo.paper.numbers import NUM_SLOTS_13B
 
@@ -20,11 +21,12 @@ def configs() -> Iterator[Config]:
     """Make models to try, the smallest first: no two of their numbers are equal."""
     yield 3, 4, 1, 8, 16
     yield 5, 6, 3, 16, 8
+    yield 7, 10, 5, 18, 4
     rng = Random(0)
     for _ in range(20):
         kv_heads = rng.randint(1, 16)
         layers, query_heads = rng.randint(2, 100), kv_heads * rng.randint(2, 8)
-        yield layers, query_heads, kv_heads, 8 * rng.randint(4, 32), rng.choice((8, 16, 32))
+        yield layers, query_heads, kv_heads, 2 * rng.randint(10, 120), rng.choice((4, 8, 16, 32))
 
 
 def tell_config(config: Config) -> str:
@@ -82,6 +84,14 @@ def bits_for_bytes(layers: int, query_heads: int, kv_heads: int, head_dim: int, 
 
 
 @mistake("1.1")
+def half_a_byte_is_lost(layers: int, query_heads: int, kv_heads: int, head_dim: int, bits: int) -> int:
+    """`bits // 8` is 0 where an element has four bits: two of them share a byte. Multiply first, and divide
+    in the end.
+    """
+    return 2 * layers * kv_heads * head_dim * (bits // 8)
+
+
+@mistake("1.1")
 def one_head_only(layers: int, query_heads: int, kv_heads: int, head_dim: int, bits: int) -> int:
     """Every KV head keeps its own key and its own value."""
     return 2 * layers * head_dim * bits // 8
@@ -91,11 +101,11 @@ def one_head_only(layers: int, query_heads: int, kv_heads: int, head_dim: int, b
     "1.2",
     hints=(
         "12 GiB are 12 * 2**30 bytes. What does a token of OPT-13B cost?",
-        "`12 * GIB // OPT_13B.kv_bytes_per_token`",
+        "`12 * GIB // opt.kv_bytes_per_token`",
     ),
     insight=(
-        "{expected:,.0f} slots: room for seven sequences of 2,048 tokens, and a rest. The paper's own"
-        f" pool has {NUM_SLOTS_13B:,} (Table 1)."
+        "{expected:,.0f} slots: room for seven sequences of 2,048 tokens, and a rest. Table 1 of the"
+        f" paper prints 15.7K; we take its pool to have {NUM_SLOTS_13B:,}."
     ),
 )
 def slots_of_the_pool() -> float:
@@ -145,10 +155,10 @@ ask_letters(
         " token."
     ),
     remarks="""
-        a: Keys and values are in it. Without the factor 2 it would say 8 KB: 32 heads x 128 elements x 2
+        a: Keys and values are in it. Without the factor 2 it would say 8 KiB: 32 heads x 128 elements x 2
            bytes.
         c: The heads are in it. One head would be 2 x 128 elements x 2 bytes, or 512 bytes.
-        d: The bytes are in it. In elements it would say 8 K: 2 x 32 heads x 128 elements.
+        d: The bytes are in it. In elements it would say 8,192: 2 x 32 heads x 128 elements.
     """,
 )
 

@@ -1,6 +1,6 @@
 """Notebook 02: a small pool under reservations, with every slot to be seen."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import astuple
 from functools import lru_cache, partial
 from itertools import groupby
@@ -19,10 +19,13 @@ from paged_demo.allocators.traditional import (
     reserve_oracle,
     reserve_pow2,
 )
+from paged_demo.paper.numbers import NUM_SLOTS_13B
+from paged_demo.serving.saturation import keep_full
 from paged_demo.serving.scheduler import Scheduler
 from paged_demo.serving.workload import Request
 from paged_demo.views import style
-from paged_demo.views.live import Explorer, Panels, choice, number
+from paged_demo.views.controls import choice, number
+from paged_demo.views.live import Explorer, Panels
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.strip import slot_strip
 from paged_demo.views.style import percent
@@ -167,6 +170,17 @@ def explore_reservations() -> Explorer:
         height=2.9,
         key=KEY,
     )
+
+
+def filled_by_an_oracle(requests: Sequence[Request]) -> float:
+    """Return the share of the paper's pool that holds a token, with exact reservations and first fit.
+
+    Parameters
+    ----------
+    requests : sequence of Request
+        A queue that is too long for the pool, as for `paged_demo.keep_full`.
+    """
+    return keep_full(TraditionalAllocator(NUM_SLOTS_13B, reserve=reserve_oracle), requests).mean_used_share
 
 
 def fates_by_name(

@@ -1,22 +1,24 @@
-"""Exercises of notebook 02: three wastes, and why an oracle does not help much."""
+"""Exercises of notebook 02: three wastes, and why an oracle does not help much.
 
-from collections.abc import Callable, Iterator
-from functools import cache, partial
+2.2 is in ``nb02_fragment.py``.
+"""
+
+from collections.abc import Iterator
+from functools import cache
 from random import Random
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from paged_demo.allocators.memory_map import CacheFullError, Hole
-from paged_demo.allocators.placement import buddy, first_fit
-from paged_demo.course.exercises.functions import Finding, ask_function, read_finding, unexpected
+from paged_demo.allocators.placement import buddy
+from paged_demo.course.exercises.functions import ask_function
 from paged_demo.course.exercises.kinds import ask_number, mistake
+from paged_demo.course.exercises.reading import read_text, unexpected
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_SLOTS_13B
 from paged_demo.serving.workload import sharegpt
 
 WORDS = ("used", "reserved", "internal", "rounding")
-NUM_POOL_SLOTS = 12
 BUDDY_TOKENS = 530
 
 
@@ -34,9 +36,11 @@ def slots_of_runs() -> Iterator[tuple[int, int, int, int]]:
 
 def read_word(value: Any) -> str:
     """Read one of the four words, or say what came."""
-    if not isinstance(value, str) or value not in WORDS:
-        raise unexpected(f"one of {', '.join(WORDS)} was", value)
-    return value
+    expected = f"one of {', '.join(WORDS)} was"
+    word = read_text(value, expected=expected)
+    if word not in WORDS:
+        raise unexpected(expected, value)
+    return word
 
 
 @ask_function(
@@ -94,92 +98,6 @@ def counted_from_one(slot: int, num_tokens: int, final_tokens: int, num_reserved
     return classify(slot - 1, num_tokens, final_tokens, num_reserved)
 
 
-class WatchedPool:
-    """A pool under first fit that remembers whether anything was released."""
-
-    def __init__(self) -> None:
-        self.placement = first_fit(NUM_POOL_SLOTS)
-        self.place = self.placement.place
-        self.was_released = False
-
-    def release(self, run: Hole) -> None:
-        """Give a run back."""
-        self.was_released = True
-        self.placement.release(run)
-
-
-def ask_for_more(function: Callable[..., Any], case: Any) -> Any:
-    """Let a function loose on a pool, and say what becomes of the request that it returns."""
-    pool = WatchedPool()
-    num_slots = function(pool)
-    if type(num_slots) is not int or num_slots < 1:
-        return num_slots
-    num_free = sum(hole.num_slots for hole in pool.placement.holes())
-    if num_free == 0:
-        return Finding("a request to a pool without free slots")
-    if num_slots > num_free:
-        return Finding("a request for more slots than are free")
-    try:
-        pool.place(num_slots)
-    except CacheFullError:
-        return Finding("an allocation that fails although enough slots are free")
-    if pool.was_released:
-        return Finding("a request that fits, into a hole that is long enough")
-    return Finding("a request that fits, since nothing was released")
-
-
-@ask_function(
-    "2.2",
-    cases=lambda: [()],
-    tell=f"a pool of {NUM_POOL_SLOTS} slots",
-    call=ask_for_more,
-    read=partial(read_finding, expected="a number of slots from 1 was"),
-    hints=(
-        "You need two holes, with something between them that stays.",
-        "Place three runs, and release the first and the last. How much is free, and in how long a hole?",
-    ),
-    insight=(
-        "Enough is free, and none of the holes is long enough: external waste. Pages of one size cannot have"
-        " it."
-    ),
-)
-def fragment(pool: WatchedPool) -> int:
-    """Cut a pool into pieces."""
-    runs = [pool.place(4) for _ in range(3)]
-    pool.release(runs[0])
-    pool.release(runs[2])
-    return 8
-
-
-@mistake("2.2")
-def simply_full(pool: WatchedPool) -> int:
-    """A pool without free slots refuses everybody. The question is how one with enough free slots can."""
-    pool.place(NUM_POOL_SLOTS)
-    return 1
-
-
-@mistake("2.2")
-def more_than_is_free(pool: WatchedPool) -> int:
-    """Every pool refuses that, in however few pieces its free slots lie. Ask for what is free."""
-    return NUM_POOL_SLOTS + 1
-
-
-@mistake("2.2")
-def neighbours_merge(pool: WatchedPool) -> int:
-    """Two holes side by side become one. Something has to stay between them."""
-    runs = [pool.place(4) for _ in range(3)]
-    pool.release(runs[0])
-    pool.release(runs[1])
-    return 8
-
-
-@mistake("2.2")
-def one_hole_only(pool: WatchedPool) -> int:
-    """All that is free lies in one piece here, at the end. Holes come from runs that are released."""
-    pool.place(4)
-    return 8
-
-
 @ask_number(
     "2.3",
     tolerance=0.007,
@@ -188,8 +106,8 @@ def one_hole_only(pool: WatchedPool) -> int:
         f"`100 * ({NUM_SLOTS_13B} % {MAX_TOKENS}) / {NUM_SLOTS_13B}`",
     ),
     insight=(
-        "{expected:.3f} %, to the third decimal what Fig. 2 draws as Orca (Max)'s external fragmentation: the"
-        " remnant of a division, whatever the workload."
+        "{expected:.3f} %: the remnant of a division, whatever the workload. Fig. 2 draws the same for Orca"
+        " (Max), and that proves nothing: the pool's number of pages was inferred from it."
     ),
 )
 def remnant_percent() -> float:
@@ -236,8 +154,8 @@ def one_reservation() -> float:
         "16, 32, 64 and so on. Which is the smallest that holds 530?",
     ),
     insight=(
-        "{expected:,.0f}: a chunk can only be halved. With first fit it would be 530. Rounding, and not"
-        " holes, is most of what the paper draws as external waste of Orca (Oracle)."
+        "{expected:,.0f}: a chunk can only be halved. With first fit it would be 530. In our run"
+        " rounding, and not holes, is most of what the paper draws as external waste of Orca (Oracle)."
     ),
 )
 def slots_of_a_chunk() -> float:

@@ -11,7 +11,8 @@ from paged_demo.checks import check_count, check_counts
 from paged_demo.paper.numbers import PAGE_SIZE
 from paged_demo.serving.workload import Request
 from paged_demo.views import plots, style
-from paged_demo.views.live import Explorer, Panels, Player, choice
+from paged_demo.views.controls import choice
+from paged_demo.views.live import Explorer, Panels, Player
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.plots.pages import CELL_HEIGHT, Cell, draw_cells, page_edges
 from paged_demo.views.story import Scene, tell_two_requests
@@ -132,7 +133,7 @@ def rows_of_pages(
     page_size = check_count("page_size", page_size)
     pages = -(-tokens // page_size)
     rows = np.arange(len(tokens))
-    reach = axis_slots or int(pages.max()) * page_size
+    reach = check_count("axis_slots", axis_slots or int(pages.max()) * page_size)
     ax.barh(rows, tokens, height=0.74, **style.FATES["used"].patch_style())
     wasted = pages * page_size - tokens
     ax.barh(rows, wasted, left=tokens, height=0.74, **style.FATES["internal"].patch_style())

@@ -1,51 +1,84 @@
 """Exercise 3.3 of notebook 03: how a pool that trusts its callers comes to give one page to two of them."""
 
-from collections import deque
+import operator
+from collections import Counter, deque
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from paged_demo.allocators.page_pool import PagePool
-from paged_demo.course.exercises.functions import Finding, ask_function, read_finding
+from paged_demo.course.exercises.functions import Finding, Record, ask_function
 from paged_demo.course.exercises.kinds import mistake
+from paged_demo.course.exercises.reading import read_whole_numbers, unexpected
 
 NUM_POOL_PAGES = 2
 
 
 class TrustingPool:
-    """A pool that believes its callers, as the one in notebook 03 does: a row of free pages, no more."""
+    """A pool that believes its callers, as the one in notebook 03 does: a row of free pages, no more.
 
-    def __init__(self, num_pages: int) -> None:
+    It writes down what was taken and released.
+    """
+
+    def __init__(self, num_pages: int, calls: Record[tuple[str, int]]) -> None:
         self.free_pages = deque(range(num_pages))
-        self.given: list[int] = []
-        self.was_freed_twice = False
+        self._calls = calls
 
     def take(self) -> int:
         """Take the page at the front."""
-        self.given.append(self.free_pages.popleft())
-        return self.given[-1]
+        page_id = self.free_pages.popleft()
+        self._calls.append(("take", page_id))
+        return page_id
 
     def release(self, page_id: int) -> None:
         """Put a page back at the front."""
-        self.was_freed_twice |= page_id in self.free_pages
+        page_id = operator.index(page_id)
         self.free_pages.appendleft(page_id)
+        self._calls.append(("release", page_id))
 
 
-def call_provoke(function: Callable[..., Any], case: Any) -> Any:
+def call_provoke(function: Callable[..., Any], case: Any) -> Finding:
     """Let a function loose on a pool that trusts it, and say what came of it."""
-    pool = TrustingPool(NUM_POOL_PAGES)
-    answer = function(pool)
-    if not isinstance(answer, tuple | list) or [type(page_id) for page_id in answer] != [int, int]:
-        return answer
-    first, second = answer
+    calls = Record[tuple[str, int]]()
+    answer = function(TrustingPool(NUM_POOL_PAGES, calls))
+    expected = "the pages of two sequences were"
+    pages = read_whole_numbers(answer, expected=expected)
+    if len(pages) != 2:
+        raise unexpected(expected, answer)
+    return what_came_of(pages[0], pages[1], calls)
+
+
+def what_came_of(first: int, second: int, calls: list[tuple[str, int]]) -> Finding:
+    """Play calls again on a pool that no answer has touched, and look at the two pages."""
+    free_pages = deque(range(NUM_POOL_PAGES))
+    given: list[int] = []
+    num_holders: Counter[int] = Counter()
+    held_twice: set[int] = set()
+    freed_twice: set[int] = set()
+    never_taken: set[int] = set()
+    for name, page_id in calls:
+        if name == "take":
+            given.append(free_pages.popleft())
+            num_holders[given[-1]] += 1
+            if num_holders[given[-1]] > 1:
+                held_twice.add(given[-1])
+        elif num_holders[page_id] > 0:
+            num_holders[page_id] -= 1
+            free_pages.appendleft(page_id)
+        else:
+            (freed_twice if page_id in given else never_taken).add(page_id)
+            free_pages.appendleft(page_id)
     if first != second:
-        return Finding(
-            "two different pages" + (", though one was freed twice" if pool.was_freed_twice else "")
-        )
-    if pool.given.count(first) < 2:
-        return Finding("one page for both, which the pool gave once")
-    if not pool.was_freed_twice:
-        return Finding("one page for both, which was never freed twice")
+        return Finding("two different pages" + (", though one was freed twice" if freed_twice else ""))
+    faults = {
+        "which the pool gave once": given.count(first) < 2,
+        "which is none of the pool's": first not in range(NUM_POOL_PAGES),
+        "which was released without having been taken": first in never_taken - freed_twice,
+        "which was never freed twice": first not in freed_twice,
+        "which the one gave back before the other got it": first not in held_twice,
+    }
+    for fault, is_so in faults.items():
+        if is_so:
+            return Finding(f"one page for both, {fault}")
     return Finding("one page for two sequences, since it was freed twice")
 
 
@@ -66,7 +99,6 @@ def refusal() -> str:
     cases=lambda: [()],
     tell=f"a pool of {NUM_POOL_PAGES} pages",
     call=call_provoke,
-    read=partial(read_finding, expected="the pages of two sequences were"),
     hints=(
         "Release a page twice. How often does it stand in the row of free pages then?",
         "The pool gives out the page at the front. Take twice, and return both.",

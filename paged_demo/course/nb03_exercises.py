@@ -6,8 +6,9 @@ from random import Random
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from paged_demo.course.exercises.functions import ask_function, read_whole_number, read_whole_numbers
+from paged_demo.course.exercises.functions import ask_function
 from paged_demo.course.exercises.kinds import ask_letters, ask_number, mistake
+from paged_demo.course.exercises.reading import read_whole_number, read_whole_numbers
 from paged_demo.course.exercises.verdict import DrawnPool
 from paged_demo.paper.numbers import PAGE_SIZE
 
@@ -17,7 +18,7 @@ SlotCase = tuple[list[int], int, int]
 
 def slot_cases() -> Iterator[SlotCase]:
     """Make tokens to look up, around the boundaries of pages first."""
-    for page_size in (4, 2, 1, 16):
+    for page_size in (4, 3, 10, 2, 1, 16):
         for position in (0, page_size - 1, page_size, page_size + 1, 3 * page_size - 1):
             if 0 <= position < 3 * page_size:
                 yield [7, 1, 3], position, page_size
@@ -87,7 +88,7 @@ AppendCase = tuple[list[int], int, list[int], int]
 
 def append_cases() -> Iterator[AppendCase]:
     """Make sequences of 0, P - 1, P and P + 1 tokens, and others; the smallest first."""
-    for page_size in (4, 2, 1, 16):
+    for page_size in (4, 3, 10, 2, 1, 16):
         lengths = {0, page_size - 1, page_size, page_size + 1, 2 * page_size - 1, 2 * page_size}
         for num_tokens in sorted(lengths):
             num_pages = -(-num_tokens // page_size)
@@ -106,22 +107,16 @@ def append_cases() -> Iterator[AppendCase]:
 class Appended(NamedTuple):
     """What an append gave back, and what it left behind."""
 
-    slot: Any
+    slot: int
     page_table: list[int]
     free_pages: list[int]
 
 
-def call_append(function: Callable[..., Any], case: AppendCase) -> Any:
+def call_append(function: Callable[..., Any], case: AppendCase) -> Appended:
     """Call an append on copies of a case, and keep what it did to them."""
     page_table, num_tokens, free_pages, page_size = deepcopy(case)
-    answer = function(page_table, num_tokens, free_pages, page_size)
-    return answer if answer is None or answer is ... else Appended(answer, page_table, free_pages)
-
-
-def read_append(appended: Appended) -> Appended:
-    """Read the slot that an append gave back, and the lists that it changed."""
-    slot, *lists = appended
-    return Appended(read_whole_number(slot), *map(read_whole_numbers, lists))
+    slot = read_whole_number(function(page_table, num_tokens, free_pages, page_size))
+    return Appended(slot, read_whole_numbers(page_table), read_whole_numbers(free_pages))
 
 
 def append_pool(case: AppendCase) -> DrawnPool:
@@ -138,7 +133,6 @@ def append_pool(case: AppendCase) -> DrawnPool:
     cases=append_cases,
     tell="a sequence of {1} tokens in the pages {0}, free pages {2}, pages of {3}",
     call=call_append,
-    read=read_append,
     pool=append_pool,
     hints=(
         "Of which lengths does the next token start a page? Try 0, P - 1, P and P + 1.",

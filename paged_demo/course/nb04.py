@@ -17,7 +17,8 @@ from paged_demo.checks import check_count
 from paged_demo.paper.numbers import FIG_13, NUM_SLOTS_13B, kernel_slowdowns, tokens_in_pool
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION, IterationTime
 from paged_demo.views import plots, style
-from paged_demo.views.live import MARK, Explorer, Panels, choice, number
+from paged_demo.views.controls import choice, number
+from paged_demo.views.live import MARK, Explorer, Panels
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.style import count_of
 

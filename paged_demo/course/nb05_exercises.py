@@ -7,8 +7,10 @@ from itertools import product
 from random import Random
 from typing import Any, NamedTuple
 
-from paged_demo.course.exercises.functions import ask_function, read_whole_numbers, unexpected
+from paged_demo.course.exercises.fence import NoAnswerError
+from paged_demo.course.exercises.functions import ask_function, keep_as_given
 from paged_demo.course.exercises.kinds import ask_letters, mistake
+from paged_demo.course.exercises.reading import read_whole_numbers
 from paged_demo.course.exercises.verdict import describe
 
 ask_letters(
@@ -60,25 +62,19 @@ class Freed(NamedTuple):
     free_pages: list[int]
 
 
-def call_free(function: Callable[..., Any], case: FreeCase) -> Any:
+def call_free(function: Callable[..., Any], case: FreeCase) -> Freed:
     """Call a function that frees on copies of a case, and keep what it did to them."""
     table, counts, free_pages = map(list, case)
     answer = function(table, counts, free_pages)
-    if not isinstance(answer, list) or answer != free_pages:
-        return answer
-    return Freed(counts, free_pages)
-
-
-def read_free(freed: Any) -> Freed:
-    """Pass on what a function freed; anything else is what it returned instead."""
-    if isinstance(freed, list):
-        raise TypeError(
-            f"it returned another list, {describe(freed)}. Change the list `free_pages` in place, and return"
+    returned = read_whole_numbers(answer, expected="the list `free_pages` was")
+    freed = Freed(read_whole_numbers(counts), read_whole_numbers(free_pages))
+    if answer is not free_pages and returned != freed.free_pages:
+        raise NoAnswerError(
+            f"it returned another list, {describe(answer)}. Change the list `free_pages` in place, and return"
             " it"
         )
-    if not isinstance(freed, Freed):
-        raise unexpected("the list `free_pages` was", freed)
-    return Freed(*map(read_whole_numbers, freed))
+    keep_as_given([case[0]], [table], ["table"])
+    return freed
 
 
 @ask_function(
@@ -86,7 +82,6 @@ def read_free(freed: Any) -> Freed:
     cases=free_cases,
     tell="the table {0}, counts {1} and free pages {2}",
     call=call_free,
-    read=read_free,
     hints=(
         "How often does a page stand in `free_pages` when two of its three holders have left?",
         "Put the page to the front only when its count has come down to 0.",
@@ -163,7 +158,7 @@ def one_too_late(table: list[int], counts: list[int], free_pages: list[int]) -> 
 
 def hit_cases() -> Iterator[tuple[int, int]]:
     """Make prompts, those around the end of a page first, each with every page size."""
-    return product((48, 49, 15, 16, 17, 1, 100), (16, 4, 1))
+    return product((48, 49, 15, 16, 17, 1, 30, 31, 100), (16, 10, 3, 4, 1))
 
 
 @ask_function(

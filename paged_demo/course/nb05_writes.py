@@ -5,13 +5,15 @@ from itertools import product
 from random import Random
 from typing import Any, NamedTuple
 
-from paged_demo.course.exercises.functions import ask_function, read_whole_number, read_whole_numbers
+from paged_demo.course.exercises.fence import NoAnswerError
+from paged_demo.course.exercises.functions import ask_function
 from paged_demo.course.exercises.kinds import mistake
-from paged_demo.course.exercises.verdict import DrawnPool, describe
+from paged_demo.course.exercises.reading import read_items, read_whole_number, read_whole_numbers, unexpected
+from paged_demo.course.exercises.verdict import DrawnPool
 from paged_demo.course.nb05_exercises import free
 
 NUM_POOL_PAGES = 8
-PAGE_SIZES = (2, 4)
+PAGE_SIZES = (2, 3)
 LONGEST_OF_ALL = 4
 """Steps of the longest traces of which all are tried."""
 
@@ -56,7 +58,9 @@ def write_cases() -> Iterator[WriteCase]:
             if trace[-1].name == "write" and _is_possible(trace):
                 yield WriteCase(num_prompt, page_size, trace)
     rng = Random(0)
-    lives = [WriteCase(rng.randint(1, 6), rng.choice(PAGE_SIZES), _random_trace(rng)) for _ in range(25)]
+    lives = [
+        WriteCase(rng.randint(1, 6), rng.choice((*PAGE_SIZES, 4)), _random_trace(rng)) for _ in range(25)
+    ]
     for length in range(LONGEST_OF_ALL + 1, max(len(life.steps) for life in lives) + 1):
         for life in lives:
             if length <= len(life.steps) and life.steps[length - 1].name == "write":
@@ -112,7 +116,10 @@ class Pool:
             num_tokens = self.lengths[seq_id]
             answer = self.write(self.tables[seq_id], num_tokens, self.counts, self.free_pages, self.page_size)
             self.lengths[seq_id] += 1
-            return answer
+            # An answer may have put anything there, which would go on counting.
+            for numbers in (self.counts, self.free_pages, *self.tables.values()):
+                numbers[:] = read_whole_numbers(numbers)
+            return read_write(answer)
         if step.name == "fork":
             self.tables[step.child_id] = self.tables[seq_id].copy()
             self.lengths[step.child_id] = self.lengths[seq_id]
@@ -133,36 +140,26 @@ class Written(NamedTuple):
     free_pages: list[int]
 
 
-def call_write(function: Callable[..., Any], case: WriteCase) -> Any:
+def call_write(function: Callable[..., Any], case: WriteCase) -> Written:
     """Play a trace with a function that writes, and keep what its last write did."""
     pool = Pool(case, function)
     for step in case.steps:
         answer = pool.do(step)
-        if step.name == "write" and not _is_slot_and_copy(answer):
-            return answer
-    return Written(answer[0], answer[1], pool.tables, pool.counts, pool.free_pages)
-
-
-def _is_slot_and_copy(answer: Any) -> bool:
-    if not isinstance(answer, tuple | list) or len(answer) != 2:
-        return False
     slot, copy = answer
-    if not (copy is None or (isinstance(copy, tuple | list) and len(copy) == 2)):
-        return False
+    return Written(slot, copy, pool.tables, pool.counts, pool.free_pages)
+
+
+def read_write(answer: Any) -> Answer:
+    """Read a slot and a copy, or None for it."""
+    expected = "a slot and a copy, or None for it, were"
     try:
-        return all(read_whole_number(number) >= 0 for number in (slot, *(copy or ())))
-    except TypeError:
-        return False
-
-
-def read_write(written: Any) -> Written:
-    """Pass on what a write did; anything else is what the function returned instead."""
-    if not isinstance(written, Written):
-        raise TypeError(f"a slot and a copy, or None for it, were expected; it returned {describe(written)}")
-    tables = {seq_id: read_whole_numbers(table) for seq_id, table in written.tables.items()}
-    counts, free_pages = read_whole_numbers(written.counts), read_whole_numbers(written.free_pages)
-    copy = written.copy and (int(written.copy[0]), int(written.copy[1]))
-    return Written(int(written.slot), copy, tables, counts, free_pages)
+        first, second = read_items(answer, expected=expected)
+        slot, copy = read_whole_number(first), second if second is None else read_whole_numbers(second)
+        if min([slot, *(copy or ())]) >= 0 and (copy is None or len(copy) == 2):
+            return slot, (copy[0], copy[1]) if copy else None
+    except (NoAnswerError, ValueError):
+        pass
+    raise unexpected(expected, answer)
 
 
 def pool_before(case: WriteCase) -> DrawnPool:
@@ -188,7 +185,6 @@ def copy_page(table: list[int], logical: int, counts: list[int], free_pages: lis
     cases=write_cases,
     tell=str,
     call=call_write,
-    read=read_write,
     pool=pool_before,
     hints=(
         "There are three cases: the token starts a page; the last page is shared; it is not.",

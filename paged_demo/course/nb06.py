@@ -11,25 +11,21 @@ from tqdm.auto import tqdm as progress  # noqa: F401 - the notebook uses it
 
 from paged_demo.allocators.memory_map import account
 from paged_demo.allocators.traditional import reserve_max
-from paged_demo.checks import check_count
+from paged_demo.checks import check_whole
 from paged_demo.course import nb06_plots
 from paged_demo.paper import numbers as paper
 from paged_demo.paper.experiment import SERVERS
-from paged_demo.paper.latency_figures import LatencyCurves, latency_at, sustained_rate
-from paged_demo.serving.iteration_time import OPT_13B_ITERATION
 from paged_demo.serving.rules import PagedPool, Pool, Rules, TraditionalPool
 from paged_demo.serving.run import Run
 from paged_demo.serving.scheduler import Snapshot, scheduler_of
 from paged_demo.serving.simulator import simulate
 from paged_demo.serving.traces import read_trace
-from paged_demo.serving.workload import DATA_SETS, Request, azure_code, azure_conv, poisson_arrivals, sharegpt
+from paged_demo.serving.workload import DATA_SETS, Request, azure_code, azure_conv, poisson_arrivals
 from paged_demo.views import style
-from paged_demo.views.live import MARK, Explorer, Panels, choice, number
+from paged_demo.views.controls import choice, number
+from paged_demo.views.live import MARK, Explorer, Panels
 from paged_demo.views.strip import letter, slot_strip
 from paged_demo.views.style import count_of, percent
-
-SLOWDOWN = 1.26
-"""The paper's kernel over pages takes so many times as long at worst (Fig. 18a, batch 32)."""
 
 SMALL_SERVERS: dict[str, Pool] = {
     "traditional": TraditionalPool(num_slots=256, reserve=reserve_max(64)),
@@ -54,25 +50,6 @@ def film_of(requests: Sequence[Request], pool: Pool) -> list[Snapshot]:
         scheduler.step()
         film.append(scheduler.snapshot())
     return film
-
-
-def rates_by_kernel(curves: LatencyCurves) -> str:
-    """Measure the rate that pages sustain with two kernels, beside that of Orca (Max) in `curves`."""
-    kernels = {
-        "as quick as the others'": OPT_13B_ITERATION,
-        "26 % slower": replace(OPT_13B_ITERATION, kv_read_s=SLOWDOWN * OPT_13B_ITERATION.kv_read_s),
-    }
-    pool = PagedPool(num_pages=paper.NUM_PAGES_13B)
-    reference = curves.sustained.rows["Orca (Max)"]["rate (1/s)"].mean
-    told = []
-    for kernel, iteration_time in kernels.items():
-        latencies = {
-            rate: latency_at(rate, pool, sharegpt, iteration_time=iteration_time, duration_s=3600, seed=0)
-            for rate in (1.8, 1.9, 2.0, 2.1)
-        }
-        rate = sustained_rate(latencies)
-        told.append(f"kernel {kernel}: {rate:.2f} requests/s, {rate / reference:.1f} times Orca (Max)")
-    return "\n".join(told)
 
 
 def conversations(path: str | None) -> list[Request]:
@@ -188,7 +165,7 @@ def explore_serving(*, workload: str = "ShareGPT", scheme: str = "vLLM", seed: i
     seed : int
         For the lengths and the times between arrivals.
     """
-    seed = check_count("seed", seed, minimum=0)
+    seed = check_whole("seed", seed, minimum=0)
 
     def fill(
         panels: Panels, *, workload: str, scheme: str, rate: float, page_size: int, watermark: int

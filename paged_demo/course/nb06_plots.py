@@ -10,20 +10,14 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter
 
 from paged_demo.checks import check_count
-from paged_demo.paper.experiment import Experiment
-from paged_demo.paper.latency_figures import LatencyCurves
-from paged_demo.paper.numbers import FIG_12_LEAVES_AT, FIG_19A_MS, SUSTAINED_LATENCY_S
+from paged_demo.paper.numbers import FIG_19A_MS, TOKENS_OF_FIG_19A
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION, OPT_13B_SWAP
 from paged_demo.serving.run import Moment, Run
-from paged_demo.views import plots, style
+from paged_demo.views import style
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.strip import letter
 
 FATES_OVER_TIME = ("used", "reserved", "internal", "rounding", "free")
-
-HIGHEST_LATENCY_S = 2.0
-
-TOKENS_OF_FIG_19A = 256
 
 OPEN_POINTS: dict[str, Any] = {
     "linestyle": "none",
@@ -141,47 +135,6 @@ def request_timeline(
 
 
 @style.applied()
-def latency_against_rate(curves: LatencyCurves, *, workload: str, ax: Axes | None = None) -> Axes:
-    """Draw latency against rate: our lines, the mean over the seeds, and the paper's points.
-
-    Parameters
-    ----------
-    curves : LatencyCurves
-        What `fig_12` measured.
-    workload : str
-        The workload it was measured for.
-    """
-    ax = ax or new_axes(3.4)
-    for scheme, ours in curves.ours.items():
-        look = style.SCHEMES[scheme]
-        rates = sorted(set.intersection(*(set(curve) for curve in ours)))
-        latencies = [float(np.mean([curve[rate] for curve in ours])) for rate in rates]
-        # Lines are straight where both axes are linear, as in the paper: that is how a crossing is read.
-        between = np.linspace(rates[0], rates[-1], 400)
-        ax.plot(between, np.interp(between, rates, latencies), color=look["color"], linewidth=2)
-        published = curves.paper[scheme]
-        ax.plot(list(published), list(published.values()), **look, **OPEN_POINTS)
-        if scheme in FIG_12_LEAVES_AT.get(workload, {}):
-            last = max(published)
-            beyond = FIG_12_LEAVES_AT[workload][scheme]
-            line = np.linspace([last, published[last]], beyond, 50)
-            ax.plot(line[:, 0], line[:, 1], color=look["color"], linestyle=":")
-        leaves = np.interp(HIGHEST_LATENCY_S, latencies, rates)
-        label = scheme.replace(" (", "\n(")
-        ax.text(leaves, 1.01, label, transform=ax.get_xaxis_transform(), ha="center", color=look["color"])
-    ax.axhline(SUSTAINED_LATENCY_S, color="black", linewidth=0.8, linestyle="--")
-    ax.set_yscale("log")
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda latency, _: f"{latency:g}"))
-    ax.text(0.01, SUSTAINED_LATENCY_S, "0.5 s/token", transform=ax.get_yaxis_transform(), va="bottom")
-    ax.set(ylim=(0.02, HIGHEST_LATENCY_S), xlim=(0, None))
-    ax.set(xlabel="arrival rate (requests/s)", ylabel="latency (s per output token)")
-    rows = curves.sustained.rows
-    told = ", ".join(f"{scheme} {row['rate (1/s)'].mean:.2f}" for scheme, row in rows.items())
-    words = f"latency against rate for four schemes. Ours cross 0.5 s per token at {told} requests/s."
-    return with_words(ax, words)
-
-
-@style.applied()
 def swap_or_recompute(num_tokens: int = 256, *, ax: Axes | None = None) -> Axes:
     """Draw the time to bring a request back against the page size: swapped out and in, or computed again.
 
@@ -257,16 +210,3 @@ def pieces_against_budget(whole: Run, pieces: Mapping[int, Run], *, ax: Axes | N
     low, high = ax.get_ylim()
     ax.set(ylim=(low / 1.3, high * 1.3), xlabel="token budget (tokens per iteration)", ylabel="time (s)")
     return with_words(ax, f"prompts in pieces against the token budget. {'; '.join(told)}.")
-
-
-def memory_beside_paper(experiment: Experiment, *, ax: Axes | None = None) -> Axes:
-    """Draw Fig. 2, and say of each scheme how many of the slots hold a token."""
-    told = [f"{scheme}: {row['used'].mean:.1f} % hold a token" for scheme, row in experiment.rows.items()]
-    words = f"bars of the paper and ours, part by part. Ours: {', '.join(told)}."
-    return with_words(plots.usage_beside_paper(experiment, ax=ax), words)
-
-
-def sharing_beside_paper(experiment: Experiment, *, ax: Axes | None = None) -> Axes:
-    """Draw Fig. 15, and say what it shows; the numbers stand in the table below it."""
-    words = "pages saved by sharing, paper and ours, for 2, 4 and 6 samples or beams on two workloads."
-    return with_words(plots.savings_beside_paper(experiment, ax=ax), words)

@@ -1,23 +1,25 @@
 """Notebook 07: a run of the real model step by step, and a box to type a prompt into."""
 
 import asyncio
+import signal
 import sys
 import threading
 import time
-from collections.abc import Generator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import ipywidgets as widgets
+from IPython import get_ipython
 
 from paged_demo.course.nb07_texts import MOST_ROWS, Frame, frame_of, key_of_pool, pool_of_pages, texts_so_far
 from paged_demo.llm.cache import PagedCache
 from paged_demo.llm.generate import Engine
 from paged_demo.llm.llama import Llama
 from paged_demo.llm.weights import what_is_missing
-from paged_demo.views.live import DRAWING, LOOKS, Box, Explorer, Panels, number
+from paged_demo.views.controls import Button, Line, TextField, number
+from paged_demo.views.live import DRAWING, Box, Explorer, Panels
 from paged_demo.views.picture import DPI
 from paged_demo.views.style import count_of
 
@@ -118,26 +120,21 @@ class PromptBox(Explorer):
         # JupyterLab may see to a click in another thread than the one in which the answer grows.
         self._growing = threading.Lock()
         self._must_stop = threading.Event()
-        steps = number("step", 1, lowest=1, highest=1)
+        self.button = Button("Generate", self._begin)
+        self.stop_button = Button("Stop", self._must_stop.set, is_enabled=False)
+        self.question = TextField("prompt", question, enter=self.button)
+        # The step that ends an answer gives its pages back: one step alone would show no page.
+        self.num_tokens = number("tokens at most", num_tokens, lowest=2, highest=200)
+        self.status = Line()
         super().__init__(
             partial(_fill_run, self._frames),
-            {"step": steps},
+            {"step": number("step", 1, lowest=1, highest=1)},
             panels=_panels(ROWS_OF_ONE_TEXT),
             sheet=_panels(ROWS_ON_PAPER),
             height=_height(ROWS_OF_ONE_TEXT),
             background={"key": lambda ax: key_of_pool(ax=ax)},
+            rows=[[self.question], [self.num_tokens], [self.button, self.stop_button, self.status]],
         )
-        wide = {"layout": {"width": "min(100%, 60em)"}, "style": LOOKS["style"]}
-        self.question = widgets.Text(question, description="prompt", **wide)
-        # The step that ends an answer gives its pages back: one step alone would show no page.
-        self.num_tokens = number("tokens at most", num_tokens, lowest=2, highest=200)
-        self.button = widgets.Button(description="Generate", button_style="primary")
-        self.button.on_click(self._begin)
-        self.stop_button = widgets.Button(description="Stop", disabled=True)
-        self.stop_button.on_click(lambda _: self._must_stop.set())
-        self.status = widgets.Label()
-        row = widgets.HBox([self.button, self.stop_button, self.status])
-        self._widget.children = (self.question, self.num_tokens, row, *self._widget.children)
         self.generate()
 
     def generate(self) -> None:
@@ -148,21 +145,19 @@ class PromptBox(Explorer):
         for _ in self._answer():
             pass
 
-    def _begin(self, _: Any) -> None:
-        if self.button.disabled:
-            return  # The second click of two, on its way before the button could be disabled.
+    def _begin(self) -> None:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # No kernel, and so nobody to wait for.
             with suppress(KeyboardInterrupt):
                 self.generate()
         else:
-            self.button.disabled = True
+            self.button.enable(False)
             self._task = loop.create_task(self._answer_in_turns())
 
     async def _answer_in_turns(self) -> None:
         """Generate, and let the kernel see to its messages after each token: one may say Stop."""
-        with suppress(KeyboardInterrupt):
+        with suppress(KeyboardInterrupt), interrupts_call(self._must_stop.set):
             for _ in self._answer():
                 await asyncio.sleep(0)
 
@@ -173,23 +168,25 @@ class PromptBox(Explorer):
             return
         try:
             self._must_stop.clear()
-            self.button.disabled, self.stop_button.disabled = True, False
-            self.status.value = "..."
+            self.button.enable(False)
+            self.stop_button.enable(True)
+            self.status.say("...")
             try:
                 yield from self._generate(frames)
             finally:
                 self._show(frames)
         except ValueError as error:
-            self.status.value = str(error)
+            self.status.say(str(error))
         except Exception as error:
-            self.status.value = f"{_stopped(frames)} {type(error).__name__}: {error}"
+            self.status.say(f"{_stopped(frames)} {type(error).__name__}: {error}")
             raise
         except BaseException:
-            self.status.value = _stopped(frames)
+            self.status.say(_stopped(frames))
             raise
         finally:
             self._growing.release()
-            self.button.disabled, self.stop_button.disabled = False, True
+            self.stop_button.enable(False)
+            self.button.enable(True)
 
     def _new_cache(self) -> PagedCache:
         return PagedCache(self._model.spec, num_pages=NUM_PAGES, page_size=PAGE_SIZE)
@@ -197,11 +194,14 @@ class PromptBox(Explorer):
     def _generate(self, frames: list[Frame]) -> Generator[None, None, None]:
         cache = self._new_cache()
         engine = Engine(self._model, cache, stop_ids=self._tokenizer.stop_ids)
+        if not self.question.value.strip():
+            raise ValueError("Type a prompt first.")
         prompt = self._tokenizer.chat(self.question.value)
         num_places = cache.num_slots - len(prompt)
         if num_places < 1:
             raise ValueError(
-                f"the prompt must leave room in {cache.num_slots} slots, got {len(prompt)} tokens"
+                f"The prompt has {len(prompt)} tokens, and the pool {cache.num_slots} slots: at most"
+                f" {cache.num_slots - 1} tokens leave room for an answer."
             )
         [text] = engine.submit(prompt, max_new_tokens=min(self.num_tokens.value, num_places))
         computing_s, last_picture = 0.0, -SECONDS_BETWEEN_PICTURES
@@ -214,14 +214,14 @@ class PromptBox(Explorer):
                 # The pages were given back with the last token; they are shown as they were.
                 frame = replace(frames[-1], outputs=frame.outputs)
             frames.append(frame)
-            rate = f"{len(text.output) / computing_s:.0f} tokens per second"
-            self.status.value = f"{len(prompt)} tokens of prompt, {len(text.output)} of answer, {rate}"
+            rate = f"{count_of(round(len(text.output) / computing_s), 'token')} per second"
+            self.status.say(f"{len(prompt)} tokens of prompt, {len(text.output)} of answer, {rate}")
             if start - last_picture >= SECONDS_BETWEEN_PICTURES:
                 last_picture = start
                 self._show(frames)
             yield
             if self._must_stop.is_set() and not text.is_finished:
-                self.status.value = _stopped(frames)
+                self.status.say(_stopped(frames))
                 return
 
     def _show(self, frames: list[Frame]) -> None:
@@ -230,14 +230,25 @@ class PromptBox(Explorer):
             return
         with DRAWING:  # A slider moved meanwhile finds the frames and their number as one.
             self._frames[:] = frames
-            steps = self.controls["step"]
-            is_there = steps.value == len(frames)
-            # A browser that is told a value beyond its slider's end corrects it, and sends that back. Within
-            # one message it is the order of a set which of them comes first.
-            for name in ("max", "value") if len(frames) > steps.max else ("value", "max"):
-                setattr(steps, name, len(frames))
-            if is_there:
-                self._follow()
+            self.controls["step"].offer(range(1, len(frames) + 1), len(frames))
+
+
+@contextmanager
+def interrupts_call(function: Callable[[], object]) -> Iterator[None]:
+    """Have a kernel's Interrupt call a function meanwhile: while no cell runs, a kernel ignores it.
+
+    Signals belong to the main thread, and JupyterLab may see to a click in another one.
+    """
+    kernel = getattr(get_ipython(), "kernel", None)
+    if kernel is None:
+        yield
+        return
+    earlier: list[Any] = []
+    kernel.io_loop.add_callback(lambda: earlier.append(signal.signal(signal.SIGINT, lambda *_: function())))
+    try:
+        yield
+    finally:
+        kernel.io_loop.add_callback(lambda: signal.signal(signal.SIGINT, earlier.pop()))
 
 
 def _stopped(frames: Sequence[Frame]) -> str:

@@ -17,7 +17,7 @@ from paged_demo.allocators.traditional import TraditionalAllocator, reserve_max
 from paged_demo.attention.kernels import dense_attention
 from paged_demo.attention.quick_kernel import paged_attention, paged_attention_prefill
 from paged_demo.attention.shapes import Floats, check_float_type
-from paged_demo.attention.store import KVStore
+from paged_demo.attention.store import KVStore, unwritten
 from paged_demo.checks import check_count, check_counts
 from paged_demo.llm.llama import Attend, LlamaSpec
 
@@ -216,9 +216,7 @@ class ContiguousCache(KVCache):
         self._tile_size = tile_size
         self._max_tokens = max_tokens
         shape = (spec.num_layers, num_slots, spec.num_kv_heads, spec.head_dim)
-        self._keys, self._values = (
-            np.full(shape, np.nan, check_float_type("dtype", dtype)) for _ in range(2)
-        )
+        self._keys, self._values = (unwritten(shape, check_float_type("dtype", dtype)) for _ in range(2))
 
     def __repr__(self) -> str:
         return f"ContiguousCache({self.allocator!r}, {len(self._keys)} layers)"

@@ -10,7 +10,7 @@ import numpy as np
 from paged_demo.allocators.memory_map import CacheFullError
 from paged_demo.allocators.sequences import check_prompt
 from paged_demo.attention.shapes import Floats, check_float_array, check_floats, check_ints
-from paged_demo.checks import check_count, check_number
+from paged_demo.checks import check_number, check_whole
 from paged_demo.llm.cache import KVCache
 from paged_demo.llm.llama import Llama
 
@@ -61,7 +61,7 @@ def check_text(
     With its output it may need more slots: a stop token can end it in time.
     """
     tokens = check_prompt(prompt)
-    max_new_tokens = check_count("max_new_tokens", max_new_tokens)
+    max_new_tokens = check_whole("max_new_tokens", max_new_tokens)
     _check_known("prompt", tokens, model)
     if len(tokens) + max_new_tokens > model.spec.max_tokens:
         raise ValueError(

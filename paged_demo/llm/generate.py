@@ -17,7 +17,7 @@ import numpy as np
 from paged_demo.allocators.memory_map import CacheFullError
 from paged_demo.allocators.page_pool import check_salt
 from paged_demo.attention.shapes import Floats
-from paged_demo.checks import check_count
+from paged_demo.checks import check_count, check_whole
 from paged_demo.llm.cache import KVCache
 from paged_demo.llm.decoding import (
     Text,
@@ -63,7 +63,7 @@ class Engine:
         self.num_computed = 0
         self.num_found = 0
         self._stop_ids = check_stop_ids(model, stop_ids)
-        self._max_batch = None if max_batch is None else check_count("max_batch", max_batch)
+        self._max_batch = None if max_batch is None else check_whole("max_batch", max_batch)
         self._ids = count()
         self._held: dict[int, Text] = {}
 

@@ -144,10 +144,8 @@ class Tokenizer:
 
     def _known(self, name: str, token_ids: Iterable[int]) -> list[int]:
         listed = check_iterable(name, token_ids, "token ids")
-        checked = [check_count(f"each of {name}", token_id, minimum=0) for token_id in listed]
-        if checked and max(checked) >= self._num_tokens:
-            raise ValueError(f"{name} must be from 0 to {self._num_tokens - 1}, got {max(checked)}")
-        return checked
+        most = self._num_tokens - 1
+        return [check_count(f"each of {name}", token, minimum=0, maximum=most) for token in listed]
 
     def _control(self, name: str) -> int:
         if name not in self.id_of:

@@ -1,6 +1,6 @@
 """What every experiment needs: the paper's servers, traces to send them, and a record beside its numbers."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from html import escape
@@ -11,7 +11,7 @@ import numpy as np
 
 from paged_demo.allocators.placement import buddy
 from paged_demo.allocators.traditional import reserve_max, reserve_oracle, reserve_pow2
-from paged_demo.checks import check_count, check_iterable, check_positive
+from paged_demo.checks import check_iterable, check_positive, check_whole
 from paged_demo.model import PRESETS
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_PAGES_13B, PAGE_SIZE, SCHEMES, TABLE_1
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION, IterationTime
@@ -85,8 +85,8 @@ SERVERS: Mapping[str, PaperServer] = {
 }
 """The paper's three servers, by model.
 
-Pages: those of Table 1's slots, in whole pages; OPT-13B's are exact. Bandwidths of an A100: 1.555 TB/s
-with 40 GB, 2.039 TB/s with 80 GB (NVIDIA's data sheet). ``fixed_s`` of the two larger models is fitted to one
+Pages: those of Table 1's slots, in whole pages; those of OPT-13B are inferred. Bandwidths of an A100: 1.555
+TB/s with 40 GB, 2.039 TB/s with 80 GB (NVIDIA's data sheet). ``fixed_s`` of the larger models is fitted to a
 point each of Fig. 12 without congestion: vLLM at 0.4 requests/s (OPT-66B) and at 1.5 (OPT-175B)."""
 
 
@@ -161,6 +161,49 @@ class Comparison:
         return f"{paper} / {self.mean:.{decimals}f}{spread}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Table:
+    """What a notebook shows of results: text, and HTML.
+
+    Attributes
+    ----------
+    title, setup : str
+        What is measured, and on what.
+    rows : sequence of sequence of str
+        The cells; the first row holds the names of the columns.
+    notes : sequence of str
+        What else a reader has to know.
+    """
+
+    title: str
+    setup: str
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        widths = [max(map(len, column)) for column in zip(*self.rows, strict=True)]
+        lines = [
+            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in self.rows
+        ]
+        return "\n".join([self.title, self.setup, *lines, *self.notes])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        names, *rows = self.rows
+        head, body = _table_row("th", names), "".join(_table_row("td", row) for row in rows)
+        return (
+            f"<p><b>{escape(self.title)}</b><br>{escape(self.setup)}</p>"
+            f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+            f"<p>{'<br>'.join(map(escape, self.notes))}</p>"
+        )
+
+
+def _table_row(tag: str, cells: Iterable[str]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
     """A table of comparisons.
@@ -173,8 +216,8 @@ class Experiment:
         The workload, and how long it runs.
     rows : mapping of str to mapping of str to Comparison
         The table, by row and column.
-    fitted : str
-        What was fitted, and on which points.
+    entered : str
+        What of the paper's figures was used to choose or to fit a constant.
     not_reproduced : str
         What the figure shows and these rules do not give.
     """
@@ -182,7 +225,7 @@ class Experiment:
     title: str
     setup: str
     rows: Mapping[str, Mapping[str, Comparison]]
-    fitted: str
+    entered: str
     not_reproduced: str
 
     @property
@@ -199,43 +242,25 @@ class Experiment:
         """How many seeds the spread is over."""
         return max((len(cell.ours) for row in self.rows.values() for cell in row.values()), default=0)
 
-    def _table(self) -> list[list[str]]:
-        """Return the cells as they are shown: the names of the columns, then the rows, each with its name."""
+    def table(self) -> Table:
+        """Return the cells as they are shown, with what lies behind them."""
         columns = self.columns
         rows = ([name, *(str(row.get(column, "")) for column in columns)] for name, row in self.rows.items())
-        return [["", *columns], *rows]
+        spread = f", mean and standard deviation of {self.num_seeds} seeds" if self.num_seeds > 1 else ""
+        return Table(
+            title=f"{self.title} (paper / ours{spread})",
+            setup=self.setup,
+            rows=[["", *columns], *rows],
+            notes=[f"Entered: {self.entered}", f"Not reproduced: {self.not_reproduced}"],
+        )
 
     def __str__(self) -> str:
-        table = self._table()
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = [
-            "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in table
-        ]
-        spread = f", mean and standard deviation of {self.num_seeds} seeds" if self.num_seeds > 1 else ""
-        return "\n".join(
-            [
-                f"{self.title} (paper / ours{spread})",
-                self.setup,
-                *lines,
-                f"Fitted: {self.fitted}",
-                f"Not reproduced: {self.not_reproduced}",
-            ]
-        )
+        return str(self.table())
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        title, setup, *_, fitted, not_reproduced = (escape(line) for line in str(self).split("\n"))
-        names, *rows = self._table()
-        head, body = _table_row("th", names), "".join(_table_row("td", row) for row in rows)
-        return (
-            f"<p><b>{title}</b><br>{setup}</p><table><thead>{head}</thead><tbody>{body}</tbody></table>"
-            f"<p>{fitted}<br>{not_reproduced}</p>"
-        )
-
-
-def _table_row(tag: str, cells: Iterable[str]) -> str:
-    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
+        return self.table()._repr_html_()
 
 
 def over_seeds(
@@ -260,7 +285,7 @@ def over_seeds(
 def check_seeds(seeds: Iterable[int]) -> list[int]:
     """Return the seeds as a list, or say why they are none."""
     listed = check_iterable("seeds", seeds, "whole numbers")
-    checked = [check_count("seed", seed, minimum=0) for seed in listed]
+    checked = [check_whole("seed", seed, minimum=0) for seed in listed]
     if not checked:
         raise ValueError("seeds must hold at least one seed, got none")
     return checked

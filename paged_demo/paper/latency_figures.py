@@ -10,12 +10,18 @@ from typing import NamedTuple
 import numpy as np
 
 from paged_demo.paper import numbers as paper
-from paged_demo.paper.experiment import SERVERS, Comparison, Experiment, check_seeds, draw_trace, over_seeds
+from paged_demo.paper.experiment import (
+    SERVERS,
+    Comparison,
+    Experiment,
+    PaperServer,
+    check_seeds,
+    over_seeds,
+)
+from paged_demo.paper.knee import latency_at
 from paged_demo.paper.numbers import Curve
-from paged_demo.serving.iteration_time import IterationTime
-from paged_demo.serving.rules import PagedPool, Pool, Rules
+from paged_demo.serving.rules import PagedPool, Rules
 from paged_demo.serving.run import Progress
-from paged_demo.serving.simulator import simulate
 from paged_demo.serving.workload import LengthDistribution, alpaca, sharegpt
 
 
@@ -30,35 +36,70 @@ class Workload(NamedTuple):
         Beyond the last drawn point a grid goes on at the next multiples of this (requests/s). The points
         outside the plot are not known, but the drawn lines point to them: carried on to the next multiple,
         those of Fig. 12a reach 3.8 to 4.3 s/token, which is about what we measure there.
+    entered : str
+        Which of the figure's points chose or fitted a constant.
     not_reproduced : str
         What these rules do not give.
+    knee_s : float, optional
+        How long the traces of the search for the knee last, if not as long as the paper's.
+    num_runs : int
+        Runs behind each knee.
     """
 
     lengths: LengthDistribution
     step_beyond: float
+    entered: str
     not_reproduced: str
+    knee_s: float | None = None
+    num_runs: int = 12
 
+
+ALPACA_KNEE_S = 360
+"""An hour of Alpaca has 100,000 requests at vLLM's knee. In six minutes a queue has less time to grow, so the
+knees lie higher than in an hour: by 2 % for Orca (Max), by 6 % for the others, on a grid of rates."""
 
 FIG_12_WORKLOADS: Mapping[str, Workload] = {
-    "OPT-13B, ShareGPT": Workload(sharegpt, 0.25, "FasterTransformer, which does not batch by iteration."),
+    "OPT-13B, ShareGPT": Workload(
+        sharegpt,
+        0.25,
+        "14 points without congestion, in the fixed time of an iteration and the time per request.",
+        "FasterTransformer, which does not batch by iteration.",
+    ),
     "OPT-13B, Alpaca": Workload(
         alpaca,
         2.5,
-        "FasterTransformer; Orca (Max), which sustains a seventh less here than in the paper,"
-        " and Orca (Oracle), which sustains somewhat more.",
+        "nothing of this figure.",
+        "FasterTransformer, which does not batch by iteration.",
+        knee_s=ALPACA_KNEE_S,
+        num_runs=8,
     ),
-    "OPT-66B, ShareGPT": Workload(sharegpt, 0.1, "FasterTransformer. One trace strays by 10 % and more."),
+    "OPT-66B, ShareGPT": Workload(
+        sharegpt,
+        0.1,
+        "vLLM's first point, in the fixed time of an iteration.",
+        "FasterTransformer. One trace strays by 10 % and more.",
+    ),
     "OPT-175B, ShareGPT": Workload(
-        sharegpt, 0.25, "FasterTransformer. One trace of 15 minutes strays by 10 % and more."
+        sharegpt,
+        0.25,
+        "vLLM's first point, in the fixed time of an iteration.",
+        "FasterTransformer. One trace of 15 minutes strays by 10 % and more.",
     ),
 }
 
 MOST_EXTRA_POINTS = 8
 
 
+def find_workload(name: str) -> tuple[Workload, PaperServer]:
+    """Return a workload of Fig. 12 by its name, and the server it is for, or say which there are."""
+    if name not in FIG_12_WORKLOADS:
+        raise ValueError(f"workload must be one of {'; '.join(FIG_12_WORKLOADS)}; got {name!r}")
+    return FIG_12_WORKLOADS[name], SERVERS[name.split(",", maxsplit=1)[0]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyCurves:
-    """The curves of Fig. 12, and the rates at which they cross 0.5 s/token.
+    """The curves of Fig. 12 at the rates of the paper's points, and where the lines that join them cross.
 
     Attributes
     ----------
@@ -66,13 +107,13 @@ class LatencyCurves:
         The drawn curves, by scheme.
     ours : mapping of str to list of Curve
         By scheme, one curve for each seed.
-    sustained : Experiment
-        The rates (requests/s) at which the lines cross, and their ratios.
+    joined : Experiment
+        The rates (requests/s) at which the joined points cross 0.5 s/token, and their ratios.
     """
 
     paper: Mapping[str, Curve]
     ours: Mapping[str, list[Curve]]
-    sustained: Experiment
+    joined: Experiment
 
 
 def fig_12(
@@ -82,103 +123,81 @@ def fig_12(
     duration_s: float | None = None,
     progress: Progress = iter,
 ) -> LatencyCurves:
-    """Measure latency against rate, as Fig. 12 does, at the rates of its own points.
+    """Measure latency against rate at the rates of the paper's own points, each with a trace of its own.
 
-    Where our line has not crossed 0.5 s/token at the last point, the grid goes on (``step_beyond``).
+    Where our line has not crossed 0.5 s/token at the last point, the grid goes on (``step_beyond``). What a
+    server sustains is `sustained_rates`: the points of Fig. 12 lie too far apart beside the knee to tell.
 
     Parameters
     ----------
     workload : str
         One of ``FIG_12_WORKLOADS``: a model and a data set.
     seeds : iterable of int
-        A trace is drawn for each, at each rate.
+        The traces of a whole set of curves are drawn from the children of each.
     duration_s : float, optional
         How long the traces last; as long as the paper's if left out.
     progress : callable
         Wraps the seeds, as ``tqdm`` does.
     """
-    if workload not in FIG_12_WORKLOADS:
-        raise ValueError(f"workload must be one of {'; '.join(FIG_12_WORKLOADS)}; got {workload!r}")
-    lengths, step_beyond, not_reproduced = FIG_12_WORKLOADS[workload]
+    (lengths, step_beyond, entered, not_reproduced, *_), server = find_workload(workload)
     published = paper.FIG_12[workload]
-    server = SERVERS[workload.split(",", maxsplit=1)[0]]
     trace_s = server.trace_s if duration_s is None else duration_s
+    rules = Rules(iteration_time=server.iteration_time)
     ours: dict[str, list[Curve]] = {scheme: [] for scheme in published}
     for seed in progress(check_seeds(seeds)):
+        children = np.random.SeedSequence(seed)
         for scheme, pool in server.pools().items():
             curve: dict[float, float] = {}
             for rate_rps in _grid(published[scheme], step_beyond):
+                rng = np.random.default_rng(children.spawn(1)[0])
                 curve[rate_rps] = latency_at(
-                    rate_rps,
-                    pool,
-                    lengths,
-                    iteration_time=server.iteration_time,
-                    duration_s=trace_s,
-                    seed=seed,
+                    rate_rps, pool, lengths, rules=rules, duration_s=trace_s, rng=rng
                 )
                 if rate_rps >= max(published[scheme]) and curve[rate_rps] > paper.SUSTAINED_LATENCY_S:
                     break
             ours[scheme].append(curve)
-    rates = {scheme: [sustained_rate(curve) for curve in curves] for scheme, curves in ours.items()}
-    printed = paper.SUSTAINED_RATES[workload]
+    rates = {scheme: [joined_rate(curve) for curve in curves] for scheme, curves in ours.items()}
+    drawn = paper.JOINED_RATES[workload]
     rows = {
         scheme: {
-            "rate (1/s)": Comparison(printed[scheme], tuple(rates[scheme])),
+            "rate (1/s)": Comparison(drawn[scheme], tuple(rates[scheme])),
             "vLLM's over it": Comparison(
-                printed["vLLM"] / printed[scheme],
+                drawn["vLLM"] / drawn[scheme],
                 tuple(most / rate for most, rate in zip(rates["vLLM"], rates[scheme], strict=True)),
             ),
         }
         for scheme in published
     }
-    fixed = "the iteration time's fixed part and part per request, to uncongested points of Fig. 12a"
-    if not workload.startswith("OPT-13B"):
-        fixed = "the iteration time's fixed part, to vLLM's first point of this figure"
     return LatencyCurves(
         paper=published,
         ours=ours,
-        sustained=Experiment(
-            title=f"Fig. 12: rate at which latency crosses 0.5 s/token, {workload}",
-            setup=f"traces of {trace_s:,.0f} s at the rates of the paper's points, joined by straight lines",
+        joined=Experiment(
+            title=f"Fig. 12: the paper's points, joined as the paper joins them, {workload}",
+            setup=f"where the lines cross {paper.SUSTAINED_LATENCY_S} s/token; traces of {trace_s:,.0f} s",
             rows=rows,
-            fitted=f"the distributions of lengths; {fixed}. No point under saturation entered a fit.",
+            entered=entered,
             not_reproduced=not_reproduced,
         ),
     )
 
 
-def latency_at(
-    rate_rps: float,
-    pool: Pool,
-    lengths: LengthDistribution,
-    *,
-    iteration_time: IterationTime,
-    duration_s: float,
-    seed: int,
-) -> float:
-    """Serve a trace and return its normalised latency in s/token."""
-    trace = draw_trace(lengths, rate_rps=rate_rps, duration_s=duration_s, rng=np.random.default_rng(seed))
-    return simulate(trace, pool, rules=Rules(iteration_time=iteration_time)).normalised_latency_s
-
-
-def sustained_rate(curve: Curve) -> float:
-    """Return the rate at which the line through the points of a curve first crosses 0.5 s/token.
+def joined_rate(curve: Curve, latency_s: float = paper.SUSTAINED_LATENCY_S) -> float:
+    """Return the rate at which the straight lines between the points of a curve first cross a latency.
 
     Raises
     ------
     ValueError
-        If it does not.
+        If they do not.
 
     Examples
     --------
-    >>> round(sustained_rate({1.0: 0.1, 2.0: 0.4, 3.0: 0.6}), 3)
+    >>> round(joined_rate({1.0: 0.1, 2.0: 0.4, 3.0: 0.6}), 3)
     2.5
     """
-    crossing = paper.SUSTAINED_LATENCY_S
     for (rate, latency), (next_rate, next_latency) in pairwise(curve.items()):
-        if latency <= crossing < next_latency:
-            return rate + (next_rate - rate) * (crossing - latency) / (next_latency - latency)
-    raise ValueError(f"curve must cross {crossing} s/token, got {dict(curve)}")
+        if latency <= latency_s < next_latency:
+            return rate + (next_rate - rate) * (latency_s - latency) / (next_latency - latency)
+    raise ValueError(f"curve must cross {latency_s} s/token, got {dict(curve)}")
 
 
 def _grid(published: Curve, step_beyond: float) -> Iterator[float]:
@@ -228,8 +247,9 @@ def fig_18b(
     def measure(workload: str, page_size: int, seed: int) -> float:
         lengths, rate_rps = FIG_18B_WORKLOADS[workload]
         pool = PagedPool(num_pages=paper.NUM_SLOTS_13B // page_size, page_size=page_size)
-        iteration_time = SERVERS["OPT-13B"].iteration_time
-        return latency_at(rate_rps, pool, lengths, iteration_time=iteration_time, duration_s=3600, seed=seed)
+        rules = Rules(iteration_time=SERVERS["OPT-13B"].iteration_time)
+        rng = np.random.default_rng(seed)
+        return latency_at(rate_rps, pool, lengths, rules=rules, duration_s=3600, rng=rng)
 
     return Experiment(
         title="Fig. 18b, right half: normalised latency by page size, in s/token",
@@ -240,7 +260,7 @@ def fig_18b(
             table(lambda workload, page_size: paper.FIG_18B[workload][page_size]),
             progress,
         ),
-        fitted="the distributions of lengths; the rates, to the points at pages of 16.",
+        entered="the points at pages of 16 chose the rates.",
         not_reproduced="the left half: small pages are slow in the kernel, which a model of memory does"
         " not know; the small gain of ShareGPT from 16 to 32; and how far the last points rise, which varies"
         " much by trace: Alpaca's rise further here.",

@@ -19,8 +19,9 @@ PAGE_SIZE = 16
 NUM_PAGES_13B = 984
 """Pages of 16 slots behind the experiments with OPT-13B on one A100 with 40 GB.
 
-Table 1 prints 12 GB and 15.7K slots. Exactly 984 x 16 = 15,744 slots leave free the 8.943 % that Fig. 2 draws
-for Orca (Max), which has room for seven reservations of 2,048."""
+Inferred: Table 1 prints 12 GB and 15.7K slots. Of the multiples of 16 near that, 15,744 is the one of which
+seven reservations of 2,048 leave 8.943 %, as Fig. 2 draws for Orca (Max). So that bar chose the number, and
+is no test of it."""
 
 NUM_SLOTS_13B = NUM_PAGES_13B * PAGE_SIZE
 
@@ -36,6 +37,9 @@ SUSTAINED_LATENCY_S = 0.5
 """Normalised latency (s/token) up to which we call a rate sustained.
 
 Chosen, not printed: section 6.2 compares the rates that keep "similar latencies"."""
+
+OTHER_LATENCIES_S = (0.2, 0.5, 1.0)
+"""Latencies (s/token) at which we compare rates, to show what the choice of one does."""
 
 
 class Server(NamedTuple):
@@ -68,12 +72,12 @@ FIG_2 = {
     "Orca (Max)": {"used": 20.410, "reserved": 13.349, "internal": 57.298, "other": 8.943},
     "Orca (Pow2)": {"used": 26.849, "reserved": 17.883, "internal": 13.646, "other": 41.622},
     "Orca (Oracle)": {"used": 38.198, "reserved": 25.243, "internal": 0.0, "other": 36.559},
-    "vLLM": {"used": 96.264, "reserved": 1.65, "internal": 0.0, "other": 2.09},
+    "vLLM": {"used": 96.264},
 }
 """Where the KV cache goes, in % of its slots (drawn). ``other`` is "external fragmentation and others".
 
-For vLLM the figure draws slivers of reservation and of internal fragmentation that were not measured: each is
-half of what is left. Here stands the slack of the last pages as ``reserved``, and free pages as ``other``."""
+For vLLM the figure labels 96.3 % and draws the rest as slivers that look measured and are not: what is left
+of 100 % is split evenly. So they are left out here."""
 
 MEAN_LENGTHS = {"ShareGPT": (161.31, 337.99), "Alpaca": (19.31, 58.45)}
 """Tokens of prompt and output on average (printed, Fig. 11)."""
@@ -128,13 +132,20 @@ FIG_12_LEAVES_AT = {
 }
 """Rate and latency where each line of Fig. 12 leaves the plot, on its way to a point outside (drawn)."""
 
-SUSTAINED_RATES = {
+JOINED_RATES = {
     "OPT-13B, ShareGPT": {"Orca (Max)": 0.525, "Orca (Pow2)": 0.774, "Orca (Oracle)": 1.099, "vLLM": 1.929},
     "OPT-13B, Alpaca": {"Orca (Max)": 3.852, "Orca (Pow2)": 16.108, "Orca (Oracle)": 21.077, "vLLM": 28.055},
     "OPT-66B, ShareGPT": {"Orca (Max)": 0.203, "Orca (Pow2)": 0.269, "Orca (Oracle)": 0.403, "vLLM": 0.939},
     "OPT-175B, ShareGPT": {"Orca (Max)": 0.918, "Orca (Pow2)": 1.277, "Orca (Oracle)": 1.622, "vLLM": 2.377},
 }
-"""Requests/s at which each drawn line of Fig. 12 crosses 0.5 s/token, points outside the axis included."""
+"""Requests/s at which each drawn line of Fig. 12 crosses 0.5 s/token, points outside the axis included.
+
+A reading, not a number of the paper: it joins points that lie far apart beside the knee by straight lines, as
+the figure does. What the paper prints are the ranges in `PRINTED_GAINS`."""
+
+PRINTED_GAINS = {"Orca (Oracle)": (1.7, 2.7), "Orca (Max)": (2.7, 8.0)}
+"""Times the rate of others that vLLM sustains "while maintaining similar latencies", on ShareGPT, from and to
+(printed, section 6.2)."""
 
 FIG_13 = {
     "ShareGPT": {"Orca (Max)": 7.00, "Orca (Pow2)": 9.81, "Orca (Oracle)": 13.62, "vLLM": 30.42},
@@ -184,7 +195,12 @@ FIG_19A_MS = {
         1: 55.47, 2: 35.64, 4: 25.90, 8: 21.05, 16: 18.54, 32: 17.28, 64: 16.67, 128: 16.30, 256: 16.11,
     },
 }  # fmt: skip
-"""Time (ms) to bring back 256 tokens, by page size (drawn)."""
+"""Time (ms) to bring a request back, by page size (drawn). The figure does not say how many tokens it has."""
+
+TOKENS_OF_FIG_19A = 256
+"""Tokens that we take Fig. 19a to bring back.
+
+Inferred: its page sizes end at 256, the largest of which one page holds just that many."""
 
 
 def tokens_in_pool(scheme: str) -> float:

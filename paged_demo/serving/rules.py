@@ -7,7 +7,14 @@ from paged_demo.allocators.memory_map import CacheFullError
 from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.allocators.placement import PlacementPolicy, first_fit
 from paged_demo.allocators.traditional import ReservationPolicy, TraditionalAllocator, reserved_slots
-from paged_demo.checks import check_count, check_functions, check_share, keep_checked
+from paged_demo.checks import (
+    check_bool,
+    check_count,
+    check_functions,
+    check_share,
+    check_whole,
+    keep_checked,
+)
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION, OPT_13B_SWAP, IterationTime, SwapTime
 from paged_demo.serving.workload import Request
 
@@ -18,7 +25,8 @@ SwapPolicy = Callable[[Request], bool]
 def swap_several(request: Request) -> bool:
     """Swap a request with several samples, and compute one with a single sample again, as vLLM V0 did.
 
-    Several samples could be computed again only together, for they share their prompt's pages.
+    V0 could not compute several sequences of a request again. Kwon et al. (2023), section 4.5, describe both
+    ways and give no rule.
     """
     return request.num_samples > 1
 
@@ -46,8 +54,8 @@ class Rules:
     swap_time : SwapTime
         How long it takes to swap, in addition.
     max_batched_tokens : int
-        Tokens that one iteration computes at most; left out, the limit that reproduces the paper's runs. A
-        prompt longer than that starts without others.
+        Tokens that one iteration computes at most; left out, 2,560, the default of the vLLM
+        of 2023. A prompt longer than that starts without others.
     max_running : int
         Running sequences at most.
     chunked_prefill : bool
@@ -70,9 +78,12 @@ class Rules:
         for name, kind in {"iteration_time": IterationTime, "swap_time": SwapTime}.items():
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
-        keep_checked(self, check_count, "max_batched_tokens", "max_running")
-        if not isinstance(self.chunked_prefill, bool):
-            raise TypeError(f"chunked_prefill must be True or False, got {self.chunked_prefill!r}")
+        keep_checked(self, check_whole, "max_batched_tokens", "max_running")
+        keep_checked(self, check_bool, "chunked_prefill")
+
+    def is_swapped(self, request: Request) -> bool:
+        """Ask the policy whether a preempted request is swapped out, and check its answer."""
+        return check_bool("what swaps returns", self.swaps(request))
 
     def may_start(self, num_tokens: int, num_decoding: int, num_admitted: int) -> bool:
         """Say whether an iteration that decodes and admits so many tokens has budget for a prompt.
@@ -88,7 +99,8 @@ class Rules:
 
 
 PAPER_RULES = Rules()
-"""Those that reproduce the paper's runs of OPT-13B."""
+"""Those of our runs of the paper's experiments with OPT-13B. `paged_demo.paper.provenance` says of each
+constant whether it was printed, fitted or chosen."""
 
 
 def fits_budget(num_tokens: int, num_decoding: int, num_admitted: int, budget: int) -> bool:
@@ -182,7 +194,7 @@ def pages_kept(watermark_share: float, num_pages: int) -> int:
 def keep_pages_free(allocator: PagedAllocator, *, share: float = 0.01) -> AdmissionPolicy:
     """Admit a request only if it leaves this share of the pages free, for the others to grow.
 
-    Kwon et al. leave 1 % (their implementation's watermark).
+    The vLLM of 2023 leaves 1 % (its watermark); Kwon et al. (2023) do not mention one.
     """
     num_kept = pages_kept(check_share("share", share), allocator.num_pages)
 

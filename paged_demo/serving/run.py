@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import NamedTuple, Protocol
 
 from paged_demo.allocators.memory_map import account
-from paged_demo.checks import check_number
+from paged_demo.checks import came, check_number
 from paged_demo.serving.rules import PAPER_RULES, Pool, Rules
 from paged_demo.serving.scheduler import Scheduler, scheduler_of
 from paged_demo.serving.sequence_group import Stay
@@ -303,7 +303,7 @@ def _check_window(window: Window) -> Window:
         start_s, end_s = (check_number("window", time_s) for time_s in window)
         if 0 <= start_s < end_s:
             return start_s, end_s
-    raise ValueError(f"window must be a time from 0 on and a later one, in seconds, got {window!r}")
+    raise ValueError(f"window must be a time from 0 on and a later one, in seconds, got {came(window)}")
 
 
 def _check_moments(moments: Iterable[float]) -> list[float]:

@@ -1,6 +1,6 @@
 """How much a pool holds while requests queue for it: the effect of the page size alone."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -10,7 +10,7 @@ from paged_demo.checks import check_count, check_iterable
 from paged_demo.serving.rules import AdmissionPolicy, admit_always, keep_pages_free
 from paged_demo.serving.scheduler import Iteration, Scheduler, Snapshot
 from paged_demo.serving.sequence_group import KVAllocator
-from paged_demo.serving.workload import Request
+from paged_demo.serving.workload import Request, check_requests
 
 WAITING_SHARE_WHEN_WARM = 0.8
 WAITING_SHARE_AT_END = 0.1
@@ -57,7 +57,8 @@ def keep_full(
     """Serve a long queue, and measure what the pool holds meanwhile.
 
     The run ends when a tenth of the requests still wait, so that the pool is full throughout. The
-    means leave out the iterations before a fifth had been admitted: at first all requests are young.
+    means leave out the iterations before a fifth had been admitted: at first all requests are young. In the
+    end, even if an error comes, all slots that the queue took are free again.
 
     Raises
     ------
@@ -71,6 +72,13 @@ def keep_full(
     5.3
     """
     scheduler = Scheduler(allocator, requests, may_admit=may_admit)
+    try:
+        return _keep_full(scheduler)
+    finally:
+        scheduler.let_go()
+
+
+def _keep_full(scheduler: Scheduler) -> FullPool:
     num_requests = scheduler.num_waiting
     iterations: list[Iteration] = []
     snapshots: list[tuple[Iteration, Snapshot]] = []
@@ -102,7 +110,7 @@ def keep_full(
 
 
 def fill_by_page_size(
-    requests: Sequence[Request], page_sizes: Iterable[int], *, num_slots: int
+    requests: Iterable[Request], page_sizes: Iterable[int], *, num_slots: int
 ) -> dict[int, FullPool]:
     """Keep one pool full with the same requests, cut into pages of one size after the other.
 
@@ -110,7 +118,7 @@ def fill_by_page_size(
 
     Parameters
     ----------
-    requests : sequence of Request
+    requests : iterable of Request
         The queue.
     page_sizes : iterable of int
         Slots in a page, each at most ``num_slots``.
@@ -124,7 +132,8 @@ def fill_by_page_size(
         too few to keep the pool full.
     """
     num_slots = check_count("num_slots", num_slots)
-    longest = max((request.final_tokens for request in requests), default=1)
+    checked = check_requests(requests)
+    longest = max(request.final_tokens for request in checked)
     pools = {}
     for size in check_iterable("page_sizes", page_sizes, "whole numbers"):
         page_size = check_count("page_size", size)
@@ -138,7 +147,7 @@ def fill_by_page_size(
                 f"num_slots must have room for the longest request ({longest} tokens) and 1 % of the pages"
                 f" besides, got {num_slots} in pages of {page_size}"
             )
-        pool = keep_full(allocator, requests, may_admit=may_admit)
+        pool = keep_full(allocator, checked, may_admit=may_admit)
         pools[page_size] = replace(pool, memory_map=_with_remnant(pool.memory_map, num_slots))
     return pools
 

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
 from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
-from paged_demo.checks import check_functions
+from paged_demo.checks import check_bool, check_functions, check_positive
 from paged_demo.serving.rules import (
     PAPER_RULES,
     AdmissionPolicy,
@@ -17,7 +17,7 @@ from paged_demo.serving.rules import (
     check_served,
     keep_pages_free,
 )
-from paged_demo.serving.sequence_group import KVAllocator, SequenceGroup, Stay, has_pages
+from paged_demo.serving.sequence_group import IterationProgress, KVAllocator, SequenceGroup, Stay, has_pages
 from paged_demo.serving.workload import Request, check_requests
 
 
@@ -71,8 +71,8 @@ class Scheduler:
     their order, while there is room and the iteration has tokens to spare; a new request's prompt takes
     that one iteration, and its samples fork from it. When there is no room to grow, the newest running
     request gives its slots back and waits at the head of the queue, to compute its tokens again or to
-    have them swapped back in; nobody is admitted meanwhile. A request that has its last token leaves as
-    the next iteration begins.
+    have them swapped back in; nobody is admitted in that iteration. A request that has its last token leaves
+    as the next iteration begins.
 
     With ``rules.chunked_prefill`` a prompt takes as many iterations as the token budget asks for: running
     prompts that are not complete go on, before others are admitted, and decode once they are. One that
@@ -92,7 +92,8 @@ class Scheduler:
     References
     ----------
     Kwon et al. (2023), section 4.5: first come first served, preemption of the latest, recomputation and
-    swapping; section 4.4: parallel samples.
+    swapping; section 4.4: parallel samples. There admissions pause until all who were preempted are done;
+    here they pause for one iteration, and whoever was preempted is at the head of the queue.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class Scheduler:
             pool.require_room(self.requests)
         self._waiting = deque(map(SequenceGroup, self.requests))
         self._running: list[SequenceGroup] = []
+        self._progress: IterationProgress | None = None
 
     @property
     def num_waiting(self) -> int:
@@ -134,36 +136,43 @@ class Scheduler:
     def step(self) -> Iteration:
         """Run one iteration. It takes no time if nobody is left to serve.
 
+        If the allocator or a function of the reader raises an error, the next call goes on with the iteration
+        where it stopped: nobody gains a token twice, and nobody loses a place.
+
         Raises
         ------
         CacheFullError
             If a request alone does not find room in a pool without pages.
+        ValueError, TypeError
+            If a function of the reader returns something else than it should.
         """
-        self._retire()
-        if not self._running and self._waiting:
-            self.now_s = max(self.now_s, self._waiting[0].request.arrival_s)
+        done = self._progress = self._progress or self._begin()
+        for group in done.preempted:
+            group.free(self._allocator)  # It has not given all back if that was interrupted.
+        self._grow(done)
+        self._continue_prompts(done)
+        if not done.preempted:
+            self._admit(done)
         start_s = self.now_s
-        preempted = self._grow()
-        num_decoding = sum(group.request.num_samples for group in self._running if not group.num_missing)
-        num_batched = num_decoding + self._continue_prompts(num_decoding, preempted)
-        started, num_computed = ([], 0) if preempted else self._admit(num_batched)
         num_tokens = sum(group.num_tokens for group in self._running)
         if self._running:
-            duration_s = self._rules.iteration_time(
-                num_batched=num_batched + num_computed,
-                num_requests=len(self._running),
-                num_sequences=self._num_sequences(),
-                num_kv_tokens=num_tokens,
-            ) + self._time_to_swap(preempted, started)
+            duration_s = self._duration_s(done, num_tokens)
             self.now_s += duration_s
-            if num_decoding:
+            if done.num_decoding:
                 self.longest_gap_s = max(self.longest_gap_s, duration_s)
         for group in self._running:
             if not group.num_missing:
                 self.first_token_s.setdefault(group.request.request_id, self.now_s)
             if group.num_to_come == 0:
                 self.finish_s[group.request.request_id] = self.now_s
-        return Iteration(start_s, self.now_s, len(self._running), num_tokens, len(preempted))
+        self._progress = None
+        return Iteration(start_s, self.now_s, len(self._running), num_tokens, len(done.preempted))
+
+    def let_go(self) -> None:
+        """Give all slots back, to leave the allocator to others: who was running is served no further."""
+        for group in (*self._running, *self._waiting):
+            group.free(self._allocator)
+        self._running.clear()
 
     def future_tokens(self) -> dict[Hashable, int]:
         """Tell how many tokens each running sequence has yet to be given slots for, for ``account``."""
@@ -183,66 +192,57 @@ class Scheduler:
     def _num_sequences(self) -> int:
         return sum(group.request.num_samples for group in self._running)
 
-    def _retire(self) -> None:
+    def _begin(self) -> IterationProgress:
+        for group in [group for group in self._running if group.num_to_come == 0]:
+            group.free(self._allocator)
+            self._running.remove(group)
+            self._note_stay(group, is_preempted=False)
+        if not self._running and self._waiting:
+            self.now_s = max(self.now_s, self._waiting[0].request.arrival_s)
         for group in self._running:
-            if group.num_to_come == 0:
-                self._leave(group, is_preempted=False)
-        self._running = [group for group in self._running if group.num_to_come > 0]
+            if not group.num_missing:
+                group.to_grow = group.seq_ids
+        return IterationProgress()
 
-    def _leave(self, group: SequenceGroup, *, is_preempted: bool) -> None:
-        group.free(self._allocator)
+    def _note_stay(self, group: SequenceGroup, *, is_preempted: bool) -> None:
         self.stays.append(Stay(group.request.request_id, group.start_s, self.now_s, is_preempted))
 
-    def _grow(self) -> list[SequenceGroup]:
-        """Append a token to every sequence with a whole prompt; return the requests that had to yield."""
-        preempted: list[SequenceGroup] = []
+    def _grow(self, done: IterationProgress) -> None:
+        """Append a token to every sequence with a whole prompt, or preempt the newest if there is no room."""
         index = 0
-        while index < len(self._running):
-            group = self._running[index]
-            to_grow = [] if group.num_missing else group.seq_ids
-            # The newest may be this one: then it is no longer there.
-            while to_grow and index < len(self._running):
-                try:
-                    self._allocator.append(to_grow[0], 0)
-                except CacheFullError:
-                    if len(self._running) == 1:
-                        raise
-                    preempted.append(self._preempt_newest())
-                else:
-                    del to_grow[0]
-            if not (to_grow or group.num_missing):
-                group.num_generated += 1
-            index += 1
-        return preempted
+        while index < len(self._running):  # The newest may be this one: then it is no longer there.
+            try:
+                done.num_decoding += self._running[index].grow(self._allocator)
+            except CacheFullError as error:
+                self._preempt_newest(done, error)
+            else:
+                index += 1
 
-    def _continue_prompts(self, num_decoding: int, preempted: list[SequenceGroup]) -> int:
-        """Compute the next pieces of running prompts; return their tokens, and add to those that yield."""
-        budget = self._rules.max_batched_tokens - num_decoding
+    def _continue_prompts(self, done: IterationProgress) -> None:
+        """Compute the next pieces of running prompts, and preempt the newest where there is no room."""
         for group in self._running.copy():
             # A group that yields misses nothing any more: it begins anew.
-            while group.num_missing and budget > 0:
+            while group.num_missing and (budget := self._rules.max_batched_tokens - done.num_batched) > 0:
                 try:
-                    budget -= group.extend(self._allocator, budget)
-                except CacheFullError:
-                    if len(self._running) == 1:
-                        raise
-                    preempted.append(self._preempt_newest())
-        return self._rules.max_batched_tokens - num_decoding - budget
+                    done.num_in_pieces += group.extend(self._allocator, budget)
+                except CacheFullError as error:
+                    self._preempt_newest(done, error)
 
-    def _preempt_newest(self) -> SequenceGroup:
+    def _preempt_newest(self, done: IterationProgress, error: CacheFullError) -> None:
+        """Send the newest request back to the queue, or raise the error if there is no other."""
+        if len(self._running) == 1:
+            raise error
         newest = self._running[-1]
-        # Asked first: it is the reader's function, and if it raises nobody has lost a place. An incomplete
-        # prompt is computed again: it has produced nothing that is worth the way.
-        is_swapped = not newest.num_missing and self._rules.swaps(newest.request)
-        newest.is_swapped = is_swapped
-        self._leave(self._running.pop(), is_preempted=True)
-        self._waiting.appendleft(newest)
-        return newest
+        # Asked first: if it raises, nobody has lost a place. An incomplete prompt is computed again: it has
+        # produced nothing that is worth the way.
+        newest.is_swapped = not newest.num_missing and self._rules.is_swapped(newest.request)
+        self._waiting.appendleft(self._running.pop())
+        done.preempted.append(newest)
+        self._note_stay(newest, is_preempted=True)
+        newest.free(self._allocator)
 
-    def _admit(self, num_batched: int) -> tuple[list[SequenceGroup], int]:
-        """Start waiting requests; return them, and the tokens to compute for them."""
-        started: list[SequenceGroup] = []
-        num_computed = 0
+    def _admit(self, done: IterationProgress) -> None:
+        """Start waiting requests."""
         num_sequences = self._num_sequences()
         while self._waiting:
             group = self._waiting[0]
@@ -251,32 +251,40 @@ class Scheduler:
                 break
             if num_sequences + request.num_samples > self._rules.max_running:
                 break
-            if not self._rules.may_start(group.num_to_compute, num_batched, num_computed):
+            num_others = done.num_batched - done.num_admitted
+            if not self._rules.may_start(group.num_to_compute, num_others, done.num_admitted):
                 break
             # Alone, a request may have all the room there is: nobody else has to grow.
-            if self._running and not self._may_admit(request, group.num_generated):
+            if self._running and not self._is_admitted(group):
                 break
             try:
-                budget = self._rules.piece_budget(num_batched + num_computed)
-                num_computed += group.allocate(self._allocator, budget)
+                budget = self._rules.piece_budget(done.num_batched)
+                done.num_admitted += group.allocate(self._allocator, budget)
             except CacheFullError:
                 if not self._running:
                     raise
                 break
             group.start_s = self.now_s
             self._running.append(self._waiting.popleft())
-            started.append(group)
+            done.started.append(group)
             num_sequences += request.num_samples
-        return started, num_computed
 
-    def _time_to_swap(self, preempted: list[SequenceGroup], started: list[SequenceGroup]) -> float:
-        if self._pages is None:
-            return 0.0
-        page_size = self._pages.page_size
-        num_out, num_in = (
-            sum(group.num_swapped_pages(page_size) for group in moved) for moved in (preempted, started)
+    def _is_admitted(self, group: SequenceGroup) -> bool:
+        return check_bool("what may_admit returns", self._may_admit(group.request, group.num_generated))
+
+    def _duration_s(self, done: IterationProgress, num_tokens: int) -> float:
+        rules = self._rules
+        duration_s = rules.iteration_time(
+            num_batched=done.num_batched,
+            num_requests=len(self._running),
+            num_sequences=self._num_sequences(),
+            num_kv_tokens=num_tokens,
         )
-        return self._rules.swap_time(num_pages_out=num_out, num_pages_in=num_in, page_size=page_size)
+        if self._pages is not None:
+            page_size = self._pages.page_size
+            num_out, num_in = done.num_swapped_pages(page_size)
+            duration_s += rules.swap_time(num_pages_out=num_out, num_pages_in=num_in, page_size=page_size)
+        return check_positive("what iteration_time and swap_time return", duration_s)
 
 
 def scheduler_of(requests: Iterable[Request], pool: Pool, *, rules: Rules = PAPER_RULES) -> Scheduler:

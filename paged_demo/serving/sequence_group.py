@@ -1,7 +1,7 @@
-"""A request as the readable engine keeps it: its sequences in an allocator, and its stays there."""
+"""What the readable engine keeps: each request with its sequences and stays, and how far an iteration is."""
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any, NamedTuple, Protocol, TypeGuard
 
@@ -90,6 +90,10 @@ class SequenceGroup:
     num_missing : int
         Tokens that have no slots yet, while a prompt is computed in pieces. A request that comes back has its
         generated tokens computed with its prompt, as one.
+    held : list
+        The sequences that the allocator has.
+    to_grow : list
+        Those that have yet to gain a token in this iteration.
     """
 
     request: Request
@@ -97,6 +101,8 @@ class SequenceGroup:
     is_swapped: bool = False
     start_s: float = 0.0
     num_missing: int = 0
+    held: list[Hashable] = field(default_factory=list)
+    to_grow: list[Hashable] = field(default_factory=list)
 
     @property
     def seq_ids(self) -> list[Hashable]:
@@ -129,7 +135,7 @@ class SequenceGroup:
         return pages_held(self.request, self.num_generated, page_size) if self.is_swapped else 0
 
     def allocate(self, allocator: KVAllocator, budget: int | None = None) -> int:
-        """Take the slots of all tokens that there are, or raise a CacheFullError and leave all as it was.
+        """Take the slots of all tokens that there are, or raise an error and leave all as it was.
 
         Parameters
         ----------
@@ -153,20 +159,32 @@ class SequenceGroup:
                 return self._begin(allocator, budget)
         first, *others = self.seq_ids
         allocator.allocate(first, self._prompt(), final_tokens=self.request.final_tokens)
-        held = [first]
+        self.held.append(first)
         try:
             for child in others:
                 assert has_pages(allocator)
                 allocator.fork(first, child)
-                held.append(child)
+                self.held.append(child)
             for _ in range(self.num_generated):
-                for seq_id in held:
+                for seq_id in self.held:
                     allocator.append(seq_id, 0)
-        except CacheFullError:
-            for seq_id in held:
-                allocator.free(seq_id)
+        except BaseException:
+            self.free(allocator)
             raise
         return self.num_to_compute
+
+    def grow(self, allocator: KVAllocator) -> int:
+        """Take a slot for the next token of each sequence that has yet to gain one; return how many gained.
+
+        If an error comes in between, a later call goes on with those that have none.
+        """
+        if not self.to_grow:
+            return 0
+        while self.to_grow:
+            allocator.append(self.to_grow[0], 0)
+            del self.to_grow[0]
+        self.num_generated += 1
+        return self.request.num_samples
 
     def extend(self, allocator: KVAllocator, budget: int) -> int:
         """Take the slots of a prompt's next piece; return its tokens, or raise a CacheFullError."""
@@ -177,10 +195,12 @@ class SequenceGroup:
         return piece
 
     def free(self, allocator: KVAllocator) -> None:
-        """Give all slots back."""
-        for seq_id in self.seq_ids:
-            allocator.free(seq_id)
+        """Give all slots back. If an error comes in between, a later call gives back the others."""
         self.num_missing = 0
+        self.to_grow.clear()
+        while self.held:
+            allocator.free(self.held[0])
+            del self.held[0]
 
     def _begin(self, allocator: PagingAllocator, budget: int) -> int:
         num_found = allocator.allocate(
@@ -189,6 +209,7 @@ class SequenceGroup:
             final_tokens=self.request.final_tokens,
             budget=budget,
         )
+        self.held.append(self.request.request_id)
         num_left = self.request.num_prompt_tokens + self.num_generated - num_found
         piece = min(budget, num_left)
         self.num_missing = num_left - piece
@@ -197,3 +218,36 @@ class SequenceGroup:
     def _prompt(self) -> Iterable[int]:
         # The first token sets a prompt apart from all others.
         return chain((self.request.request_id,), repeat(0, self.request.num_prompt_tokens - 1))
+
+
+@dataclass(slots=True)
+class IterationProgress:
+    """How far an iteration of the readable engine has come, so that one that was interrupted can go on.
+
+    Attributes
+    ----------
+    preempted, started : list of SequenceGroup
+        Who had to yield, and who was admitted.
+    num_decoding, num_in_pieces, num_admitted : int
+        Tokens that are computed: one for each sequence that decodes, those of running prompts that go on, and
+        those of requests that were admitted.
+    """
+
+    preempted: list[SequenceGroup] = field(default_factory=list)
+    started: list[SequenceGroup] = field(default_factory=list)
+    num_decoding: int = 0
+    num_in_pieces: int = 0
+    num_admitted: int = 0
+
+    @property
+    def num_batched(self) -> int:
+        """All these tokens."""
+        return self.num_decoding + self.num_in_pieces + self.num_admitted
+
+    def num_swapped_pages(self, page_size: int) -> tuple[int, int]:
+        """Count the pages that move out of the GPU's memory, and those that move back."""
+        num_out, num_in = (
+            sum(group.num_swapped_pages(page_size) for group in moved)
+            for moved in (self.preempted, self.started)
+        )
+        return num_out, num_in

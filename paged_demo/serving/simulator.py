@@ -189,7 +189,7 @@ class _Engine:
         """Put a request that was preempted at the head of the queue; return the pages to swap out."""
         self._forget(flight, self.iteration - 1, is_preempted=True)
         num_generated = flight.num_generated(self.iteration - 1)
-        is_swapped = not flight.num_missing and self._rules.swaps(flight.request)
+        is_swapped = not flight.num_missing and self._rules.is_swapped(flight.request)
         group = SequenceGroup(flight.request, num_generated, is_swapped)
         if flight is self._prompt:
             self._prompt = None

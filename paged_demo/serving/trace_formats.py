@@ -12,6 +12,8 @@ from operator import itemgetter
 from reprlib import Repr
 from typing import Any, NamedTuple
 
+from paged_demo.checks import MAX_COUNT
+
 HASH_TOKENS = 512
 """Tokens of a prompt that one hash id names."""
 
@@ -24,7 +26,6 @@ READABLE = (
 )
 MAX_LINE = 131_072
 MAX_DIGITS = 20
-MAX_TOKENS = 10**9
 MAX_HASH_ID = 2**62 - 1
 
 PARTS_OF_A_SECOND = 10**18
@@ -217,9 +218,9 @@ def _read_int(digits: str) -> int | str:
 
 
 def _check_count(column: str, came: object, minimum: int) -> int:
-    if type(came) is not int or not minimum <= came <= MAX_TOKENS:
+    if type(came) is not int or not minimum <= came <= MAX_COUNT:
         raise ValueError(
-            f"{column} must be a whole number from {minimum} to {MAX_TOKENS:,}, got {shown(came)}"
+            f"{column} must be a whole number from {minimum} to {MAX_COUNT:,}, got {shown(came)}"
         )
     return came
 

@@ -9,7 +9,7 @@ from os import PathLike
 from typing import Any, Self
 
 from paged_demo.allocators.sequences import MAX_TOKEN_ID
-from paged_demo.checks import check_count
+from paged_demo.checks import check_whole
 from paged_demo.serving.trace_formats import (
     HASH_TOKENS,
     MAX_LINE,
@@ -145,7 +145,7 @@ def prompt_tokens(request: Request) -> list[int]:
 
 
 def _requests(path: str | PathLike[str], limit: int | None, *, stacklevel: int) -> Iterator[Request]:
-    most = None if limit is None else check_count("limit", limit)
+    most = None if limit is None else check_whole("limit", limit)
     num_requests = num_left_out = start = 0
     for row in _rows(path):
         if row.num_output_tokens == 0:

@@ -4,24 +4,24 @@ A slider is pleasant to move if the picture follows within about 60 ms. So the f
 not move is drawn once and kept as a background, and only the rest is drawn anew.
 """
 
-import base64
-import html
+import sys
 import threading
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import ceil
 from types import MappingProxyType
 from typing import Any
 
-import ipywidgets as widgets
+import ipywidgets
 import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 
-from paged_demo.checks import check_count, check_widgets
+from paged_demo.checks import came, check_count, check_widgets
 from paged_demo.views import plots, style
+from paged_demo.views.controls import Control, Item, LiveView, StepButton, number
 from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.picture import WIDTH_INCHES, WIDTH_PX, Picture, draw, encode_png, new_figure
 
@@ -29,12 +29,8 @@ DRAWING = threading.RLock()
 """Held by whoever draws. JupyterLab may see to a slider in a second thread, and Matplotlib's settings, which
 a style changes while it is applied, are those of all threads."""
 
-LOOKS = {"layout": {"width": "min(100%, 32em)"}, "style": {"description_width": "9em"}}
-"""Keyword arguments of a control: as wide as a phone allows, with room for its name."""
-
-CLASS = "paged-demo-explorer"
-WHOLE_READOUTS = f"<style>.{CLASS} .widget-readout {{ flex-shrink: 0; }}</style>"
-"""In a narrow window the track of a slider gives way, and not the value beside it."""
+SWITCH_INTERVAL_S = 0.0005
+"""How long (s) another thread may compute before one that draws has its turn; Python's own is 0.005."""
 
 MOST_BACKGROUNDS = 24
 """Backgrounds that an explorer keeps, of 2 MB or so each."""
@@ -51,28 +47,6 @@ Fill = Callable[..., str]
 """Draws on empty panels what some values (by name) mean, and returns it in words."""
 
 
-def number(description: str, value: int, *, lowest: int, highest: int) -> Any:
-    """Make a slider over whole numbers."""
-    return widgets.IntSlider(value, lowest, highest, description=description, **LOOKS)
-
-
-def choice(description: str, options: Iterable[Any], value: Any = None) -> Any:
-    """Make a slider over a few options; it begins at the first, unless another is given.
-
-    A closed dropdown would lose its arrow keys to JupyterLab.
-
-    Raises
-    ------
-    ValueError
-        If the value is none of the options.
-    """
-    choices = list(options)
-    if value is not None and value not in choices:
-        raise ValueError(f"{description} must be one of {choices}, got {value!r}")
-    first = choices[0] if value is None else value
-    return widgets.SelectionSlider(options=choices, value=first, description=description, **LOOKS)
-
-
 class Explorer:
     """Controls, and a picture that follows them.
 
@@ -83,7 +57,7 @@ class Explorer:
     ----------
     fill : callable
         Called with the panels, and with the value of each control by its name.
-    controls : mapping of str to widget
+    controls : mapping of str to Control
         The controls, by the name of the value that each sets.
     panels : mapping of str to Box
         Where the panels lie in the picture.
@@ -97,14 +71,14 @@ class Explorer:
         Panels with much to draw and few states, told apart by their titles: kept with the background.
     key : sequence of str
         Fates to explain, in the panel ``key`` if there is one.
-    buttons : sequence of widget
-        Shown in a row above the controls, whose values they may set.
+    rows : sequence of sequence of Item
+        What else to show, above the controls.
     """
 
     def __init__(
         self,
         fill: Fill,
-        controls: Mapping[str, Any],
+        controls: Mapping[str, Control],
         *,
         panels: Mapping[str, Box],
         height: float,
@@ -112,9 +86,9 @@ class Explorer:
         background: Mapping[str, Callable[[Axes], object]] = MappingProxyType({}),
         still: Collection[str] = (),
         key: Sequence[str] = (),
-        buttons: Sequence[Any] = (),
+        rows: Sequence[Sequence[Item]] = (),
     ) -> None:
-        check_widgets(widgets)
+        check_widgets(ipywidgets)
         self.controls = dict(controls)
         self.words = ""
         self._fill = fill
@@ -122,20 +96,18 @@ class Explorer:
         self._background = background
         self._still = still
         self._key = key
-        self._height_px = round(height * WIDTH_PX / WIDTH_INCHES)
         with drawing():
             self._figure = new_figure(height)
             self.panels = self._lay_out(self._figure, panels)
             self._staying = {artist for ax in self.panels.values() for artist in contents(ax)}
         self._backgrounds: dict[Hashable, Any] = {}
-        self._image = widgets.HTML()
-        self._caption = widgets.HTML()
-        rows = [widgets.HBox(buttons), *self.controls.values()] if buttons else [*self.controls.values()]
-        looks = widgets.HTML(WHOLE_READOUTS, layout={"display": "none"})
-        self._widget = widgets.VBox([looks, *rows, self._image, self._caption])
-        self._widget.add_class(CLASS)
+        self.view = LiveView(
+            [*rows, *([control] for control in self.controls.values())],
+            height_px=round(height * WIDTH_PX / WIDTH_INCHES),
+            take=self._take,
+        )
         for control in self.controls.values():
-            control.observe(self._follow, names="value")
+            control.changed = self._follow
         self._follow()
 
     @property
@@ -184,10 +156,9 @@ class Explorer:
         for name, value in setting.items():
             if name not in self.controls:
                 raise ValueError(f"settings must name controls ({', '.join(self.controls)}), got {name!r}")
-            control = self.controls[name]
-            allowed = getattr(control, "options", None) or range(control.min, control.max + 1)
+            allowed = self.controls[name].options
             if value not in allowed:
-                raise ValueError(f"{name} must be one that its control offers, {allowed}, got {value!r}")
+                raise ValueError(f"{name} must be one that its control offers, {allowed}, got {came(value)}")
 
     def _lay_out(self, figure: Figure | SubFigure, boxes: Mapping[str, Box]) -> dict[str, Axes]:
         panels = {name: figure.add_axes(box) for name, box in boxes.items()}
@@ -199,22 +170,20 @@ class Explorer:
                 draw_on(panels[name])
         return panels
 
-    def _follow(self, change: Any = None) -> None:
+    def _take(self, were_set: Mapping[Item, Any]) -> None:
+        with drawing():
+            for item, sent in were_set.items():
+                item.receive(sent)
+            if any(control in were_set for control in self.controls.values()):
+                self._follow()
+
+    def _follow(self) -> None:
         with drawing():
             for ax in self.panels.values():
                 clear_contents(ax, self._staying)
             self.words = self._fill(self.panels, **self.values)
             self._redraw()
-            data = base64.b64encode(encode_png(self._figure, moving=True)).decode()
-            words = html.escape(self.words, quote=True)
-            self._image.value = (
-                f'<img alt="{words}" src="data:image/png;base64,{data}" width="{WIDTH_PX}"'
-                f' height="{self._height_px}" style="display:block;max-width:100%;height:auto">'
-            )
-            self._caption.value = (
-                '<p role="status" aria-live="polite"'
-                f' style="max-width:{WIDTH_PX}px;margin:0.5em 0;line-height:1.4">In words: {words}</p>'
-            )
+            self.view.show(encode_png(self._figure, moving=True), self.words)
 
     def _moving(self) -> list[Artist]:
         """List what was drawn for the present values, in the order in which to draw it."""
@@ -245,14 +214,13 @@ class Explorer:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], Any]:
         bundle, metadata = self.picture().bundle()
-        return bundle | {WIDGET_VIEW: self._widget._repr_mimebundle_()[WIDGET_VIEW]}, metadata
+        view = self.view._repr_mimebundle_()
+        assert view is not None
+        return bundle | {WIDGET_VIEW: view[0][WIDGET_VIEW]}, metadata
 
 
 class Player(Explorer):
     """A story in steps: an explorer whose one control is the step, counted from 1.
-
-    The buttons can be reached with Tab and pressed with Enter or the space bar. At the ends they do nothing:
-    a button that is disabled while it is pressed loses the keyboard.
 
     Parameters
     ----------
@@ -267,19 +235,13 @@ class Player(Explorer):
     """
 
     def __init__(self, fill: Fill, num_steps: int, *, begin_with: int = 1, **options: Any) -> None:
-        self._step = number("step", begin_with, lowest=1, highest=check_count("num_steps", num_steps))
-        self.previous = widgets.Button(description="Previous step")
-        self.next = widgets.Button(description="Next step")
-        self.previous.on_click(lambda _: self._move(-1))
-        self.next.on_click(lambda _: self._move(1))
-        super().__init__(fill, {"step": self._step}, buttons=(self.previous, self.next), **options)
-
-    def _move(self, num_steps: int) -> None:
-        self._step.value += num_steps  # the slider stops at its ends
+        step = number("step", begin_with, lowest=1, highest=check_count("num_steps", num_steps))
+        buttons = [StepButton("Previous step", step, -1), StepButton("Next step", step, 1)]
+        super().__init__(fill, {"step": step}, rows=[buttons], **options)
 
     def film_strip(self, *, num_columns: int, height: float, key: bool = False) -> Picture:
         """Draw every step side by side: the story on paper, as a contact sheet."""
-        steps = [{"step": step} for step in range(self._step.min, self._step.max + 1)]
+        steps = [{"step": step} for step in self.controls["step"].options]
         return self.contact_sheet(steps, num_columns=num_columns, height=height, key=key)
 
 
@@ -287,10 +249,16 @@ class Player(Explorer):
 def drawing() -> Iterator[None]:
     """Let one thread draw at a time, in our style, with titles in a fixed place.
 
-    Matplotlib would place them when it draws the axes, and here these are seldom drawn.
+    Matplotlib would place them when it draws the axes, and here these are seldom drawn. Beside a cell that
+    runs, Python would pass this thread by for most of the time: so it asks to be heard more often.
     """
     with DRAWING, style.applied(), mpl.rc_context({"axes.titley": 1.0}):
-        yield
+        interval_s = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        try:
+            yield
+        finally:
+            sys.setswitchinterval(interval_s)
 
 
 def contents(ax: Axes) -> list[Artist]:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
 from paged_demo.allocators.memory_map import FateRun, MemoryMap, fates
+from paged_demo.checks import check_count
 from paged_demo.views import style
 from paged_demo.views.picture import new_axes
 
@@ -56,7 +57,7 @@ def slot_strip(
     ax : Axes, optional
         Where to draw; a new figure if left out.
     """
-    columns = num_columns or _columns(memory_map)
+    columns = check_count("num_columns", num_columns or _columns(memory_map))
     num_rows = ceil(memory_map.num_slots / columns)
     has_letters = memory_map.num_slots <= MOST_SLOTS_WITH_LETTERS
     ax = ax or new_axes(min(4.0, 1.0 + 0.35 * num_rows))

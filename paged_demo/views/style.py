@@ -14,8 +14,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 
-from paged_demo.checks import check_count
-from paged_demo.model import GIB, MIB, ModelSpec
+from paged_demo.checks import check_whole
+from paged_demo.model import GIB, MIB, UNITS, ModelSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +180,7 @@ def sequence_letter(index: int) -> str:
     ['A', 'Z', 'AA', 'AB', 'AAA']
     """
     letters = ""
-    number = check_count("index", index, minimum=0) + 1
+    number = check_whole("index", index, minimum=0) + 1
     while number:
         # No digit of this system means zero (Z is followed by AA), hence the step back before each division.
         number, digit = divmod(number - 1, 26)
@@ -196,7 +196,7 @@ def sequence_tint(index: int) -> str:
     >>> sequence_tint(0) == sequence_tint(len(SEQUENCE_TINTS))
     True
     """
-    return SEQUENCE_TINTS[check_count("index", index, minimum=0) % len(SEQUENCE_TINTS)]
+    return SEQUENCE_TINTS[check_whole("index", index, minimum=0) % len(SEQUENCE_TINTS)]
 
 
 def percent(share: float) -> str:
@@ -244,3 +244,14 @@ def amount_of(amount: float, unit: str) -> str:
         f"{amount:,.0f}" if amount >= 100 or unit == "slots" else f"{amount:,.2f}".rstrip("0").rstrip(".")
     )
     return f"{number} {unit}"
+
+
+def memory_of(num_bytes: float, unit: str) -> str:
+    """Write so many bytes in a unit of `paged_demo.model.UNITS`.
+
+    Examples
+    --------
+    >>> memory_of(12 * 2**30, "GiB"), memory_of(12 * 2**30, "GB")
+    ('12 GiB', '12.88 GB')
+    """
+    return amount_of(num_bytes / UNITS[unit], unit)

@@ -46,7 +46,7 @@ def main():
     trace = overload(19_366)
     num_tokens = sum(request.num_output_tokens for request in trace)
     print(f"Fig. 2, one seed: {seconds(lambda: fig_2(seeds=[0])):.2f} s")
-    print(f"Fig. 12a, one seed, 25 runs of an hour: {seconds(lambda: fig_12(seeds=[0])):.2f} s")
+    print(f"Fig. 12a, one seed, about 25 runs of an hour: {seconds(lambda: fig_12(seeds=[0])):.2f} s")
     print(f"Fig. 13, one seed, Alpaca for 900 s: {seconds(lambda: fig_13(seeds=[0], alpaca_s=900)):.2f} s")
     quick = seconds(lambda: simulate(trace, pool))
     readable = seconds(lambda: step_through(trace, pool), rounds=1)

@@ -42,6 +42,52 @@ interact(draw, page_size=SelectionSlider(options=list(pools), value=16, descript
 """
 """The picture of notebook 00's dial, as `interact` draws it: each time from nothing."""
 
+LIVE = "live"
+"""The name of a notebook made for the controls, and of its first cell."""
+
+WITH_CONTROLS = """\
+from IPython.display import display
+
+from paged_demo.views.controls import choice, number
+from paged_demo.views.live import Explorer
+
+
+def fill(panels, *, height, colour, width):
+    if height == 13:
+        raise RuntimeError("13 is not drawn")
+    panels["line"].plot([0, 1], [height, height], color=colour, linewidth=width)
+    panels["line"].set_ylim(-1, 101)
+    return f"A {colour} line at {height}, {width} wide."
+
+
+explorer = Explorer(
+    fill,
+    {
+        "height": number("height (m)", 50, lowest=0, highest=100),
+        "colour": choice("colour", ["black", "blue", "grey"]),
+        "width": choice("width (points)", [1, 2, 4]),
+    },
+    panels={"line": (0.1, 0.1, 0.8, 0.8)},
+    height=2,
+)
+explorer"""
+
+BUSY = """\
+import time
+
+end = time.monotonic() + 20
+while time.monotonic() < end:
+    sum(range(10_000))
+print("done")"""
+
+DEAF = """\
+import re
+import time
+
+print("one second more", flush=True)
+time.sleep(1)
+re.match(r"(a+)+b", 27 * "a")  # some seconds, in which no other thread of the kernel has a turn"""
+
 LATENCIES = pytest.StashKey[dict]()
 
 
@@ -65,16 +111,28 @@ def chromium():
 
 
 @pytest.fixture(scope="module")
-def address_of(chromium, tmp_path_factory):
-    """JupyterLab, with copies of the notebooks, since it writes into them."""
+def folder(tmp_path_factory):
+    """Copies of the notebooks, since JupyterLab may write into them."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "assets", folder / "assets")
     shutil.copytree(ROOT / "notebooks", folder / "notebooks")
     cell = nbformat.v4.new_code_cell(WITH_INTERACT, id=INTERACT)
     made = nbformat.v4.new_notebook(cells=[cell], metadata=METADATA)
     nbformat.write(made, folder / "notebooks" / f"{INTERACT}.ipynb")
+    cells = [
+        nbformat.v4.new_code_cell(source, id=cell_id)
+        for source, cell_id in [(WITH_CONTROLS, LIVE), (BUSY, "busy"), (DEAF, "deaf")]
+    ]
+    made = nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
+    nbformat.write(made, folder / "notebooks" / f"{LIVE}.ipynb")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address_of(chromium, folder):
+    """JupyterLab: where a notebook is to be found by its name."""
     with served(folder) as address_of:
-        yield lambda name: address_of(f"notebooks/{name}")
+        yield lambda name, *app: address_of(f"notebooks/{name}", *app)
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,13 @@ window.inLab = {
     );
   },
 
+  runCell(index) {
+    inLab.notebook().content.activeCellIndex = index;
+    jupyterapp.commands.execute('notebook:run-cell');
+  },
+
+  save: () => jupyterapp.commands.execute('docmanager:save'),
+
   // Cells that hold widgets and a picture, by id.
   cellsWithExplorers: () => inLab.codeCells()
     .filter(cell => cell.model.outputs.toJSON().some(({ data }) =>
@@ -48,8 +55,26 @@ window.inLab = {
     await content.scrollToItem(index, 'start');
   },
 
-  // In an explorer the picture is a widget; `interact` puts it into an output.
-  picture: box => box.querySelector('.widget-html img') ?? box.querySelector('.jp-OutputArea-output img'),
+  picture: box => box.querySelector('img'),
+
+  words: box => box.querySelector('.paged-demo-words').textContent,
+
+  // A control of ours, or the slider of `interact`.
+  tell(handle) {
+    if (handle.matches('.noUi-handle')) {
+      const [value, ...ends] = ['now', 'min', 'max'].map(name => +handle.getAttribute(`aria-value${name}`));
+      const whole = handle.closest('.widget-inline-hbox');
+      const [name, readout] = ['label', 'readout'].map(part => whole.querySelector(`.widget-${part}`).innerText);
+      return { name, value, ends, readout };
+    }
+    const name = handle.labels[0].innerText;
+    if (handle.matches('select')) {
+      const [value, ends] = [handle.selectedIndex, [0, handle.length - 1]];
+      return { name, value, ends, readout: handle.selectedOptions[0].text };
+    }
+    const readout = handle.getAttribute('aria-valuetext');
+    return { name, value: +handle.value, ends: [+handle.min, +handle.max], readout };
+  },
 
   looks: picture => `${picture?.alt}|${picture?.src}`,
 
@@ -130,7 +155,7 @@ window.inLab = {
     const luminance = rgb => rgb.map(v => v / 255)
       .map(v => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
       .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-    return [...box.querySelectorAll('.widget-label, .widget-readout, .jupyter-button, input, [role=status]')]
+    return [...box.querySelectorAll('label, output, button, input[type=text], select, [role=status]')]
       .map(e => [(e.value || e.textContent).trim(), e])
       .filter(([text]) => text)
       .map(([text, e]) => {
@@ -144,6 +169,6 @@ window.inLab = {
   // Parts of the box that reach over the right edge of the window, and values that are cut off.
   tooWide: box => [...box.querySelectorAll('*')]
     .filter(e => e.getBoundingClientRect().right > innerWidth + 1
-      || (e.matches('.widget-readout') && e.scrollWidth > e.clientWidth + 1))
+      || (e.matches('output') && e.scrollWidth > e.clientWidth + 1))
     .map(e => `${e.className || e.tagName}: ${e.textContent}`),
 };

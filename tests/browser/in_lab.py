@@ -1,6 +1,8 @@
 """A notebook in JupyterLab in a browser, as the tests handle it."""
 
+import base64
 import contextlib
+import json
 import os
 import re
 import secrets
@@ -12,10 +14,15 @@ import time
 import urllib.request
 from pathlib import Path
 
-from paged_demo.__main__ import lab_arguments
+from paged_demo.__main__ import LAB_SETTINGS, lab_arguments
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+
+DOCUMENTS = "@jupyterlab/docmanager-extension:plugin"
+
+LAB, NOTEBOOK_7 = "lab/tree", "notebooks"
+"""The front ends, by the beginning of their addresses."""
 
 INTERACT = "interact"
 """The name of a notebook made for comparison, and of its one cell."""
@@ -32,6 +39,8 @@ CHROMIUM_FLAGS = [
 ]
 # Generous, since a machine may have other work to do: nothing is wrong with a test that takes long.
 START_S = 120
+AUTOSAVE_S = 1
+"""How often JupyterLab would save by itself, if that was not turned off."""
 RUN_ALL_S = 600
 MOVE_S = 60
 
@@ -45,13 +54,17 @@ def find_chromium():
 def served(folder):
     """Serve a folder of notebooks with JupyterLab, and yield the address that opens one by its name.
 
+    The same server has Jupyter Notebook 7, at other addresses.
+
     The server gets the arguments that the reader's command gives it. It reads and writes no settings but
     its own, in a folder beside the notebooks.
     """
     own = folder / ".jupyter"
-    settings = own / "JUPYTERLAB_SETTINGS_DIR/@jupyterlab/apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}', encoding="utf-8")
+    settings_of = LAB_SETTINGS | {DOCUMENTS: LAB_SETTINGS[DOCUMENTS] | {"autosaveInterval": AUTOSAVE_S}}
+    for plugin, settings in settings_of.items():
+        path = own / f"JUPYTERLAB_SETTINGS_DIR/{plugin.replace(':', '/')}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(settings), encoding="utf-8")
     names = ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR")
     variables = [*(f"JUPYTER_{name}" for name in names), "IPYTHONDIR"]
     variables += ["JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR"]
@@ -66,6 +79,7 @@ def served(folder):
             f"--ServerApp.root_dir={folder}",
             f"--IdentityProvider.token={token}",
             "--LabApp.expose_app_in_browser=True",
+            "--JupyterNotebookApp.expose_app_in_browser=True",
         ]
     )
     log_path = own / "log.txt"
@@ -78,7 +92,7 @@ def served(folder):
         )
         try:
             wait_until_it_answers(server, f"http://127.0.0.1:{port}/api/status?token={token}", log_path)
-            yield lambda name: f"http://127.0.0.1:{port}/lab/tree/{name}.ipynb?reset&token={token}"
+            yield lambda name, app=LAB: f"http://127.0.0.1:{port}/{app}/{name}.ipynb?reset&token={token}"
         finally:
             server.terminate()
             server.wait()
@@ -117,6 +131,10 @@ class Notebook:
         self.page.evaluate("inLab.runAll()")
         self.wait("inLab.ran && inLab.isIdle()", RUN_ALL_S)
 
+    def run_cell(self, index):
+        """Run one cell, and do not wait for it."""
+        self.page.evaluate("index => { inLab.runCell(index); }", index)
+
     @property
     def errors(self):
         """What cells, callbacks and the page raised so far."""
@@ -129,7 +147,7 @@ class Notebook:
     def explorers(self):
         """Yield the explorers from top to bottom, each when it is in view."""
         for cell_id in self.page.evaluate("inLab.cellsWithExplorers()"):
-            yield self.explorer(cell_id, ".widget-vbox:has(.widget-html img)")
+            yield self.explorer(cell_id, ".paged-demo-explorer")
 
     def explorer(self, cell_id, selector):
         """Bring a cell into view, and return the explorer in it."""
@@ -175,48 +193,50 @@ class Explorer:
 
     @property
     def words(self):
-        return self.box.locator("[role=status]").inner_text().removeprefix("In words: ")
+        return self.evaluate("box => inLab.words(box)").removeprefix("In words: ")
 
     @property
     def sliders(self):
-        """The sliders that the picture follows: not those of a form above a button."""
-        handles = self.box.locator(".noUi-handle").all()
-        return [Slider(self, handle) for handle in handles[self._num_sliders_of_form :]]
+        """The controls that the picture follows: not those of a form above a button."""
+        handles = self.box.locator("input[type=range], select, .noUi-handle").all()
+        return [Slider(self, handle) for handle in handles[self.has_form :]]
 
     @property
     def buttons(self):
-        """The buttons that do something now."""
-        return self.box.locator(".jupyter-button:enabled").all()
+        """The buttons, from left to right."""
+        return self.box.get_by_role("button").all()
 
     def button(self, name):
         return self.box.get_by_role("button", name=name, exact=True)
 
     @property
     def has_form(self):
-        """Whether there is a prompt to fill in, with a button to generate an answer and one to stop it."""
-        return self._num_sliders_of_form > 0
+        """Whether there is a prompt to fill in, with one slider, and buttons to generate and to stop."""
+        return self.prompt.count() > 0
+
+    @property
+    def prompt(self):
+        return self.box.locator("input[type=text]")
 
     @property
     def status(self):
         """What is said beside the buttons of a form."""
-        return self.button("Stop").locator("xpath=..").locator(".widget-label").inner_text()
+        return self.box.locator("span[role=status]").inner_text()
 
     def wait_until_answered(self):
         """Wait until no answer grows: the kernel is idle between two tokens too."""
-        self.button("Generate").and_(self.box.locator(":enabled")).wait_for()
-
-    @property
-    def _num_sliders_of_form(self):
-        return self.evaluate(
-            """box => box.querySelector('input[type=text]') === null ? 0
-                : [...box.querySelectorAll('.noUi-handle, .jupyter-button')]
-                    .findIndex(e => e.matches('.jupyter-button'))"""
-        )
+        self.button("Generate").and_(self.box.locator("[aria-disabled=false]")).wait_for()
 
     def fill_in(self, prompt, *, most_tokens):
         """Type a prompt into the box for it, and say how long its answer may be."""
-        self.box.locator("input[type=text]").fill(prompt)
-        Slider(self, self.box.locator(".noUi-handle").first).go_back_to(most_tokens)
+        self.prompt.fill(prompt)
+        slider = Slider(self, self.box.locator("input[type=range]").first)
+        slider.go_back_to(slider.position_of(most_tokens))
+
+    @property
+    def png(self):
+        """The picture's bytes."""
+        return base64.b64decode(self.picture.get_attribute("src").partition(",")[2])
 
     def evaluate(self, function, argument=None):
         return self.box.evaluate(function, argument)
@@ -236,7 +256,7 @@ class Explorer:
     def wait_for_words_to_follow(self):
         """Wait until the words below the picture are those of the picture."""
         self.page.wait_for_function(
-            "box => box.querySelector('[role=status]').textContent === 'In words: ' + inLab.picture(box).alt",
+            "box => inLab.words(box) === 'In words: ' + inLab.picture(box).alt",
             arg=self.box.element_handle(),
         )
 
@@ -247,20 +267,27 @@ class Slider:
     def __init__(self, explorer, handle):
         self.explorer = explorer
         self.handle = handle
-        self.whole = handle.locator("xpath=ancestor::div[contains(@class, 'widget-inline-hbox')][1]")
-        self.name = self.whole.locator(".widget-label").inner_text()
+        self.name = self.tell()["name"]
+
+    def tell(self):
+        return self.handle.evaluate("handle => inLab.tell(handle)")
 
     @property
     def value(self):
-        return float(self.handle.get_attribute("aria-valuenow"))
+        """The position of its value."""
+        return self.tell()["value"]
 
     @property
     def ends(self):
-        return [float(self.handle.get_attribute(f"aria-value{end}")) for end in ("min", "max")]
+        return self.tell()["ends"]
 
     @property
     def readout(self):
-        return self.whole.locator(".widget-readout").inner_text()
+        return self.tell()["readout"]
+
+    def position_of(self, number):
+        """The position of a number, for a slider over whole numbers."""
+        return self.value + number - int(self.readout)
 
     def press(self, key):
         """Press a key; return the milliseconds until the new picture is there, or None at an end."""
@@ -279,7 +306,7 @@ class Slider:
         self.handle.focus()
         keyboard = self.explorer.page.keyboard
         keyboard.press("Home")
-        page_steps = 5
+        page_steps = max(1, round(self.ends[1] / 10))
         while value - self.value >= page_steps:
             keyboard.press("PageUp")
         while self.value < value:

@@ -61,7 +61,11 @@ def test_every_button_does_something(opened):
     for explorer in opened.explorers():
         if explorer.has_form:
             explorer.fill_in("Say hi.", most_tokens=3)
-        for button in explorer.buttons:
+        pressed = []
+        for button in 2 * explorer.buttons:  # one may be disabled until another has been pressed
+            if button.is_disabled() or button.inner_text() in pressed:
+                continue
+            pressed.append(button.inner_text())
             looks = explorer.looks
             button.focus()
             button.press("Enter")
@@ -73,24 +77,41 @@ def test_every_button_does_something(opened):
     assert opened.errors == []
 
 
+@pytest.mark.parametrize("stop", ["button", "interrupt"])
 @pytest.mark.parametrize("opened", ["07_real_model"], indirect=True)
-def test_an_answer_stops_when_it_is_told_to(opened):
+def test_an_answer_stops_when_it_is_told_to(opened, stop):
     opened.look(width=WIDE_PX, theme=LIGHT)
     explorer = next(explorer for explorer in opened.explorers() if explorer.has_form)
     most_tokens = 200
     explorer.fill_in("Tell me the numbers from one to one hundred.", most_tokens=most_tokens)
     for _ in range(3):
         looks = explorer.looks
-        explorer.button("Generate").press("Enter")
+        explorer.prompt.press("Enter")
         explorer.wait_for_other_looks(looks)
-        explorer.button("Stop").press("Enter")
+        if stop == "button":
+            explorer.button("Stop").press("Enter")
+        else:
+            opened.page.evaluate("jupyterapp.commands.execute('notebook:interrupt-kernel')")
         explorer.wait_until_answered()
         opened.wait_until_idle()
         check_words(explorer)
         stopped = re.fullmatch(r"Stopped after (\d+) tokens?\.", explorer.status)
         assert stopped, explorer.status
         [slider] = explorer.sliders
-        assert 1 <= int(stopped[1]) == slider.value == slider.ends[1] < most_tokens
+        assert 1 <= int(stopped[1]) == slider.value + 1 == slider.ends[1] + 1 < most_tokens
+    assert opened.errors == []
+
+
+@pytest.mark.parametrize("opened", ["07_real_model"], indirect=True)
+def test_a_prompt_that_is_empty_or_too_long_is_told_before_anything_runs(opened):
+    explorer = next(explorer for explorer in opened.explorers() if explorer.has_form)
+    looks = explorer.looks
+    for prompt, told in [("  ", "Type a prompt first."), (300 * "one ", "at most 255 tokens leave room")]:
+        explorer.fill_in(prompt, most_tokens=5)
+        explorer.prompt.press("Enter")
+        explorer.page.get_by_text(told).wait_for()
+        explorer.wait_until_answered()
+        assert explorer.looks == looks
     assert opened.errors == []
 
 

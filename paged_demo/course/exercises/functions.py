@@ -1,177 +1,76 @@
 """Exercises that ask for a function: it is tried on cases beside a reference."""
 
-import operator
-import sys
+import inspect
 from collections.abc import Callable, Iterable
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from io import StringIO
-from types import FrameType
-from typing import Any, NamedTuple
+from time import thread_time
+from typing import Any, TypeVar
 
+from paged_demo.course.exercises.fence import (
+    MOST_SECONDS,
+    Blank,
+    BlankError,
+    Endless,
+    Guard,
+    NoAnswerError,
+    Outcome,
+    Printed,
+    Raised,
+    Returned,
+    Unreadable,
+    attempt,
+)
 from paged_demo.course.exercises.kinds import Exercise, Function, Misconception, add
+from paged_demo.course.exercises.reading import plain, read_whole_number, same
 from paged_demo.course.exercises.verdict import DrawnPool, Verdict, describe, describe_both, pool_with_marks
 
-UNCOUNTED = sys.stdlib_module_names | {"numpy"}
-"""Their own steps do not count: the first use of a function may import a module, which takes many."""
+Call = TypeVar("Call")
 
-MOST_STEPS = 300_000
-"""Steps that a call may take: our own solutions need some hundreds."""
-
-
-class Returned(NamedTuple):
-    """What a call gave back."""
-
-    value: Any
-
-
-class Raised(NamedTuple):
-    """An exception that left a call, by the name of its class and its text."""
-
-    name: str
-    text: str
-
-    def __eq__(self, other: object) -> bool:
-        """Compare by name: the text of an exception depends on how the code is written."""
-        return isinstance(other, Raised) and other.name == self.name
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-
-class Endless(NamedTuple):
-    """A call that was stopped after so many steps."""
-
-    num_steps: int
-
-
-class Unreadable(NamedTuple):
-    """What a call gave back is no answer; the words say what was expected."""
-
-    words: str
-
-
-Outcome = Returned | Raised | Endless | Unreadable
-
-
-class _OutOfStepsError(BaseException):
-    """Not an Exception, so that an ``except Exception`` in the reader's loop does not catch it."""
-
-
-def attempt(function: Callable[..., Any], *arguments: Any, most_steps: int = MOST_STEPS) -> Outcome:
-    """Call a function that a reader wrote, and say how it ended: it may raise, or never return.
-
-    Steps are counted by a trace function, which Python calls for the lines and instructions that run in this
-    thread. Unlike a signal, that works on every system and in every thread; unlike a clock, it gives the same
-    verdict on a slow machine; and unlike a process or a thread of its own, it lets the function see what the
-    reader's notebook defines. What it cannot count is one call into C that never returns, such as
-    ``sum(count())``, or a loop that catches every exception, ours too: those have to be interrupted by hand.
-
-    Parameters
-    ----------
-    function : callable
-        What the reader wrote.
-    *arguments
-        What to pass.
-    most_steps : int
-        Steps that it may take before it is stopped.
-
-    Examples
-    --------
-    >>> attempt(lambda number: number + 1, 2)
-    Returned(value=3)
-    >>> attempt(lambda number: number / 0, 2)
-    Raised(name='ZeroDivisionError', text='division by zero')
-    """
-    num_steps = 0
-
-    def count(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal num_steps
-        if frame.f_globals.get("__name__", "").partition(".")[0] in UNCOUNTED:
-            return None
-        # Python 3.11 begins no new line in ``while True: pass``; newer ones show some frames' lines only.
-        frame.f_trace_opcodes = True
-        num_steps += 1
-        if num_steps > most_steps:
-            raise _OutOfStepsError
-        return count
-
-    earlier_trace = sys.gettrace()
-    sys.settrace(count)
-    try:
-        value = function(*arguments)
-    except _OutOfStepsError:
-        return Endless(most_steps)
-    except (Exception, SystemExit) as error:
-        return Raised(type(error).__name__, str(error))
-    finally:
-        sys.settrace(earlier_trace)
-    return Returned(value)
-
-
-MOST_LINES_PRINTED = 20
-MOST_CHARACTERS_PRINTED = 2_000
-
-
-class Printed(StringIO):
-    """The beginning of what an answer prints, and its whole length: an endless loop may print very much."""
-
-    num_characters = 0
-
-    def write(self, text: str) -> int:
-        """Keep the text as far as there is room."""
-        super().write(text[: max(0, MOST_CHARACTERS_PRINTED - self.num_characters)])
-        self.num_characters += len(text)
-        return len(text)
-
-    def print_again(self) -> None:
-        """Print the first lines, and how much more there was."""
-        kept = "".join(self.getvalue().splitlines(keepends=True)[:MOST_LINES_PRINTED])
-        sys.stdout.write(kept)
-        if self.num_characters > len(kept):
-            begin = "" if kept.endswith("\n") else "\n"
-            sys.stdout.write(f"{begin}... and {self.num_characters - len(kept):,} more characters\n")
-
-
-def unexpected(expected: str, value: Any) -> TypeError:
-    """Make the error that says what was expected, such as "a name was", and what a call gave back."""
-    return TypeError(f"{expected} expected, and it returned {describe(value)}")
-
-
-def read_whole_number(value: Any) -> int:
-    """Read a whole number, or raise a TypeError that says what came."""
-    try:
-        if not isinstance(value, bool):
-            return operator.index(value)
-    except TypeError:
-        pass
-    raise unexpected("a whole number was", value)
-
-
-def read_whole_numbers(values: Iterable[Any]) -> list[int]:
-    """Read a list that an answer has changed; so whatever it put there can be compared."""
-    return [read_whole_number(value) for value in values]
+MOST_CALLS = 1_000
+"""Of something that an answer deals with: our own solutions need some."""
 
 
 class Finding(str):
-    """What came of an answer that deals with something, such as a pool; it is told without quotes."""
+    """What came of an answer that deals with something, such as a pool; it is told without quotes.
+
+    An exercise makes it of a record of calls, which it plays again itself: an answer can change the pool that
+    it got, and return a finding of its own, and neither is looked at.
+    """
 
     def __repr__(self) -> str:
         return str(self)
 
 
-def read_finding(finding: Any, *, expected: str) -> Finding:
-    """Pass a finding on; anything else is what the answer returned in the place of what was expected."""
-    if not isinstance(finding, Finding):
-        raise unexpected(expected, finding)
-    return finding
+class Record(list[Call]):
+    """The calls that an answer makes of something it was given, to be played again; not more than some."""
+
+    def append(self, call: Call) -> None:
+        """Write a call down."""
+        if len(self) == MOST_CALLS:
+            raise NoAnswerError(f"it was stopped after {MOST_CALLS:,} calls of what it was given")
+        super().append(call)
 
 
-def pass_on(function: Callable[..., Any], case: Any) -> Any:
-    """Call a function with copies of a case's values as its arguments."""
-    return function(*deepcopy(tuple(case)))
+def alike(expected: Outcome, came: Outcome) -> bool:
+    """Say whether two calls ended alike: with the same value, or in the same way without one."""
+    if isinstance(expected, Returned) and isinstance(came, Returned):
+        return same(expected.value, came.value)
+    return type(expected) is type(came) and expected == came
+
+
+def keep_as_given(given: Iterable[Any], now: Iterable[Any], names: Iterable[str]) -> None:
+    """Raise a `NoAnswerError` if a function changed an argument that was only to be read."""
+    for name, before, after in zip(names, given, now, strict=True):
+        try:
+            is_kept = same(plain(before), plain(after))
+        except NoAnswerError:
+            is_kept = False
+        if not is_kept:
+            words = f"it changed `{name}`, which is only to be read, from {describe(before)}"
+            raise NoAnswerError(f"{words} to {describe(after)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,10 +85,11 @@ class FunctionExercise(Exercise):
         Makes the cases, the smallest first: so the first that fails is the smallest counter-example.
     tell : str or callable
         Words for a case, with its values in the places of ``{0}``, ``{1}`` and so on; or writes them.
-    call : callable
-        Calls a function on a case, and gives back what is compared. If left out, a case is the arguments.
     read : callable
-        Reads what a call gave back, or raises a TypeError that says what was expected.
+        Reads what a call gave back, as plain values, or raises a `NoAnswerError` that says what was expected.
+    call : callable, optional
+        Calls a function on a case, and gives back plain values to compare. If left out, a case is the
+        arguments, which a function only reads, and what it gives back is read by ``read``.
     pool : callable, optional
         Makes of a case the pool to draw, for exercises that ask for a slot, alone or as a ``slot``.
     mistakes : list of Misconception
@@ -199,8 +99,8 @@ class FunctionExercise(Exercise):
     reference: Callable[..., Any]
     cases: Callable[[], Iterable[Any]]
     tell: str | Callable[[Any], str]
-    call: Callable[[Callable[..., Any], Any], Any] = pass_on
     read: Callable[[Any], Any] = read_whole_number
+    call: Callable[[Callable[..., Any], Any], Any] | None = None
     pool: Callable[[Any], DrawnPool] | None = None
 
     def judge(self, answer: Any) -> Verdict:
@@ -212,57 +112,82 @@ class FunctionExercise(Exercise):
             words = f"A function is asked for, by its name and without brackets; {describe(answer)} came."
             return self.wrong("Not a function.", words)
         cases = list(self.cases())
-        outcomes: list[Outcome] = []
-        printed: list[Printed] = []
-        for case in cases:
-            with redirect_stdout(Printed()) as output:
-                outcome = self._try(answer, case)
-            printed.append(output)
-            if isinstance(outcome, Returned) and outcome.value is ...:
-                output.print_again()
-                return self.open()
-            if isinstance(outcome, Endless):
-                words = (
-                    f"For {self._tell(case)}, it had not returned after {outcome.num_steps:,} steps, and was"
-                    " stopped. What ends its loop?"
-                )
-                output.print_again()
-                return self.wrong("Still running.", words)
-            outcomes.append(outcome)
-        expected = [self._try(self.reference, case) for case in cases]
-        failing = [index for index in range(len(cases)) if outcomes[index] != expected[index]]
-        if not failing:
-            return self.right()
-        first = failing[0]
-        printed[first].print_again()
-        return self._explain(cases[first], expected[first], outcomes[first], self._recognise(cases, outcomes))
+        # Before the answer is called: it may change anything.
+        expected: list[Outcome] = [Returned(self._play(self.reference, case)) for case in cases]
+        guard = Guard()
+        try:
+            verdict = self._compare(answer, cases, expected)
+        finally:
+            changed = guard.put_back()
+        if changed:
+            words = f"It replaced `{changed}`, which was put back. Use what is given as it is."
+            return self.wrong("The package was changed.", words)
+        return verdict
 
-    def _try(self, function: Callable[..., Any], case: Any) -> Outcome:
-        outcome = attempt(self.call, function, case)
-        if isinstance(outcome, Returned) and outcome.value is not ...:
-            if outcome.value is None:
-                return Unreadable("it returned None; perhaps a `return` is missing")
-            try:
-                return Returned(self.read(outcome.value))
-            except TypeError as error:
-                return Unreadable(str(error))
-        return outcome
+    def _compare(self, answer: Callable[..., Any], cases: list[Any], expected: list[Outcome]) -> Verdict:
+        outcomes: list[Outcome] = []
+        first, printed = None, Printed()
+        mistakes = self.mistakes
+        until = thread_time() + MOST_SECONDS
+        for case, right in zip(cases, expected, strict=True):
+            with redirect_stdout(Printed()) as output, redirect_stderr(output):
+                outcome = self._try(answer, case, until)
+            outcomes.append(outcome)
+            if isinstance(outcome, Blank | Endless):
+                output.print_again()
+                return self.open() if isinstance(outcome, Blank) else self._stopped(case, outcome)
+            if first is None and not alike(right, outcome):
+                first, printed = len(outcomes) - 1, output
+                mistakes = [each for each in mistakes if self._is_alike(each, cases, outcomes)]
+            elif first is not None:
+                mistakes = [each for each in mistakes if self._is_alike(each, [case], [outcome])]
+            if first is not None and not mistakes:
+                break
+        if first is None:
+            return self.right()
+        printed.print_again()
+        return self._explain(
+            cases[first], expected[first], outcomes[first], mistakes[0] if mistakes else None
+        )
+
+    def _try(self, function: Callable[..., Any], case: Any, until: float | None = None) -> Outcome:
+        def answer(*arguments: Any) -> Any:
+            value = function(*arguments)
+            if value is ...:
+                raise BlankError
+            if value is None:
+                raise NoAnswerError("it returned None; perhaps a `return` is missing")
+            return value
+
+        return attempt(self._play, answer, case, until=until)
+
+    def _play(self, answer: Callable[..., Any], case: Any) -> Any:
+        if self.call:
+            return self.call(answer, case)
+        arguments = deepcopy(tuple(case))
+        value = self.read(answer(*arguments))
+        keep_as_given(case, arguments, inspect.signature(self.reference).parameters)
+        return value
 
     def _tell(self, case: Any) -> str:
         return self.tell.format(*case) if isinstance(self.tell, str) else self.tell(case)
 
-    def _recognise(self, cases: list[Any], outcomes: list[Outcome]) -> Misconception | None:
-        for mistake in self.mistakes:
-            if all(
-                self._try(mistake.answer, case) == came for case, came in zip(cases, outcomes, strict=True)
-            ):
-                return mistake
-        return None
+    def _is_alike(self, mistake: Misconception, cases: list[Any], outcomes: list[Outcome]) -> bool:
+        # The last first: there they differ sooner.
+        pairs = zip(reversed(cases[: len(outcomes)]), reversed(outcomes), strict=True)
+        return all(alike(self._try(mistake.answer, case), came) for case, came in pairs)
+
+    def _stopped(self, case: Any, outcome: Endless) -> Verdict:
+        words = (
+            f"For {self._tell(case)}, it had given no result after {outcome.limit}, and was stopped."
+            " What ends its loop?"
+        )
+        return self.wrong("Still running.", words)
 
     def _explain(self, case: Any, expected: Any, came: Outcome, mistake: Misconception | None) -> Verdict:
         told = self._tell(case)
         if isinstance(came, Returned) and hasattr(expected.value, "_fields"):
-            wanted, given = describe_both(expected.value, came.value)
+            wanted, given = describe_both(expected.value, came.value, same)
             words = f"{told[0].upper()}{told[1:]}. Expected: {wanted}. Yours: {given}."
         elif isinstance(came, Returned):
             wanted, given = describe(expected.value), describe(came.value)

@@ -10,10 +10,11 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from paged_demo.checks import check_count
+from paged_demo.checks import came, check_count
+from paged_demo.course.exercises.fence import Returned, attempt
+from paged_demo.course.exercises.reading import read_letters, read_written_number
 from paged_demo.course.exercises.verdict import OPEN, RIGHT, WRONG, Hint, Verdict, describe
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def _find(exercise_id: str | float) -> Exercise:
     name = str(exercise_id) if isinstance(exercise_id, float) else exercise_id
     if not isinstance(name, str) or name not in EXERCISES:
         names = ", ".join(f'"{known}"' for known in EXERCISES)
-        raise KeyError(f"no exercise {exercise_id!r}; there are {names}")
+        raise KeyError(f"no exercise {came(exercise_id)}; there are {names}")
     return EXERCISES[name]
 
 
@@ -208,10 +209,8 @@ class NumberExercise(Exercise):
 
     def judge(self, answer: Any) -> Verdict:
         """Compare the answer with the number, then with the known wrong ones."""
-        try:
-            number = float(read_number(answer))
-        except (TypeError, OverflowError):
-            number = math.nan
+        outcome = attempt(read_written_number, answer)
+        number = outcome.value if isinstance(outcome, Returned) else math.nan
         if not math.isfinite(number):
             return self.wrong("Not a number.", f"A number is asked for, and {describe(answer)} came.")
         expected = self.compute()
@@ -259,9 +258,8 @@ class ChoiceExercise(Exercise):
     def judge(self, answer: Any) -> Verdict:
         """Find the first letter that is chosen wrongly, or else missed."""
         letters = set(self.right_letters).union(self.remarks)
-        chosen = (
-            {letter for letter in answer.lower() if letter.isalnum()} if isinstance(answer, str) else set()
-        )
+        outcome = attempt(read_letters, answer)
+        chosen = outcome.value if isinstance(outcome, Returned) else set()
         if not chosen or not chosen <= letters:
             example = '"b"' if len(self.right_letters) == 1 else '"ab"'
             words = (
@@ -311,10 +309,3 @@ def ask_letters(exercise_id: str, right_letters: str, *, remarks: str, **about: 
             **about,
         )
     )
-
-
-def read_number(value: Any) -> float:
-    """Read a number, or raise a TypeError that says what came."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"a number was expected, and it returned {describe(value)}")
-    return value  # type: ignore[return-value]  # a Real compares with floats as a float does

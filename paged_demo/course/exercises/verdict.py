@@ -5,11 +5,15 @@ Matplotlib is slow to load: only who looks at HTML or a picture needs it, so it 
 
 import base64
 import html
+import math
+import re
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from reprlib import Repr
 from typing import TYPE_CHECKING, Any
 
 from paged_demo.allocators.memory_map import Hole, MemoryMap, Region
+from paged_demo.course.exercises.fence import LONGEST_TEXT, name_of, text_of
 
 if TYPE_CHECKING:
     from paged_demo.views.picture import Picture
@@ -128,37 +132,57 @@ def _marked_up(text: str) -> str:
     return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))
 
 
-def describe_both(expected: Any, came: Any) -> tuple[str, str]:
+def describe_both(expected: Any, came: Any, same: Callable[[Any, Any], bool]) -> tuple[str, str]:
     """Describe two records, what was expected and what came: the fields that differ, in full.
 
     Examples
     --------
+    >>> from operator import eq
     >>> from paged_demo.allocators.sequences import Append
-    >>> describe_both(Append(6, (0, 1)), Append(2, (0, 1)))
+    >>> describe_both(Append(6, (0, 1)), Append(2, (0, 1)), eq)
     ('slot 6', 'slot 2')
     """
-    differing = [name for name in expected._fields if getattr(expected, name) != getattr(came, name)]
+    differing = [name for name in expected._fields if not same(getattr(expected, name), getattr(came, name))]
 
     def tell(record: Any) -> str:
         fields = ((name.replace("_", " "), getattr(record, name)) for name in differing)
-        return "; ".join(f"{name} {describe(value, longest=400)}" for name, value in fields)
+        return "; ".join(f"{name} {describe(value, longest=LONGEST_TEXT)}" for name, value in fields)
 
     return tell(expected), tell(came)
 
 
+class _Writer(Repr):
+    """Writes the beginning of what is long, whatever it is."""
+
+    def repr_int(self, value: int, level: int) -> str:
+        # Python writes no int of more than 4,300 digits.
+        if value.bit_length() > LONGEST_TEXT:
+            return f"a whole number of about {round(value.bit_length() * math.log10(2)):,} digits"
+        return repr(value)
+
+    def repr_instance(self, value: Any, level: int) -> str:
+        return repr(value)
+
+
+_WRITER = _Writer()
+_WRITER.maxlevel = 3
+_WRITER.maxlist = _WRITER.maxtuple = _WRITER.maxdict = _WRITER.maxset = _WRITER.maxfrozenset = 30
+_WRITER.maxdeque = _WRITER.maxarray = 30
+_WRITER.maxstring = _WRITER.maxother = LONGEST_TEXT
+
+
 def describe(value: Any, *, longest: int = 80) -> str:
-    """Write a value as the reader would type it, cut where it is long.
+    """Write a value as the reader would type it, cut where it is long. It never raises, and always ends.
 
     Examples
     --------
-    >>> describe([1, 2])
-    '[1, 2]'
+    >>> describe([1, 2]), describe(10**5000)
+    ('[1, 2]', 'a whole number of about 5,000 digits')
     """
-    try:
-        text = repr(value)
-    except Exception:  # a reader's own class may have a mistake in it
-        text = f"something of type {type(value).__name__}"
-    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+    text = text_of(value, _WRITER.repr, longest=longest)
+    if text is None:
+        return f"something of type {name_of(type(value))}"
+    return re.sub(r"\s*\n\s*", " ", text)
 
 
 def pool_with_marks(
@@ -196,7 +220,7 @@ def pool_with_marks(
     memory_map = MemoryMap(
         num_slots=num_pages * page_size, regions=tuple(regions), holes=tuple(holes), page_size=page_size
     )
-    yours = f"yours {came}" if came is not None else "yours none"
+    yours = f"yours {describe(came)}" if came is not None else "yours none"
     words = f"A pool of {num_pages} pages of {page_size}. The expected slot is {expected}, {yours}."
     future_tokens: dict[Hashable, int] = dict.fromkeys(held, page_size)
     from paged_demo.views import style  # noqa: PLC0415

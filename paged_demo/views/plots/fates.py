@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from paged_demo.checks import check_count
+from paged_demo.checks import check_counts
 from paged_demo.model import ModelSpec
 from paged_demo.paper.experiment import Experiment
 from paged_demo.paper.numbers import MAX_TOKENS, PAGE_SIZE
@@ -45,7 +45,7 @@ def memory_against_length(
     max_tokens : int
         The longest sequence, which the traditional way reserves.
     """
-    page_size = check_count("page_size", page_size)
+    page_size, max_tokens = check_counts(page_size=page_size, max_tokens=max_tokens)
     ax = ax or new_axes()
     scale, unit = scale_of(max_tokens, model)
     lengths = np.arange(1, max_tokens + 1)

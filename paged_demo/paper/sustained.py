@@ -1,0 +1,111 @@
+"""The rates that the paper's servers sustain, each from a search for the knee: the comparison of Fig. 12."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from paged_demo.checks import check_count
+from paged_demo.paper import numbers as paper
+from paged_demo.paper.experiment import Table
+from paged_demo.paper.knee import Estimate, Knee, find_knee
+from paged_demo.paper.latency_figures import find_workload
+from paged_demo.serving.rules import Rules
+from paged_demo.serving.run import Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SustainedRates:
+    """The knees of the paper's four schemes on one workload.
+
+    Attributes
+    ----------
+    workload : str
+        A model and a data set.
+    trace_s : float
+        How long each trace lasted.
+    knees : mapping of str to Knee
+        By scheme.
+    """
+
+    workload: str
+    trace_s: float
+    knees: Mapping[str, Knee]
+
+    def gain_over(self, scheme: str, latency_s: float = paper.SUSTAINED_LATENCY_S) -> Estimate:
+        """Return how many times the rate of a scheme vLLM sustains."""
+        return self.knees["vLLM"].rate_at(latency_s).over(self.knees[scheme].rate_at(latency_s))
+
+    def table(self) -> Table:
+        """Return the rates and their ratios, at several latencies, beside the paper's joined points."""
+        drawn, chosen_s = paper.JOINED_RATES[self.workload], paper.SUSTAINED_LATENCY_S
+        columns = ["", f"sustained at {chosen_s} s/token (1/s)"]
+        columns += [f"vLLM's over it at {latency_s:g} s/token" for latency_s in paper.OTHER_LATENCIES_S]
+        columns += ["paper's points, joined (1/s)", "vLLM's over it"]
+        rows = [columns]
+        for scheme, knee in self.knees.items():
+            gains = []
+            if scheme != "vLLM":
+                gains = [str(self.gain_over(scheme, latency_s)) for latency_s in paper.OTHER_LATENCIES_S]
+            rows.append(
+                [
+                    scheme,
+                    str(knee.rate_at()),
+                    *(gains or [""] * len(paper.OTHER_LATENCIES_S)),
+                    f"{drawn[scheme]:.3g}",
+                    f"{drawn['vLLM'] / drawn[scheme]:.2f}" if gains else "",
+                ]
+            )
+        num_runs = min(len(knee.rates_rps) for knee in self.knees.values())
+        return Table(
+            title=f"The rates that are sustained, {self.workload}",
+            setup=f"{num_runs} runs a scheme, each with a trace of its own of {self.trace_s:,.0f} s;"
+            " in brackets two standard errors either way",
+            rows=rows,
+        )
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+
+def sustained_rates(
+    workload: str = "OPT-13B, ShareGPT",
+    *,
+    num_runs: int | None = None,
+    duration_s: float | None = None,
+    seed: int = 0,
+    progress: Progress = iter,
+) -> SustainedRates:
+    """Search for the knee of each of the paper's schemes.
+
+    Parameters
+    ----------
+    workload : str
+        One of ``FIG_12_WORKLOADS``: a model and a data set.
+    num_runs : int, optional
+        Runs behind each knee, at least 8; those of the workload if left out.
+    duration_s : float, optional
+        How long the traces last; if left out as long as the paper's, but for Alpaca six minutes.
+    seed : int
+        All traces are drawn from its children.
+    progress : callable
+        Wraps the numbers of the schemes, as ``tqdm`` does.
+    """
+    chosen, server = find_workload(workload)
+    trace_s = duration_s or chosen.knee_s or server.trace_s
+    pools = server.pools()
+    knees = {}
+    for index in progress(range(len(pools))):
+        scheme = list(pools)[index]
+        knees[scheme] = find_knee(
+            pools[scheme],
+            chosen.lengths,
+            rules=Rules(iteration_time=server.iteration_time),
+            duration_s=trace_s,
+            num_runs=num_runs or chosen.num_runs,
+            seed=len(pools) * check_count("seed", seed, minimum=0) + index,
+        )
+    return SustainedRates(workload=workload, trace_s=trace_s, knees=knees)

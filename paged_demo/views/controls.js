@@ -1,0 +1,179 @@
+// Native controls, the picture that follows them, and one line that says what is being waited for.
+const WAIT_MS = 300;
+const STEPS = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, Home: -Infinity, End: Infinity };
+const TENTHS = { PageUp: 1, PageDown: -1 };
+
+const element = (name, parent, properties = {}) =>
+  parent.appendChild(Object.assign(document.createElement(name), properties));
+
+// What may pass to the notebook: its shortcuts with Ctrl, Alt or Meta, Shift+Enter, and Escape.
+const passes = event => event.ctrlKey || event.metaKey || event.altKey
+  || event.key === 'Escape' || (event.key === 'Enter' && event.shiftKey);
+
+function render({ model, el }) {
+  // Ids are those of the whole page, and this script is loaded anew for every picture.
+  const prefix = `paged-demo-${Math.random().toString(36).slice(2)}-`;
+  const root = element('div', el, { className: 'paged-demo-explorer' });
+  const rows = element('div', root);
+  const picture = element('img', root, { width: model.get('width_px'), height: model.get('height_px') });
+  const caption = element('p', root, { role: 'status', className: 'paged-demo-words' });
+  const state = element('p', root, { role: 'status', className: 'paged-demo-state' });
+  const items = new Map();  // what shows a value, by key
+  let chosen = {};  // what was chosen here, and has not been answered
+  let pressed = [];  // buttons, whose clicks are all sent
+  let isWaiting = false;
+  let timer;
+  let numPictures = 0;
+
+  const say = words => { state.textContent = words; };
+
+  function send() {
+    if (isWaiting || !(pressed.length || Object.keys(chosen).length)) return;
+    isWaiting = true;
+    clearTimeout(timer);
+    timer = setTimeout(() => say('Waiting for the kernel.'), WAIT_MS);
+    model.send({ values: chosen, press: pressed.shift() ?? null });
+    chosen = {};
+  }
+
+  function choose(key, value) {
+    chosen[key] = value;
+    showValues();
+    send();
+  }
+
+  function press(key) {
+    pressed.push(key);
+    send();
+  }
+
+  const make = {
+    range(item, box) {
+      const label = element('label', box, { htmlFor: prefix + item.key, textContent: item.label });
+      const input = element('input', box, { id: label.htmlFor, type: 'range', min: 0, step: 1 });
+      const output = element('output', box, { htmlFor: input.id });
+      output.setAttribute('aria-live', 'off');  // the slider itself tells its value
+      // By hand, so that the keys do the same in every browser.
+      input.addEventListener('keydown', event => {
+        const tenth = Math.max(1, Math.round(input.max / 10));
+        const by = STEPS[event.key] ?? (TENTHS[event.key] ?? 0) * tenth;
+        if (!by || passes(event)) return;
+        event.preventDefault();
+        const position = Math.min(Math.max(+input.value + by, 0), +input.max);
+        if (position !== +input.value) choose(item.key, position);
+      });
+      input.addEventListener('input', () => choose(item.key, +input.value));
+      input.addEventListener('pointerdown', () => input.focus());
+      return (position, { count, first, texts }) => {
+        input.max = count - 1;
+        input.value = position;
+        output.value = texts ? texts[position] : first + position;
+        input.setAttribute('aria-valuetext', output.value);
+      };
+    },
+
+    select(item, box) {
+      const label = element('label', box, { htmlFor: prefix + item.key, textContent: item.label });
+      const select = element('select', box, { id: label.htmlFor });
+      item.texts.forEach(words => element('option', select, { textContent: words }));
+      select.addEventListener('change', () => choose(item.key, select.selectedIndex));
+      return position => { select.selectedIndex = position; };
+    },
+
+    text(item, box) {
+      const label = element('label', box, { htmlFor: prefix + item.key, textContent: item.label });
+      const input = element('input', box, { id: label.htmlFor, type: 'text' });
+      input.addEventListener('input', () => { chosen[item.key] = input.value; });
+      input.addEventListener('keydown', event => {
+        if (event.key === 'Enter' && !passes(event)) press(item.enter);
+      });
+      return words => { if (input.value !== words) input.value = words; };
+    },
+
+    // A button that moves a slider. At an end it stays where the keyboard is, and does nothing.
+    step(item, box) {
+      const button = element('button', box, { type: 'button', textContent: item.label });
+      const slider = () => root.querySelector(`[id="${prefix}${item.of}"]`);
+      const isAtEnd = () => +slider().value === (item.by < 0 ? 0 : +slider().max);
+      button.addEventListener('click', () => {
+        if (!isAtEnd()) choose(item.of, +slider().value + item.by);
+      });
+      return () => button.setAttribute('aria-disabled', isAtEnd());
+    },
+
+    press(item, box) {
+      const button = element('button', box, { type: 'button', textContent: item.label });
+      button.addEventListener('click', () => {
+        if (button.getAttribute('aria-disabled') === 'false') press(item.key);
+      });
+      return isEnabled => button.setAttribute('aria-disabled', !isEnabled);
+    },
+
+    line(item, box) {
+      const output = element('span', box, { role: 'status' });
+      return words => { output.textContent = words; };
+    },
+  };
+
+  function showValues() {
+    const values = { ...model.get('values'), ...chosen };
+    for (const item of model.get('rows').flat()) items.get(item.key)(values[item.key], item);
+  }
+
+  // Picture and words change at once, the newest last.
+  function showPicture() {
+    const [number, words, png] = [++numPictures, model.get('words'), model.get('png')];
+    const reader = new FileReader();
+    reader.onload = () => {
+      if (number !== numPictures) return;
+      picture.src = reader.result;
+      picture.alt = words;
+      caption.textContent = `In words: ${words}`;
+    };
+    reader.readAsDataURL(new Blob([png], { type: 'image/png' }));
+  }
+
+  function hear({ error }) {
+    clearTimeout(timer);
+    isWaiting = false;
+    say(error ?? '');
+    showValues();
+    send();
+  }
+
+  function disconnect() {
+    clearTimeout(timer);
+    say('The kernel of this picture is gone. Run the cell again.');
+  }
+
+  // Notebook 7 takes its shortcuts before this element hears of a key, and heeds a mark on the target only.
+  function mark(event) {
+    if (!root.contains(event.target)) return;
+    if (passes(event)) delete event.target.dataset.lmSuppressShortcuts;
+    else event.target.dataset.lmSuppressShortcuts = 'true';
+  }
+
+  root.addEventListener('keydown', event => { if (!passes(event)) event.stopPropagation(); });
+  window.addEventListener('keydown', mark, true);
+  for (const row of model.get('rows')) {
+    const box = element('div', rows, { className: 'paged-demo-row' });
+    for (const item of row) items.set(item.key, make[item.kind](item, box));
+  }
+  model.on('change:rows', showValues);
+  model.on('change:values', showValues);
+  model.on('change:png', showPicture);
+  model.on('msg:custom', hear);
+  model.on('comm_live_update', disconnect);
+  showValues();
+  showPicture();
+  return () => {
+    window.removeEventListener('keydown', mark, true);
+    model.off('change:rows', showValues);
+    model.off('change:values', showValues);
+    model.off('change:png', showPicture);
+    model.off('msg:custom', hear);
+    model.off('comm_live_update', disconnect);
+  };
+}
+
+export default { render };

@@ -1,0 +1,87 @@
+"""Where the constants come from: the table, README and the figures agree; and what hangs on each constant."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from paged_demo.paper import move_each, provenance
+from paged_demo.paper import numbers as paper
+from paged_demo.paper.sensitivity import MOVED, Setup
+from paged_demo.serving.iteration_time import OPT_13B_ITERATION
+
+README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("table", [provenance.constants, provenance.figures])
+def test_the_readme_has_the_table(table):
+    assert f"\n\n{provenance.as_markdown(table())}\n\n" in README
+
+
+def test_the_readme_says_which_figures_were_not_attempted():
+    told = re.findall(r"^- Fig\. (.*?) was not attempted: (.*)\.$", README, re.MULTILINE)
+    assert dict(told) == provenance.NOT_ATTEMPTED
+
+
+def test_every_origin_is_explained_and_used():
+    assert {constant.origin for constant in provenance.CONSTANTS} == set(provenance.ORIGINS)
+    for origin, meaning in provenance.ORIGINS.items():
+        assert f"*{origin}*: {meaning}" in README
+
+
+def test_what_is_computed_follows_from_what_is_printed():
+    assert OPT_13B_ITERATION.weights_s == pytest.approx(26e9 / 1.555e12, rel=0.002)
+    assert OPT_13B_ITERATION.kv_read_s == pytest.approx(819_200 / 1.555e12, rel=0.001)
+
+
+def test_the_time_to_compute_a_token_lies_between_the_two_readings_of_fig_19a():
+    whole, rest = provenance.recompute_shares()
+    assert whole < provenance.compute_share(OPT_13B_ITERATION.compute_s) < rest
+
+
+def test_the_free_part_of_orca_max_chooses_one_pool_of_whole_pages():
+    """So that bar of Fig. 2 cannot test it."""
+    drawn = paper.FIG_2["Orca (Max)"]["other"]
+    held = 7 * paper.MAX_TOKENS
+    fits = [
+        num_pages
+        for num_pages in range(-(-15_650 // 16), 15_750 // 16 + 1)
+        if round(100 * (16 * num_pages - held) / (16 * num_pages), 3) == drawn
+    ]
+    assert fits == [paper.NUM_PAGES_13B]
+
+
+@pytest.fixture(scope="module")
+def moved():
+    return move_each(duration_s=900)
+
+
+def test_each_constant_moves_alone_and_by_a_fifth():
+    for name, change in MOVED.items():
+        changed = [change(Setup(), factor) for factor in (0.8, 1.2)]
+        assert Setup() not in changed, name
+    assert MOVED["slots in the pool"](Setup(), 0.8).num_slots == round(0.8 * paper.NUM_SLOTS_13B)
+    assert MOVED["tokens an iteration computes at most"](Setup(), 0.8).rules.max_batched_tokens == 2048
+    time = MOVED["time per request"](Setup(), 1.2).rules.iteration_time
+    assert time.request_s + time.sequence_s == pytest.approx(
+        1.2 * (OPT_13B_ITERATION.request_s + OPT_13B_ITERATION.sequence_s)
+    )
+
+
+def test_no_constant_takes_the_gain_out_of_what_notebook_06_says(moved):
+    for name in moved.moved:
+        low, high = moved.span(name, "gain")
+        assert 2.7 < low <= moved.base.gain <= high < 3.4, name
+
+
+def test_a_larger_pool_has_room_for_more_reservations_and_so_gains_less_from_pages(moved):
+    down, up = moved.moved["slots in the pool"]
+    assert up.gain < moved.base.gain
+    assert down.batch < moved.base.batch
+
+
+def test_bad_moves_are_named():
+    with pytest.raises(ValueError, match=r"move must be below 1, got 1\.5"):
+        move_each(move=1.5)
+    with pytest.raises(ValueError, match="move must be a finite number above 0, got 0"):
+        move_each(move=0)
