@@ -45,5 +45,6 @@ def pytest_collection_modifyitems(config, items):
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
     """Use a process for each of up to four cores; more would mostly load the same packages once more."""
-    num_cores = os.cpu_count() or 1
+    # Where the system can tell how many of the cores are for this process.
+    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(num_cores, 4) if num_cores > 1 else 0
