@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from paged_demo.paper import move_each, provenance
+from paged_demo.paper import move_each, predictions, provenance
 from paged_demo.paper import numbers as paper
 from paged_demo.paper.sensitivity import MOVED, Setup
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION
@@ -13,14 +13,14 @@ from paged_demo.serving.iteration_time import OPT_13B_ITERATION
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("table", [provenance.constants, provenance.figures])
+@pytest.mark.parametrize("table", [provenance.constants, predictions.figures])
 def test_the_readme_has_the_table(table):
     assert f"\n\n{provenance.as_markdown(table())}\n\n" in README
 
 
 def test_the_readme_says_which_figures_were_not_attempted():
     told = re.findall(r"^- Fig\. (.*?) was not attempted: (.*)\.$", README, re.MULTILINE)
-    assert dict(told) == provenance.NOT_ATTEMPTED
+    assert dict(told) == predictions.NOT_ATTEMPTED
 
 
 def test_every_origin_is_explained_and_used():

@@ -13,7 +13,7 @@ from paged_demo.paper.numbers import MEAN_LENGTHS as MEAN_LENGTHS
 from paged_demo.paper.numbers import NUM_PAGES_13B as NUM_PAGES_13B
 from paged_demo.paper.numbers import NUM_SLOTS_13B as NUM_SLOTS_13B
 from paged_demo.paper.numbers import tokens_in_pool as tokens_in_pool
+from paged_demo.paper.predictions import figures as figures
 from paged_demo.paper.provenance import constants as constants
-from paged_demo.paper.provenance import figures as figures
 from paged_demo.paper.sensitivity import move_each as move_each
 from paged_demo.paper.sustained import sustained_rates as sustained_rates

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import exp, hypot, log, sqrt
+from math import ceil, exp, hypot, log, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,11 @@ CLOSE = 1.05
 
 SPREAD = 0.08
 """Runs are spread over this share of the rate to either side."""
+
+FEWEST_REQUESTS = 50_000
+"""Requests in all runs of a search together.
+
+Whatever the server, the error of its knee falls with their number: with 50,000 it is about 1 %."""
 
 QUEUE_LENGTH = 2000
 WARM_UP_SHARE = 0.2
@@ -148,7 +153,7 @@ def find_knee(
     *,
     rules: Rules = PAPER_RULES,
     duration_s: float = 3600,
-    num_runs: int = 12,
+    effort: int = 1,
     seed: int = 0,
     progress: Progress = iter,
 ) -> Knee:
@@ -164,8 +169,9 @@ def find_knee(
         The server, and the lengths of its requests.
     duration_s : float
         How long each trace lasts, in seconds.
-    num_runs : int
-        Runs behind the line, at least 8; those of the bisection come on top.
+    effort : int
+        1 is as many runs behind the line as have 50,000 requests together, and at least 8; 2 is twice as
+        many. Those of the bisection come on top.
     seed : int
         All traces are drawn from its children.
     progress : callable
@@ -175,7 +181,7 @@ def find_knee(
     ----------
     Kwon et al. (2023), section 6.1 (traces of an hour) and Fig. 12.
     """
-    num_runs = check_count("num_runs", num_runs, minimum=FEWEST_RUNS)
+    effort = check_count("effort", effort)
     duration_s = check_positive("duration_s", duration_s)
     seeds = np.random.SeedSequence(check_count("seed", seed, minimum=0))
 
@@ -193,6 +199,8 @@ def find_knee(
     while high > CLOSE * low:
         middle = sqrt(low * high)
         low, high = (middle, high) if measure(middle) < SUSTAINED_LATENCY_S else (low, middle)
-    rates = (sqrt(low * high) * np.linspace(1 - SPREAD, 1 + SPREAD, num_runs)).tolist()
+    middle = sqrt(low * high)
+    num_runs = effort * max(FEWEST_RUNS, ceil(FEWEST_REQUESTS / (middle * duration_s)))
+    rates = (middle * np.linspace(1 - SPREAD, 1 + SPREAD, num_runs)).tolist()
     latencies = [measure(rates[index]) for index in progress(range(num_runs))]
     return Knee(rates_rps=tuple(rates), latencies_s=tuple(latencies))

@@ -1,6 +1,6 @@
-"""Where every constant of the simulation comes from, what of each figure is predicted, what was not tried.
+"""Where every constant of the simulation comes from.
 
-The one place: README and notebook 06 show these tables, and a test compares.
+The one place: README and notebook 06 show the table, and a test compares.
 """
 
 from statistics import fmean
@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from paged_demo.paper import numbers as paper
 from paged_demo.paper.experiment import SERVERS, Table
-from paged_demo.paper.latency_figures import FIG_18B_WORKLOADS
-from paged_demo.paper.memory_figures import BEAM_SWITCH_SHARE
+from paged_demo.paper.latency_figures import ALPACA_KNEE_S, FIG_18B_WORKLOADS
+from paged_demo.paper.memory_figures import BEAM_SWITCH_SHARE, FIG_15_WORKLOADS, WARM_UP_S
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION, OPT_13B_SWAP
 from paged_demo.serving.rules import PAPER_RULES, PagedPool
 from paged_demo.serving.workload import sharegpt
@@ -79,16 +79,30 @@ _WHOLE, _REST = recompute_shares()
 _SERVING = "2, 12, 13, 15, 18b"
 
 CONSTANTS = (
-    Constant("longest sequence", f"{paper.MAX_TOKENS:,} tokens", "printed", "section 3", "2, 12, 13"),
+    Constant("longest sequence", f"{paper.MAX_TOKENS:,} tokens", "printed", "section 3", _SERVING),
     Constant("page size", f"{paper.PAGE_SIZE} slots", "printed", "section 7.2", _SERVING),
     Constant(
         "OPT-13B's weights", f"{paper.TABLE_1['OPT-13B'].weights_gb} GB", "printed", "Table 1", _SERVING
     ),
     Constant(
+        "weights of OPT-66B and OPT-175B",
+        " and ".join(f"{paper.TABLE_1[name].weights_gb}" for name in ("OPT-66B", "OPT-175B")) + " GB",
+        "printed",
+        "Table 1",
+        "12b, 12c",
+    ),
+    Constant(
+        "bandwidth of an A100 with 40 and 80 GB",
+        "1.555 and 2.039 TB/s",
+        "printed",
+        "data sheet; no kernel quite reaches it",
+        _SERVING,
+    ),
+    Constant(
         "time to read the weights",
         f"{1e3 * _TIME.weights_s:.1f} ms",
         "computed",
-        "26 GB (Table 1) at 1.555 TB/s (data sheet), which no kernel quite reaches",
+        "26 GB at 1.555 TB/s",
         _SERVING,
     ),
     Constant(
@@ -98,7 +112,31 @@ CONSTANTS = (
         "819,200 B at 1.555 TB/s, for every scheme alike",
         _SERVING,
     ),
+    Constant(
+        "how several GPUs share the work",
+        "evenly",
+        "chosen",
+        "time to communicate: in the fixed time",
+        "12b, 12c",
+    ),
     Constant("requests per second of Fig. 13", "2 and 30", "printed", "section 6.2", "13"),
+    Constant(
+        "length of a trace",
+        "an hour, 15 minutes with OPT-175B",
+        "printed",
+        "section 6.1",
+        "12, 13, 15, 18b",
+    ),
+    Constant(
+        "traces of Alpaca in the search for the knee",
+        f"{ALPACA_KNEE_S // 60} minutes",
+        "chosen",
+        "an hour of the search takes ten times as long",
+        "12d",
+    ),
+    Constant(
+        "start of a run that is left out", f"{WARM_UP_S} s", "chosen", "queues have yet to form", "2, 13"
+    ),
     Constant(
         "OPT-13B's pool",
         f"{paper.NUM_SLOTS_13B:,} slots",
@@ -220,6 +258,13 @@ CONSTANTS = (
         "18b",
     ),
     Constant(
+        "loads of Fig. 15",
+        " and ".join(f"{rate_rps:g}/s" for _, rate_rps in FIG_15_WORKLOADS.values()),
+        "chosen",
+        "Alpaca and ShareGPT; the shares hardly depend on it",
+        "15",
+    ),
+    Constant(
         "share of steps in which a beam dies",
         f"{BEAM_SWITCH_SHARE}",
         "fitted",
@@ -243,64 +288,12 @@ CONSTANTS = (
 )
 
 
-class Figure(NamedTuple):
-    """A figure that we make again.
-
-    Attributes
-    ----------
-    name : str
-        The figure.
-    entered : str
-        What of it chose or fitted a constant.
-    predicted : str
-        What of it did not, and can fail.
-    """
-
-    name: str
-    entered: str
-    predicted: str
-
-
-FIGURES = (
-    Figure("Table 1", "memory", "the slots"),
-    Figure("2", "the free part of Orca (Max): it chose the pool", "how its rest splits; the other schemes"),
-    Figure("12a", "14 points without congestion", "where each scheme leaves the flat part, and the ratios"),
-    Figure("12b, 12c", "one point each", "the same; with few runs of slots, and with many"),
-    Figure("12d", "nothing", "all, at ten times the rates of 12a"),
-    Figure("13", "nothing", "all eight batches; vLLM's on Alpaca comes out too large at 30 requests/s"),
-    Figure("15", "beams of width 2", "samples; beams of widths 4 and 6, where ShareGPT's come out too high"),
-    Figure("18b", "the points at pages of 16", "larger pages"),
-    Figure("19a", "all points", "nothing"),
-)
-
-NOT_ATTEMPTED = {
-    "1, 19b": "they show in another way what is made here",
-    "12e": "the same rules would do; 12b has its model, and 12d its data set",
-    "12f": "bound by arithmetic: 264 GB for short requests, so all schemes batch many (section 6.2)",
-    "14": "Orca's samples and beams, whose throughput is not a matter of memory alone",
-    "16": "needs the lengths of its translations, which the paper does not give",
-    "17": "needs the turns of real conversations, which are not in this repository",
-    "18a": "the time of a kernel on a GPU",
-}
-"""Figures of the paper that we do not make, and why."""
-
-
 def constants() -> Table:
     """Return every constant, and where it comes from."""
     return Table(
         title="The constants of the simulation",
         setup="; ".join(f"{origin}: {meaning}" for origin, meaning in ORIGINS.items()),
         rows=[["constant", "value", "origin", "source", "enters figures"], *CONSTANTS],
-    )
-
-
-def figures() -> Table:
-    """Return what of each figure chose a constant, and what is predicted."""
-    return Table(
-        title="What of each figure is predicted",
-        setup="a part that chose or fitted a constant is no test of the rules",
-        rows=[["figure", "entered", "predicted"], *FIGURES],
-        notes=[f"Not attempted: Fig. {name}, {why}." for name, why in NOT_ATTEMPTED.items()],
     )
 
 

@@ -11,7 +11,7 @@ from paged_demo.allocators.placement import buddy
 from paged_demo.allocators.traditional import reserve_max
 from paged_demo.checks import check_count, check_positive
 from paged_demo.paper.experiment import draw_trace
-from paged_demo.paper.knee import capacity_rps
+from paged_demo.paper.knee import QUEUE_LENGTH, capacity_rps
 from paged_demo.paper.memory_figures import WARM_UP_S
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_SLOTS_13B, PAGE_SIZE
 from paged_demo.serving.rules import PAPER_RULES, PagedPool, Pool, Rules, TraditionalPool
@@ -21,7 +21,6 @@ from paged_demo.serving.workload import LengthDistribution, Quantile, sharegpt
 
 MOVE = 0.2
 RATE_OF_FIG_13_RPS = 2.0
-QUEUE_LENGTH = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

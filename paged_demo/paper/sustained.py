@@ -54,11 +54,11 @@ class SustainedRates:
                     f"{drawn['vLLM'] / drawn[scheme]:.2f}" if gains else "",
                 ]
             )
-        num_runs = min(len(knee.rates_rps) for knee in self.knees.values())
+        num_runs = [len(knee.rates_rps) for knee in self.knees.values()]
         return Table(
             title=f"The rates that are sustained, {self.workload}",
-            setup=f"{num_runs} runs a scheme, each with a trace of its own of {self.trace_s:,.0f} s;"
-            " in brackets two standard errors either way",
+            setup=f"{min(num_runs)} to {max(num_runs)} runs a scheme, each with a trace of its own of"
+            f" {self.trace_s:,.0f} s; in brackets two standard errors either way",
             rows=rows,
         )
 
@@ -74,7 +74,7 @@ class SustainedRates:
 def sustained_rates(
     workload: str = "OPT-13B, ShareGPT",
     *,
-    num_runs: int | None = None,
+    effort: int = 1,
     duration_s: float | None = None,
     seed: int = 0,
     progress: Progress = iter,
@@ -85,8 +85,8 @@ def sustained_rates(
     ----------
     workload : str
         One of ``FIG_12_WORKLOADS``: a model and a data set.
-    num_runs : int, optional
-        Runs behind each knee, at least 8; those of the workload if left out.
+    effort : int
+        Multiplies the runs behind each knee, which are as many as have 50,000 requests, and at least 8.
     duration_s : float, optional
         How long the traces last; if left out as long as the paper's, but for Alpaca six minutes.
     seed : int
@@ -95,7 +95,7 @@ def sustained_rates(
         Wraps the numbers of the schemes, as ``tqdm`` does.
     """
     chosen, server = find_workload(workload)
-    trace_s = duration_s or chosen.knee_s or server.trace_s
+    trace_s = (chosen.knee_s or server.trace_s) if duration_s is None else duration_s
     pools = server.pools()
     knees = {}
     for index in progress(range(len(pools))):
@@ -105,7 +105,7 @@ def sustained_rates(
             chosen.lengths,
             rules=Rules(iteration_time=server.iteration_time),
             duration_s=trace_s,
-            num_runs=num_runs or chosen.num_runs,
+            effort=effort,
             seed=len(pools) * check_count("seed", seed, minimum=0) + index,
         )
     return SustainedRates(workload=workload, trace_s=trace_s, knees=knees)
