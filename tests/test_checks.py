@@ -37,10 +37,12 @@ from paged_demo.checks import MAX_COUNT, MAX_WHOLE, check_count, check_number
 from paged_demo.course import check
 from paged_demo.course.nb01 import recomputation
 from paged_demo.course.nb03 import waste_against_length
+from paged_demo.course.nb05_plots import hit_share_until_may_2026
 from paged_demo.model import OPT_13B, MemoryBudget
 from paged_demo.serving.rules import Rules
 from paged_demo.serving.saturation import fill_by_page_size
 from paged_demo.views.plots.fates import memory_against_length
+from paged_demo.views.plots.pages import page_tables
 
 HUGE = [MAX_COUNT + 1, 2**63, 10**30, 10**5000]
 RNG = np.random.default_rng(0)
@@ -84,6 +86,7 @@ COUNTS = [
     ("num_generated", lambda count: sample_in_parallel(7, 2, page_size=4, num_generated=count)),
     ("num_common", lambda count: ask_with_prefix(count, 2, page_size=4)),
     ("num_pages", lambda count: hit_share([[1, 2]], num_pages=count, page_size=4)),
+    ("num_pages", lambda count: hit_share_until_may_2026([[1, 2]], num_pages=count, page_size=4)),
     ("num_tokens", recomputation),
     ("num_pages", lambda count: waste_against_length(page_size=4, num_pages=count)),
     ("max_tokens", lambda count: memory_against_length(OPT_13B, max_tokens=count)),
@@ -95,6 +98,20 @@ COUNTS = [
 def test_a_count_of_more_than_any_list_can_hold_is_refused_by_name(name, ask, count):
     with pytest.raises(ValueError, match=f"^{name} must be at most {MAX_COUNT}, got "):
         ask(count)
+
+
+@pytest.mark.parametrize(
+    ("tables", "num_pages", "told"),
+    [
+        ({"A": [0]}, 10**30, "num_pages must be at most 1000, got 1000"),
+        ({"A": [8]}, 8, "each page of tables must be at most 7, got 8"),
+        ({"A": [10**5000]}, 8, "each page of tables must be at most 7, got one of 16610 bits"),
+    ],
+    ids=["huge pool", "no page", "huge page"],
+)
+def test_a_table_that_no_picture_can_hold_is_refused(tables, num_pages, told):
+    with pytest.raises(ValueError, match=f"^{told}"):
+        page_tables(tables, num_pages=num_pages)
 
 
 WHOLE = [

@@ -185,6 +185,7 @@ def test_a_file_without_an_unknown_token_stops_at_its_end_token_alone(tmp_path):
         ({"splitting": None}, "must hold a field 'tokenizer.ggml.pre', got none"),
         ({"splitting": "default"}, "splitting must be one of gpt-2, smollm, got 'default'"),
         ({"types": [3, 3, 4] + [1] * 262}, r"must name no user-defined token, got one for '<\|im_end\|>'"),
+        ({"types": [1] * 5}, "token_types must be one for each of the 265 tokens, got 5"),
         ({"unknown": 265}, "each of stop_ids must be at most 264, got 265"),
         ({"begin": 265, "is_begun": True}, "each of begin_id must be at most 264, got 265"),
     ],

@@ -264,6 +264,7 @@ def hit_share_until_may_2026(prompts: Iterable[Sequence[int]], *, num_pages: int
     Every page that is freed goes to the back of the queue, whether somebody can find it or not
     (vLLM before PR 42656 of May 2026).
     """
+    num_pages, page_size = check_counts(num_pages=num_pages, page_size=page_size)
     keys = PageKeys(page_size)
     queue: list[bytes | None] = [None] * num_pages  # the key of each free page, next to be taken first
     num_found = num_asked = 0

@@ -64,6 +64,10 @@ class Tokenizer:
     ) -> None:
         if splitting not in SPLITTINGS:
             raise ValueError(f"splitting must be one of {', '.join(SPLITTINGS)}, got {splitting!r}")
+        if len(token_types) != len(tokens):
+            raise ValueError(
+                f"token_types must be one for each of the {len(tokens)} tokens, got {len(token_types)}"
+            )
         if USER_DEFINED in token_types:
             token = tokens[list(token_types).index(USER_DEFINED)]
             raise ValueError(f"token_types must name no user-defined token, got one for {token!r}")

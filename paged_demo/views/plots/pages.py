@@ -9,11 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from paged_demo.allocators.memory_map import FateRun, MemoryMap, fates
+from paged_demo.checks import check_count
 from paged_demo.views import style
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.strip import Box, collect, letter, tint
 
 MOST_PAGE_EDGES = 100
+MOST_PAGES_DRAWN = 1_000
 
 MOST_LETTERS_ACROSS = 60
 """How many letters of the usual size stand side by side in a picture of page tables."""
@@ -49,6 +51,11 @@ def page_tables(tables: Mapping[Hashable, Sequence[int]], *, num_pages: int, ax:
     num_pages : int
         Pages in the pool.
     """
+    num_pages = check_count("num_pages", num_pages, maximum=MOST_PAGES_DRAWN)
+    tables = {
+        seq_id: [check_count("each page of tables", page, minimum=0, maximum=num_pages - 1) for page in table]
+        for seq_id, table in tables.items()
+    }
     ax = ax or new_axes(2.6)
     num_logical = sum(map(len, tables.values())) + len(tables) - 1
     width = max(num_pages, num_logical)
