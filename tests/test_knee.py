@@ -118,6 +118,7 @@ def chat():
     return rates_of("OPT-13B, ShareGPT")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workload", FIG_12_WORKLOADS)
 def test_twice_the_effort_moves_no_ratio_by_more_than_3_percent(workload):
     """The second search shares no trace with the first."""
@@ -139,6 +140,7 @@ def test_the_threshold_hardly_moves_the_gain(chat):
         assert max(gains) < 1.08 * min(gains)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", paper.PRINTED_GAINS)
 def test_the_gains_begin_where_the_printed_ranges_begin_and_do_not_reach_their_ends(scheme):
     """With twice the effort OPT-175B has 2.72 and 1.67, and the ranges begin at 2.7 and 1.7."""
