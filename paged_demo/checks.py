@@ -10,8 +10,8 @@ import numpy as np
 Element = TypeVar("Element")
 
 MAX_COUNT = 2**25
-"""Of whatever may have an entry of its own in some list: pages, slots, requests, tokens of a sequence. A pool
-of so many pages takes 4.5 GB of memory, measured with Python 3.11, before anybody comes."""
+"""Of whatever may have an entry of its own in some list: pages, slots, requests, tokens of a sequence. A page
+of an empty pool takes 136 bytes of the computer's memory, measured with Python 3.11 and tracemalloc."""
 
 MAX_WHOLE = 2**63 - 1
 """Of numbers that name, limit or measure something, such as token ids, budgets and bytes: of 64 bits."""
