@@ -153,7 +153,8 @@ def test_the_gains_begin_where_the_printed_ranges_begin_and_do_not_reach_their_e
     assert min(gains, key=lambda workload: gains[workload].value) == "OPT-175B, ShareGPT"
     assert gains["OPT-175B, ShareGPT"].value == pytest.approx(low, rel=0.05)
     for workload, gain in gains.items():
-        assert gain.interval[1] > low, workload
+        # The paper prints one decimal.
+        assert gain.interval[1] > low - 0.05, workload
         assert gain.value < 0.9 * high, workload
 
 
