@@ -10,8 +10,8 @@ import numpy as np
 Element = TypeVar("Element")
 
 MAX_COUNT = 2**25
-"""The most of whatever is kept one by one: pages, slots, requests, tokens of a sequence. A page of an empty pool
-takes 136 bytes of the computer's memory, measured with Python 3.11 and tracemalloc."""
+"""The most of whatever is kept one by one: pages, slots, requests, tokens of a sequence. A page of an empty
+pool takes 136 bytes of the computer's memory, measured with Python 3.11 and tracemalloc."""
 
 MAX_WHOLE = 2**63 - 1
 """The largest number that names, limits or measures something, such as a token id, a budget or bytes."""

@@ -61,7 +61,6 @@ AS_PRINTED = {
     "80 GB",  # what NVIDIA calls a GPU
     "98 MB",  # the file of weights
     "490 MB",  # what the first run installs
-    "4.5 GB",  # a pool of as many pages as it may have
     "2 MB",  # a background in memory, or so
 }
 """Decimal amounts as somebody else writes them, or as they were measured."""

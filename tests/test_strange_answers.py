@@ -472,6 +472,9 @@ def wrong_functions():
         running.sort(key=lambda request: request.start_s)
         return running[-1].name
 
+    def compares_texts(running):
+        return max(running, key=lambda request: str(request.start_s)).name
+
     def compares_whole_seconds(running):
         return max(running, key=lambda request: int(request.start_s)).name
 
@@ -491,7 +494,7 @@ def wrong_functions():
         "5.2": [masks_a_write],
         "5.3": [frees_the_table, counts_of_equals],
         "5.4": [masks, knows_the_shown],
-        "6.1": [sorts, compares_whole_seconds],
+        "6.1": [sorts, compares_texts, compares_whole_seconds],
     }
 
 

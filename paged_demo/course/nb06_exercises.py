@@ -46,7 +46,7 @@ def victim_cases() -> Iterable[tuple[list[Running]]]:
     for num_running in (3, 3, 4, 4, 5, 6, 6, 6):
         names = rng.permutation(["A1", "B2", "C3", "D4", "E5", "F6"])[:num_running].tolist()
         lengths = rng.permutation(100)[:num_running].tolist()
-        start_times = (rng.permutation(2 * num_running)[:num_running] / 2).tolist()
+        start_times = (8 + rng.permutation(2 * num_running)[:num_running] / 2).tolist()
         yield (list(map(Running, names, lengths, start_times)),)
 
 
