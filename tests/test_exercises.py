@@ -12,7 +12,7 @@ import pytest
 from amounts import amount
 from solutions import NOTEBOOKS, exercise_cells
 
-from paged_demo import PagedPool, sharegpt, simulate
+from paged_demo import PagedAllocator, PagedPool, sharegpt, simulate
 from paged_demo.course import check, hint
 from paged_demo.course import nb03_exercises as pages
 from paged_demo.course.exercises.fence import Endless, Raised, Returned, attempt
@@ -21,7 +21,8 @@ from paged_demo.course.exercises.kinds import EXERCISES, ChoiceExercise, NumberE
 from paged_demo.course.exercises.verdict import Verdict, pool_with_marks
 from paged_demo.paper.experiment import draw_trace
 from paged_demo.paper.numbers import NUM_PAGES_13B
-from paged_demo.views import style
+from paged_demo.views import strip, style
+from paged_demo.views.strip import slot_strip
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -273,6 +274,25 @@ def test_a_pool_that_is_too_large_for_a_strip_is_told_only():
 def test_a_slot_outside_the_pool_can_be_drawn(came):
     case = next(iter(pages.slot_cases()))
     assert pool_with_marks(*pages.slot_pool(case), 28, came).png.startswith(b"\x89PNG")
+
+
+def test_a_pool_that_is_drawn_holds_what_its_sequences_hold(monkeypatch):
+    allocator = PagedAllocator(6, 4)
+    allocator.allocate("A", range(6))
+    allocator.fork("A", "B")
+    allocator.append("B", 6)
+    allocator.allocate("C", range(4))
+    held = {seq_id: (allocator.page_table(seq_id), len(allocator.slots(seq_id))) for seq_id in "ABC"}
+    drawn = []
+
+    def draw(memory_map, future_tokens, **options):
+        drawn.append(memory_map)
+        return slot_strip(memory_map, future_tokens, **options)
+
+    monkeypatch.setattr(strip, "slot_strip", draw)
+    pool_with_marks(held, 6, 4, 5, None)
+    assert [memory_map.regions for memory_map in drawn] == [allocator.memory_map().regions]
+    assert sum(hole.num_slots for hole in drawn[0].holes) == 4 * allocator.num_free_pages
 
 
 def test_a_verdict_is_the_same_in_words_and_in_html():

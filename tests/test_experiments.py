@@ -4,6 +4,7 @@ The tolerances stand beside each test: most are those promised to readers. The s
 tests measure too, says how far chance alone moves our mean.
 """
 
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
@@ -15,7 +16,7 @@ from paged_demo.paper import fig_2, fig_12, fig_13, fig_15, fig_18b, table_1
 from paged_demo.paper import numbers as paper
 from paged_demo.paper.experiment import SERVERS, Comparison, Experiment, draw_trace, over_seeds
 from paged_demo.paper.knee import latency_at
-from paged_demo.paper.latency_figures import FIG_18B_WORKLOADS, joined_rate
+from paged_demo.paper.latency_figures import FIG_12_WORKLOADS, FIG_18B_WORKLOADS, _grid, joined_rate
 from paged_demo.paper.memory_figures import saved_by_beams
 from paged_demo.serving.rules import Rules
 
@@ -144,6 +145,16 @@ def test_the_papers_joined_rates_are_where_its_drawn_lines_cross(workload, schem
     leaves_at, latency = paper.FIG_12_LEAVES_AT[workload][scheme]
     curve = {**paper.FIG_12[workload][scheme], leaves_at: latency}
     assert joined_rate(curve) == pytest.approx(paper.JOINED_RATES[workload][scheme], abs=0.003)
+
+
+@pytest.mark.parametrize("workload", FIG_12_WORKLOADS)
+@pytest.mark.parametrize("scheme", paper.SCHEMES)
+def test_a_grid_goes_on_beyond_the_papers_last_point_and_never_at_it(workload, scheme):
+    published, step = paper.FIG_12[workload][scheme], FIG_12_WORKLOADS[workload].step_beyond
+    drawn, beyond = np.split(list(_grid(published, step)), [len(published)])
+    assert drawn.tolist() == list(published)
+    assert 1e-6 < beyond[0] - drawn[-1] <= step + 1e-6
+    assert beyond / step == pytest.approx(np.rint(beyond / step))
 
 
 def test_each_seed_of_fig_12a_has_a_run_at_each_rate_of_the_paper(curves):
@@ -318,6 +329,7 @@ def test_an_experiment_tells_its_numbers_and_what_lies_behind_them():
     ]
     assert "<td>7.00 / 7.00 ± 1.41</td><td></td>" in told._repr_html_()
     assert "a &lt; b" in told._repr_html_()
+    assert replace(told, rows={"none": {}, **rows}).num_seeds == 2
 
 
 def test_seeds_are_shown_as_they_are_done():

@@ -7,11 +7,13 @@ from amounts import amount
 
 from paged_demo.course.nb02 import (
     MAX_TOKENS,
+    MEAN_TOKENS,
     NUM_MOMENTS,
     NUM_SLOTS,
     PLACEMENTS,
     RESERVATIONS,
     SPREADS,
+    _requests,
     film,
 )
 
@@ -45,6 +47,12 @@ def test_an_oracle_has_no_internal_waste_and_only_buddies_round(placement):
 def test_max_leaves_the_remnant_of_a_division(max_tokens):
     for still in film("max", "buddy", max_tokens, 0.5).stills:
         assert still.usage.external + still.usage.free == NUM_SLOTS % max_tokens
+
+
+@pytest.mark.parametrize("spread", [spread for spread in SPREADS if spread <= 1])
+def test_requests_have_one_mean_length_whatever_the_spread_but_for_what_is_cut(spread):
+    requests = _requests(MAX_TOKENS[-1], spread)
+    assert fmean(request.final_tokens for request in requests) == pytest.approx(MEAN_TOKENS, rel=0.08)
 
 
 def test_what_the_notebook_says_of_the_oracle_is_so():

@@ -198,6 +198,25 @@ def test_a_contact_sheet_refuses_what_no_control_offers():
         explore_one_sequence().contact_sheet([{"num_tokens": 2049}], num_columns=1, height=2)
 
 
+def test_a_label_that_alone_changes_is_drawn_anew():
+    def fill(panels, *, number):
+        panels["line"].set(xlim=(0, 1), ylim=(0, 1), xlabel=f"number {number}")
+        return f"number {number}"
+
+    explorer = Explorer(
+        fill,
+        {"number": number("number", 1, lowest=1, highest=9)},
+        panels={"line": (0.1, 0.4, 0.8, 0.5)},
+        height=1,
+    )
+    seen = set()
+    for value in (2, 8, 2):
+        move(explorer, number=value)
+        seen.add(pixels(explorer).tobytes())
+        assert share_that_differs(explorer) == 0, value
+    assert len(seen) == 2
+
+
 def test_no_more_backgrounds_are_kept_than_fit():
     def fill(panels, *, reach):
         panels["line"].plot([0, reach], [0, 1])
@@ -214,3 +233,6 @@ def test_no_more_backgrounds_are_kept_than_fit():
         explorer.controls["reach"].value = reach
         assert len(explorer._backgrounds) <= MOST_BACKGROUNDS
         assert share_that_differs(explorer) < 0.002, reach
+    kept = list(explorer._backgrounds)
+    move(explorer, reach=2 * MOST_BACKGROUNDS - 1)
+    assert list(explorer._backgrounds) == kept, "those that were drawn first are given up first"

@@ -135,6 +135,19 @@ def test_a_step_that_raised_goes_on_where_it_stopped_and_the_run_is_the_same(mak
 
 
 @pytest.mark.parametrize("make", SERVERS.values(), ids=SERVERS)
+def test_whoever_was_half_gone_when_a_step_raised_is_let_go_too(make):
+    calls = Calls()
+    run(make(calls)[0])
+    for number in range(1, calls.number + 1):
+        scheduler, allocator = make(Calls(raise_at=number))
+        with contextlib.suppress(ReadersError):
+            while scheduler.num_waiting or scheduler.num_running:
+                scheduler.step()
+        scheduler.let_go()
+        assert allocator.memory_map().regions == (), number
+
+
+@pytest.mark.parametrize("make", SERVERS.values(), ids=SERVERS)
 def test_these_servers_are_crowded(make):
     """Else not much could go wrong in them."""
     iterations, stays, *_ = run(make(Calls())[0])

@@ -170,6 +170,15 @@ def test_every_kernel_gives_the_reference_for_long_contexts(rng, attend, page_si
     assert_close(attend(batch), expected_of(batch))
 
 
+@each_paged_way
+def test_a_mean_of_ones_is_one_however_many_pages_it_is_summed_over(rng, attend, monkeypatch):
+    """The sum of the weights is kept in float64: in float32 it would lose a little with every page."""
+    monkeypatch.setattr(quick_kernel, "SCORES_AT_ONCE", 1)
+    batch = make_batch(rng, [4096], page_size=1, heads=(2, 2), head_dim=4)
+    batch.store.values[:] = 1
+    np.testing.assert_array_max_ulp(attend(batch), np.ones((1, 2, 4), np.float32), maxulp=2)
+
+
 @each_way
 @pytest.mark.parametrize("dtype", MAX_ERROR)
 def test_every_kernel_keeps_the_type_and_its_precision(rng, attend, dtype):
@@ -464,6 +473,13 @@ def test_the_memory_of_the_quick_kernel_does_not_grow_with_the_context(num_queri
     assert long < 4 * (quick_kernel.BYTES_AT_ONCE + 4 * quick_kernel.SCORES_AT_ONCE)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_buffer_of_the_quick_kernel_takes_the_bytes_that_it_is_given(dtype):
+    pools = np.ones((2, 3, 8, 16), dtype), np.ones((2, 3, 16, 8), dtype)
+    buffer = quick_kernel._make_buffer(np.ones((1, 3, 8), dtype), *pools)
+    assert quick_kernel.BYTES_AT_ONCE - buffer[0].nbytes < buffer.nbytes <= quick_kernel.BYTES_AT_ONCE
+
+
 class TinyModel:
     """An allocator and a store, with keys and values that depend on the whole prefix, as in a model."""
 
@@ -642,6 +658,7 @@ BAD_ARGUMENTS = [
     ("page_tables", [0, 1], ValueError, "page_tables must have 2 axes, got the shape (2,)"),
     ("page_tables", [[0.0, 1.0], [2, 3]], TypeError, "page_tables must hold whole numbers, got float64"),
     ("page_tables", [[True, True]] * 2, TypeError, "page_tables must hold whole numbers, got bool"),
+    ("page_tables", ((0, True), (2, 3)), TypeError, "page_tables must hold whole numbers, got True or False"),
     ("context_lens", [32, 0], ValueError, "context_lens[1] must be from 1 to 32 (2 pages of 16), got 0"),
     ("context_lens", [-1, 1], ValueError, "context_lens[0] must be from 1 to 32 (2 pages of 16), got -1"),
     ("context_lens", [33, 1], ValueError, "context_lens[0] must be from 1 to 32 (2 pages of 16), got 33"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from paged_demo import Request, sharegpt
 from paged_demo.paper import knee as knee_module
 from paged_demo.paper import numbers as paper
-from paged_demo.paper import sustained_rates
+from paged_demo.paper import sustained, sustained_rates
 from paged_demo.paper.experiment import SERVERS, draw_trace
 from paged_demo.paper.knee import FEWEST_REQUESTS, Estimate, Knee, capacity_rps, find_knee, latency_at
 from paged_demo.paper.latency_figures import FIG_12_WORKLOADS
@@ -55,6 +55,19 @@ def test_no_two_runs_share_a_trace(fake):
     knee = find_knee(POOL, sharegpt)
     assert len(fake) >= len(knee.rates_rps) + 2
     assert len({key for _, key in fake}) == len(fake)
+
+
+def test_no_two_searches_begin_with_one_seed_whatever_scheme_and_seed(monkeypatch):
+    asked = []
+
+    def find_knee(pool, lengths, *, seed, **_):
+        asked.append(seed)
+        return Knee(rates_rps=(1.0, 2.0, 4.0), latencies_s=(0.125, 0.5, 2.0))
+
+    monkeypatch.setattr(sustained, "find_knee", find_knee)
+    for seed in range(3):
+        sustained_rates(seed=seed)
+    assert len(set(asked)) == len(asked) == 3 * len(paper.SCHEMES)
 
 
 def test_a_search_that_begins_far_off_finds_the_knee(fake, monkeypatch):

@@ -256,6 +256,16 @@ def test_who_was_preempted_comes_back_before_those_who_never_ran(model):
     assert [text.output for text in texts] == alone(model, [text.prompt for text in texts], 17)
 
 
+def test_who_was_running_when_a_run_was_interrupted_waits_in_the_same_order(model):
+    engine = Engine(model, paged(model), max_batch=3)
+    for prompt in prompts_of([4, 5, 6, 7]):
+        engine.submit(prompt, max_new_tokens=9)
+    fuse = Fuse(2)
+    with pytest.raises(KeyboardInterrupt):
+        engine.run(watch=fuse.burn)
+    assert [[text.seq_id for text in group] for group in engine.waiting] == [[0], [1], [2], [3]]
+
+
 @settings(max_examples=amount(short=8, long=50))
 @given(data=st.data())
 def test_in_any_pool_that_holds_the_longest_every_text_is_as_alone(model, data):
@@ -667,6 +677,28 @@ def test_tokens_that_are_ruled_out_are_never_drawn():
     logits = np.array([-np.inf, 0.0, -np.inf])
     assert choose(logits) == draw(logits) == 1
     assert choose(np.array([-1e308, 1e308])) == 1
+
+
+class Draws(np.random.Generator):
+    """Draws one number again and again."""
+
+    def __init__(self, number):
+        super().__init__(np.random.PCG64(0))
+        self.number = number
+
+    def random(self):
+        return self.number
+
+
+def test_a_draw_on_the_edge_of_two_tokens_takes_the_second_one():
+    """A draw of 0 is one like any other: a first token that has no share does not get it."""
+    for logits, number, token_id in [
+        ([-np.inf, 0.0, 0.0], 0.0, 1),
+        ([0.0, 0.0], 0.5, 1),
+        ([0.0, -np.inf, 0.0], 0.5, 2),
+        ([0.0, 0.0], np.nextafter(0.5, 0), 0),
+    ]:
+        assert choose(np.array(logits), temperature=1.0, rng=Draws(number)) == token_id
 
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 0.8}])

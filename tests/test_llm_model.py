@@ -151,6 +151,14 @@ def test_the_spec_is_the_files_and_knows_what_a_token_takes(written):
     assert repr(model) == "Llama(3 layers, 6 heads over 2)"
 
 
+def test_what_a_file_need_not_say_is_what_the_format_takes_it_for(rng, tmp_path):
+    """As many heads of keys as of queries, which share the hidden size; and the base of the first Llama."""
+    tiny = make_tiny(rng, num_query_heads=4, num_kv_heads=4, hidden_size=32, rope_base=10_000.0)
+    write_gguf(tiny, tmp_path / "tiny.gguf", by_default=True)
+    spec = load_model(tmp_path / "tiny.gguf").spec
+    assert (spec.num_kv_heads, spec.head_dim, spec.rope_base) == (4, 8, tiny.rope_base)
+
+
 def test_tied_weights_are_kept_once(written):
     _, model = written(tied=True)
     assert model.weights.output is model.weights.embedding

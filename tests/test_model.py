@@ -253,6 +253,12 @@ def test_the_weights_of_opt_are_those_of_the_paper():
         assert PRESETS[name].weight_bytes / 10**9 == pytest.approx(weights_gb, rel=0.02)
 
 
+@pytest.mark.parametrize("bytes_per_element", [1, 2, 4])
+def test_the_weights_take_two_bytes_a_parameter_whatever_type_the_cache_has(bytes_per_element):
+    model = replace(PRESETS["OPT-13B"], bytes_per_element=bytes_per_element)
+    assert model.weight_bytes == 2 * model.num_parameters
+
+
 def test_a_model_without_a_number_of_parameters_has_no_known_weights():
     tiny = ModelSpec(name="tiny", num_layers=2, num_kv_heads=1, head_dim=4, source="made up")
     with pytest.raises(ValueError, match="num_parameters of tiny is not known"):
@@ -270,6 +276,7 @@ def test_the_parts_of_a_memory_sum_to_it(memory_gib, num_requests):
     )
     assert model.weight_bytes + budget.kv_bytes + budget.free_bytes == budget.memory_bytes
     assert (budget.free_bytes >= 0) == (num_requests <= budget.most_requests)
+    assert budget.most_requests >= 0, "of weights alone beyond the memory"
 
 
 def test_a_bad_budget_is_named():

@@ -1,4 +1,5 @@
 import io
+from statistics import stdev
 
 import numpy as np
 import pytest
@@ -144,6 +145,13 @@ def test_a_pool_of_one_slot_can_be_drawn():
     assert texts(slot_strip(allocator.memory_map(), {"A": 0}, ax=new_axes())) == ["A"]
 
 
+@pytest.mark.parametrize("num_pages", [50, 400])
+@pytest.mark.parametrize("page_size", [3, 10, 16])
+def test_a_row_of_the_strip_holds_whole_pages(num_pages, page_size):
+    ax = slot_strip(PagedAllocator(num_pages, page_size).memory_map(), {}, ax=new_axes())
+    assert ax.get_xlim()[1] % page_size == 0
+
+
 def test_page_tables_draw_a_line_from_every_logical_page_to_its_physical_one():
     allocator = small_pool()
     tables = {seq_id: allocator.page_table(seq_id) for seq_id in "ABC"}
@@ -230,6 +238,8 @@ def test_pairs_of_bars_have_the_papers_number_and_ours():
     assert heights == [5.0, 10.0, 12.0]
     assert {"10", "12", "5", "A"} <= set(texts(ax))
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["x", "y"]
+    (span, *_), _ = (lines.get_segments() for lines in ax.collections)
+    assert span[:, 1] == pytest.approx([12 - stdev([11, 13]), 12 + stdev([11, 13])])
 
 
 @pytest.mark.parametrize(
@@ -255,6 +265,8 @@ def test_a_plot_puts_what_it_shows_in_words_and_a_reader_may_put_it_otherwise():
     words = "in the order of their tokens, A in the pages 3, 1 and B in the pages 0; 2 of 5 pages are free."
     assert show(ax).words == words
     assert show(ax, "three pages are held").words == "three pages are held"
+    shared = plots.page_tables({"A": [3, 1], "B": [3, 0]}, num_pages=5)
+    assert show(shared).words.endswith("A in the pages 3, 1 and B in the pages 3, 0; 2 of 5 pages are free.")
 
 
 def test_a_picture_without_words_is_refused():

@@ -80,6 +80,12 @@ def test_a_larger_pool_has_room_for_more_reservations_and_so_gains_less_from_pag
     assert down.batch < moved.base.batch
 
 
+def test_iterations_that_take_longer_have_more_requests_running_at_one_rate(moved):
+    for name in ("fixed time of an iteration", "time to read the weights", "time per request"):
+        down, up = moved.moved[name]
+        assert down.batch < moved.base.batch < up.batch, name
+
+
 def test_bad_moves_are_named():
     with pytest.raises(ValueError, match=r"move must be below 1, got 1\.5"):
         move_each(move=1.5)

@@ -183,6 +183,7 @@ def test_a_request_with_several_samples_that_finds_no_room_leaves_all_as_it_was(
 def test_a_snapshot_shows_the_pool_and_who_waits():
     requests = [Request(0, 3, 4), Request(1, 7, 1), Request(2, 1, 1), Request(3, 1, 1, arrival_s=100.0)]
     scheduler = Scheduler(PagedAllocator(2, 4), requests)
+    assert scheduler.snapshot().waiting == (0, 1, 2), "those who arrive just now"
     scheduler.step()
     snapshot = scheduler.snapshot()
     assert snapshot.waiting == (1, 2)

@@ -13,9 +13,22 @@ from two_pools import ONE_SECOND
 from walk import walk
 from walk_workloads import compare
 
-from paged_demo import CacheFullError, Request, buddy, reserve_max, reserve_oracle
+from paged_demo import (
+    CacheFullError,
+    Request,
+    buddy,
+    reserve_max,
+    reserve_oracle,
+    reserve_pow2,
+)
 from paged_demo.serving.flights import Flight, PageCounts
-from paged_demo.serving.rules import PagedPool, Rules, TraditionalPool
+from paged_demo.serving.rules import (
+    PagedPool,
+    Rules,
+    TraditionalPool,
+    pages_held,
+    pages_without_sharing,
+)
 from paged_demo.serving.run import Moment, Recorder, serve
 from paged_demo.serving.simulator import simulate
 
@@ -46,8 +59,9 @@ def test_a_moment_counts_who_waits_and_what_is_reserved():
     requests = [Request(0, 3, 2), Request(1, 9, 3, arrival_s=0.5), Request(2, 1, 1, arrival_s=0.9)]
     pool = PagedPool(num_pages=3, page_size=4)
     for engine in (serve, simulate):
-        run = engine(requests, pool, rules=Rules(iteration_time=ONE_SECOND), moments=[0.7, 4.5])
+        run = engine(requests, pool, rules=Rules(iteration_time=ONE_SECOND), moments=[0.5, 0.7, 4.5])
         assert run.moments == [
+            Moment(0.5, num_running=1, num_waiting=1, used=3, reserved=1, internal=0, rounding=0),
             Moment(0.7, num_running=1, num_waiting=1, used=3, reserved=1, internal=0, rounding=0),
             Moment(4.5, num_running=1, num_waiting=1, used=10, reserved=2, internal=0, rounding=0),
         ]
@@ -112,6 +126,15 @@ def test_a_request_that_never_fits_is_an_error_that_says_by_how_much(pool, reque
     for engine in (serve, simulate):
         with pytest.raises(CacheFullError, match=message):
             engine([Request(0, 1, 1), request_], pool)
+
+
+def test_the_request_that_reserves_most_has_to_fit_even_if_another_ends_longer():
+    """Its 33 tokens of output are rounded up to 64; the longer one reserves 138 slots."""
+    requests = [Request(5, 100, 33), Request(6, 130, 8)]
+    pool = TraditionalPool(num_slots=150, reserve=reserve_pow2(2048))
+    for engine in (serve, simulate):
+        with pytest.raises(CacheFullError, match=r"need 164 slots, 150 free .*: request 5 can never"):
+            engine(requests, pool)
 
 
 def test_a_pool_that_just_holds_a_request_serves_it():
@@ -240,6 +263,19 @@ def test_both_engines_refuse_a_reservation_that_does_not_hold_the_prompt(reserve
     for engine in (serve, simulate):
         with pytest.raises(error, match=message):
             engine([Request(0, 3, 3)], pool)
+
+
+def test_what_sharing_saves_is_a_share_of_all_slots_that_would_be_held_without_it():
+    """The samples end in the middle of a page, so that some of what is held is never written."""
+    request = Request(0, 20, 13, num_samples=3)
+    held, unshared = (
+        sum(count(request, num_generated, 16) for num_generated in range(14))
+        for count in (pages_held, pages_without_sharing)
+    )
+    for engine in (serve, simulate):
+        run = engine([request], PagedPool(num_pages=20))
+        assert run.mean_usage.internal > 0
+        assert run.saved_share == pytest.approx(1 - held / unshared)
 
 
 def test_the_latency_is_per_output_token():

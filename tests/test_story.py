@@ -112,6 +112,9 @@ def test_a_story_names_the_pages_that_change_hands(sentences):
         for src_page, dst_page in moment.copies:
             assert f"Page {src_page} is copied to page {dst_page}" in moment.told
     assert moments[2].copies if len(moments[0].words) % 4 else not moments[2].copies
+    for seq_id, table in moments[4].page_tables.items():
+        verb = "starts" if len(table) > len(moments[3].page_tables[seq_id]) else "writes into"
+        assert f"{seq_id} {verb} page {table[-1]}" in moments[4].told
 
 
 @pytest.mark.parametrize(

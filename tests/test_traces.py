@@ -155,6 +155,14 @@ def test_requests_without_an_answer_are_left_out_as_if_they_were_not_there_and_c
     assert notes[0].filename == __file__
 
 
+def test_of_the_first_requests_alone_the_note_counts_what_was_left_out_before_them(trace):
+    nobody = "2023-11-16 18:15:{},9,0\n".format
+    path = trace(HEADER + nobody(45) + FIRST + nobody(47) + FIRST.replace("46", "48", 1) + nobody(49))
+    for limit, num_left_out in [(1, 1), (2, 2)]:
+        with pytest.warns(LeftOutWarning, match=f": {num_left_out}$"):
+            assert len(read_trace(path, limit=limit)) == limit
+
+
 def test_the_note_is_seen_and_is_no_error_where_nobody_chose_how_warnings_are_shown(trace):
     path = trace(HEADER + FIRST + "2023-11-16 18:15:47,9,0\n")
     code = f"import paged_demo; print(len(paged_demo.read_trace({str(path)!r})))"

@@ -99,9 +99,10 @@ def write_gguf(tiny, path, **extra):
     writer.add_embedding_length(tiny.hidden_size)
     writer.add_feed_forward_length(tiny.feed_forward)
     writer.add_head_count(tiny.num_query_heads)
-    writer.add_head_count_kv(tiny.num_kv_heads)
-    writer.add_key_length(extra.get("key_length", tiny.head_dim))
-    writer.add_rope_freq_base(tiny.rope_base)
+    if not extra.get("by_default"):
+        writer.add_head_count_kv(tiny.num_kv_heads)
+        writer.add_key_length(extra.get("key_length", tiny.head_dim))
+        writer.add_rope_freq_base(tiny.rope_base)
     writer.add_layer_norm_rms_eps(tiny.norm_epsilon)
     if "rope_scaling" in extra:
         writer.add_rope_scaling_type(extra["rope_scaling"])
