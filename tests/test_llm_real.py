@@ -68,6 +68,7 @@ def test_one_sequence_at_a_time_is_equal_bit_for_bit_too(model, prompts):
     assert one.is_equal_to(other)
 
 
+@pytest.mark.long
 def test_attention_in_one_piece_rounds_otherwise_and_says_the_same(model, prompts, over_pages):
     recorder, texts = over_pages
     rival = Recorder(model)

@@ -68,18 +68,21 @@ def test_each_constant_moves_alone_and_by_a_fifth():
     )
 
 
+@pytest.mark.long
 def test_no_constant_takes_the_gain_out_of_what_notebook_06_says(moved):
     for name in moved.moved:
         low, high = moved.span(name, "gain")
         assert 2.7 < low <= moved.base.gain <= high < 3.4, name
 
 
+@pytest.mark.long
 def test_a_larger_pool_has_room_for_more_reservations_and_so_gains_less_from_pages(moved):
     down, up = moved.moved["slots in the pool"]
     assert up.gain < moved.base.gain
     assert down.batch < moved.base.batch
 
 
+@pytest.mark.long
 def test_iterations_that_take_longer_have_more_requests_running_at_one_rate(moved):
     for name in ("fixed time of an iteration", "time to read the weights", "time per request"):
         down, up = moved.moved[name]

@@ -215,6 +215,7 @@ def test_notebook_04_says_how_far_a_roof_is_from_a_rate():
     assert f"They are {float(whole_ms) - float(roof_ms):.0f} of its {float(whole_ms):.0f} ms" in said
 
 
+@pytest.mark.long
 def test_one_time_for_every_iteration_moves_no_blue_bar_by_half_a_point():
     assert "with 40 ms for every iteration no blue bar moves by half a percentage point" in prose(WASTE)
     constant = IterationTime(fixed_s=0.04, weights_s=0, compute_s=0, request_s=0, sequence_s=0, kv_read_s=0)

@@ -11,6 +11,7 @@ from difflib import ndiff
 
 import numpy as np
 import pytest
+from amounts import amount
 from solutions import all_solutions
 
 from paged_demo.course import check
@@ -209,10 +210,9 @@ SOLUTIONS = {
 @pytest.mark.parametrize("exercise_id", SOLUTIONS)
 def test_every_wrong_function_that_a_machine_makes_of_a_solution_is_told_so(exercise_id):
     name, source = SOLUTIONS[exercise_id]
-    made = wrong_functions(source)
-    taken = [
-        change for change, text in made.items() if check(exercise_id, call_it(name, text)).mark != "wrong"
-    ]
     listed = [change for changes in RIGHT_ALL_THE_SAME.get(exercise_id, {}).values() for change in changes]
+    made = wrong_functions(source)
+    assert len(made) - len(listed) >= 15
+    tried = listed + [change for change in made if change not in listed][:: amount(short=4, long=1)]
+    taken = [change for change in tried if check(exercise_id, call_it(name, made[change])).mark != "wrong"]
     assert sorted(taken) == sorted(listed)
-    assert len(made) - len(taken) >= 15
