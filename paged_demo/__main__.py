@@ -203,7 +203,7 @@ def set_up_venv(stamp: str) -> None:
             "(or venv) is missing. On Debian and Ubuntu it comes in a package of its own:\n\n"
             "    sudo apt install python3-venv"
         )
-    say("Setting up .venv: about 125 packages, 490 MB, once. This takes a minute.\n")
+    say("Setting up .venv: about 130 packages, 500 MB, once. This takes a minute.\n")
     start = time.monotonic()
     try:
         remove_venv()
