@@ -37,5 +37,9 @@ def test_the_words_say_what_fits_and_what_does_not():
     assert explorer.words.endswith("In all, 10 requests of 2,048 tokens fit.")
     move(explorer, memory_gib=16)
     assert explorer.words.endswith("In all, the weights alone do not fit.")
+    move(explorer, memory_gib=24)
+    assert explorer.words.endswith(" are missing. In all, 0 requests of 2,048 tokens fit."), (
+        "beside the weights"
+    )
     move(explorer, memory_gib=40, context=16384)
     assert "are missing. In all, 1 request of 16,384 tokens fits." in explorer.words

@@ -148,6 +148,16 @@ def test_another_question_gets_another_answer_and_the_steps_follow(model):
     assert (box.controls["step"].options[-1], box.controls["step"].value) == (3, 3)
 
 
+def test_as_many_steps_as_before_are_drawn_anew_though_the_slider_stays(model):
+    box, other = (
+        PromptBox(model, make_tokenizer(), question, num_tokens=5) for question in ("hello", "well, well")
+    )
+    assert box.words != other.words
+    box._show(other._frames)
+    assert (box.controls["step"].max, box.controls["step"].value) == (5, 5)
+    assert box.words == other.words
+
+
 def test_an_answer_ends_where_the_pool_does(model):
     box = PromptBox(model, make_tokenizer(), "hello", num_tokens=5)
     box.num_tokens.value = 200

@@ -6,6 +6,7 @@ import pytest
 from amounts import amount
 from explorers import move, names, small_films
 
+from paged_demo.course import nb06
 from paged_demo.course.nb06 import _knee, _serve, explore_film, explore_serving
 
 
@@ -72,6 +73,13 @@ def test_the_mark_lies_on_the_curve(serving):
         move(serving, rate=rate)
         curve, mark = serving.panels["latency"].lines[-2:]
         assert mark.get_data()[1][0] == pytest.approx(dict(zip(*curve.get_data(), strict=True))[rate])
+
+
+def test_the_curve_is_of_the_same_seed_as_the_mark(monkeypatch):
+    monkeypatch.setattr(nb06, "NUM_REQUESTS", 50)
+    explorer = explore_serving(seed=2)  # No other test may meet so few requests in the caches.
+    curve, mark = explorer.panels["latency"].lines[-2:]
+    assert mark.get_data()[1][0] == pytest.approx(dict(zip(*curve.get_data(), strict=True))[2])
 
 
 def test_moving_the_rate_does_not_serve_at_all_other_rates_again(serving):

@@ -24,7 +24,7 @@ from paged_demo.course.exercises import fence, functions
 from paged_demo.course.exercises.fence import Guard, NoAnswerError
 from paged_demo.course.exercises.functions import Finding, FunctionExercise
 from paged_demo.course.exercises.kinds import EXERCISES, ChoiceExercise, NumberExercise
-from paged_demo.course.exercises.reading import plain, same
+from paged_demo.course.exercises.reading import MOST_ENTRIES, plain, read_items, same
 from paged_demo.course.exercises.verdict import describe
 
 FUNCTIONS = [exercise for exercise in EXERCISES.values() if isinstance(exercise, FunctionExercise)]
@@ -741,3 +741,9 @@ def test_plain_values_are_of_pythons_own_types():
     assert not same(read, plain([2, *strange[1:]]))
     assert same([float("nan"), 1.0], [float("nan"), 1])
     assert not same({"a": 1}, {"b": 1})
+
+
+def test_a_list_of_as_many_entries_as_are_read_is_read_and_a_longer_one_refused():
+    assert read_items(range(MOST_ENTRIES), expected="a list was") == list(range(MOST_ENTRIES))
+    with pytest.raises(NoAnswerError, match="what it returned has more than 1,000 entries"):
+        read_items(range(MOST_ENTRIES + 1), expected="a list was")
