@@ -12,13 +12,14 @@ import pytest
 from amounts import amount
 
 from paged_demo import Request, alpaca, sharegpt, simulate
-from paged_demo.paper import fig_2, fig_12, fig_13, fig_15, fig_18b, table_1
+from paged_demo.paper import experiment, fig_2, fig_12, fig_13, fig_15, fig_18b, table_1
 from paged_demo.paper import numbers as paper
 from paged_demo.paper.experiment import SERVERS, Comparison, Experiment, draw_trace, over_seeds
 from paged_demo.paper.knee import latency_at
 from paged_demo.paper.latency_figures import FIG_12_WORKLOADS, FIG_18B_WORKLOADS, _grid, joined_rate
 from paged_demo.paper.memory_figures import saved_by_beams
 from paged_demo.serving.rules import Rules
+from paged_demo.serving.workload import poisson_arrivals
 
 MEMORY_SEEDS = amount(short=range(2), long=range(8))
 ALPACA_S = amount(short=500, long=900)
@@ -267,6 +268,20 @@ def test_a_trace_ends_in_time_and_has_the_rate_it_was_asked_for():
     trace = draw_trace(sharegpt, rate_rps=4, duration_s=2000, rng=np.random.default_rng(0))
     assert len(trace) == pytest.approx(8000, abs=4 * 8000**0.5)
     assert 1999 < trace[-1].arrival_s < 2000
+
+
+def test_a_trace_is_never_out_of_requests_before_it_ends(monkeypatch):
+    latest_s = []
+
+    def arrivals(requests, **options):
+        arrived = poisson_arrivals(requests, **options)
+        latest_s.append(arrived[-1].arrival_s)
+        return arrived
+
+    monkeypatch.setattr(experiment, "poisson_arrivals", arrivals)
+    for seed in range(300):
+        draw_trace(alpaca, rate_rps=1, duration_s=50, rng=np.random.default_rng(seed))
+    assert min(latest_s) > 50
 
 
 @pytest.mark.parametrize("argument", ["rate_rps", "duration_s"])

@@ -198,17 +198,17 @@ def test_a_contact_sheet_refuses_what_no_control_offers():
         explore_one_sequence().contact_sheet([{"num_tokens": 2049}], num_columns=1, height=2)
 
 
+def with_one_slider(fill, name):
+    slider = number(name, 1, lowest=1, highest=100)
+    return Explorer(fill, {name: slider}, panels={"line": (0.1, 0.4, 0.8, 0.5)}, height=1)
+
+
 def test_a_label_that_alone_changes_is_drawn_anew():
     def fill(panels, *, number):
         panels["line"].set(xlim=(0, 1), ylim=(0, 1), xlabel=f"number {number}")
         return f"number {number}"
 
-    explorer = Explorer(
-        fill,
-        {"number": number("number", 1, lowest=1, highest=9)},
-        panels={"line": (0.1, 0.4, 0.8, 0.5)},
-        height=1,
-    )
+    explorer = with_one_slider(fill, "number")
     seen = set()
     for value in (2, 8, 2):
         move(explorer, number=value)
@@ -223,12 +223,7 @@ def test_no_more_backgrounds_are_kept_than_fit():
         panels["line"].set(xlim=(0, reach), ylim=(0, 1))
         return f"reach {reach}"
 
-    explorer = Explorer(
-        fill,
-        {"reach": number("reach", 1, lowest=1, highest=100)},
-        panels={"line": (0.1, 0.2, 0.8, 0.7)},
-        height=1,
-    )
+    explorer = with_one_slider(fill, "reach")
     for reach in (*range(1, 2 * MOST_BACKGROUNDS), 3, 40):
         explorer.controls["reach"].value = reach
         assert len(explorer._backgrounds) <= MOST_BACKGROUNDS
