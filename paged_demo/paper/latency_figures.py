@@ -60,7 +60,7 @@ FIG_12_WORKLOADS: Mapping[str, Workload] = {
     "OPT-13B, ShareGPT": Workload(
         sharegpt,
         0.25,
-        "14 points without congestion, in the fixed time of an iteration and the time per request.",
+        "points without congestion, in the fixed time of an iteration and the time per request.",
         "FasterTransformer, which does not batch by iteration.",
     ),
     "OPT-13B, Alpaca": Workload(

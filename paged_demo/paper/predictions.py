@@ -26,7 +26,7 @@ class Figure(NamedTuple):
 FIGURES = (
     Figure("Table 1", "memory", "the slots"),
     Figure("2", "the free part of Orca (Max): it chose the pool", "how its rest splits; the other schemes"),
-    Figure("12a", "14 points without congestion", "where each scheme leaves the flat part, and the ratios"),
+    Figure("12a", "points without congestion", "where each scheme leaves the flat part, and the ratios"),
     Figure("12b, 12c", "one point each", "the same; with few runs of slots, and with many"),
     Figure("12d", "nothing", "all, at ten times the rates of 12a"),
     Figure("13", "nothing", "all but 7.00, the runs of 2,048 in the pool; vLLM's come out too large"),

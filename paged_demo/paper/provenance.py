@@ -170,7 +170,7 @@ CONSTANTS = (
         "fixed time of an iteration",
         f"{1e3 * _TIME.fixed_s:.0f} ms",
         "fitted",
-        "to 14 points of Fig. 12a without congestion, with the next one",
+        "to points of Fig. 12a without congestion, with the next one",
         _SERVING,
     ),
     Constant(

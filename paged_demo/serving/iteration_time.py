@@ -107,7 +107,7 @@ Chosen: ``compute_s``, between two readings of Kwon et al. (2023), Fig. 19a. It 
 request again, whose tokens it does not give; we take them to be 256. At 2 x 13e9 operations a token all of
 that time is 56 % of 312 TFLOP/s, and what ``fixed_s`` leaves of it 79 %; 0.12 ms a token is 69 %.
 
-Fitted: ``fixed_s``, and the sum of ``request_s`` and ``sequence_s``, to 14 points of Fig. 12a without
+Fitted: ``fixed_s``, and the sum of ``request_s`` and ``sequence_s``, to points of Fig. 12a without
 congestion. How the sum is split has no source. At a batch of 30 these terms are 20 of the 44.6 ms.
 
 `paged_demo.paper.provenance` says of every constant where it comes from and what it enters."""

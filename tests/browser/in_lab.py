@@ -306,8 +306,9 @@ class Slider:
         self.handle.focus()
         keyboard = self.explorer.page.keyboard
         keyboard.press("Home")
-        page_steps = max(1, round(self.ends[1] / 10))
-        while value - self.value >= page_steps:
+        page_steps = max(1, int(self.ends[1] / 10 + 0.5))
+        # In a list these keys do something else.
+        while self.handle.get_attribute("type") == "range" and value - self.value >= page_steps:
             keyboard.press("PageUp")
         while self.value < value:
             keyboard.press("ArrowRight")
