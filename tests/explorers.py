@@ -35,6 +35,7 @@ from paged_demo.llm.cache import PagedCache
 from paged_demo.llm.generate import Engine
 from paged_demo.llm.load import load_model
 from paged_demo.serving.scheduler import scheduler_of
+from paged_demo.views.picture import draw
 
 
 @cache
@@ -135,7 +136,7 @@ def pixels(explorer):
 def share_that_differs(explorer):
     """The share of the pixels that are not as they would be if the picture were drawn as a whole."""
     quick = pixels(explorer).astype(np.int16)
-    explorer._figure.canvas.draw()
+    draw(explorer._figure)
     whole = np.asarray(explorer._figure.canvas.buffer_rgba())[..., :3]
     return (np.abs(quick - whole) > 40).any(axis=-1).mean()
 
