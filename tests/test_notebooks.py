@@ -11,12 +11,12 @@ import freeze
 import nbformat
 import pytest
 from notebook_runs import run
+from solutions import NOTEBOOKS
 
 from paged_demo.course.exercises.kinds import EXERCISES
 from paged_demo.views.frozen import LONGEST_LINE, WIDGET_VIEW, drop_widgets_when_saved
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LONGEST_RUN_S = {"06_serving": 240, "07_real_model": 120}
 """Seconds of work, on a slow machine; 45 where nothing else is said.
 
