@@ -1,5 +1,6 @@
 """What every experiment needs: the paper's servers, traces to send them, and a record beside its numbers."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,8 +11,8 @@ from statistics import fmean, stdev
 import numpy as np
 
 from paged_demo.allocators.placement import buddy
-from paged_demo.allocators.traditional import reserve_max, reserve_oracle, reserve_pow2
-from paged_demo.checks import check_iterable, check_positive, check_whole
+from paged_demo.allocators.traditional import ReservationPolicy, reserve_max, reserve_oracle, reserve_pow2
+from paged_demo.checks import check_iterable, check_positive, check_whole, follow
 from paged_demo.model import PRESETS
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_PAGES_13B, PAGE_SIZE, SCHEMES, TABLE_1
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION, IterationTime
@@ -39,19 +40,19 @@ class PaperServer:
     trace_s: float = 3600
 
     def pools(self) -> dict[str, Pool]:
-        """Make the pools that the paper compares, all of one size.
-
-        The three kinds of Orca place their runs with a buddy allocator (section 6.1).
-        """
-        placement = partial(buddy, max_tokens=MAX_TOKENS)
+        """Make the pools that the paper compares, all of one size."""
         reservations = (reserve_max(MAX_TOKENS), reserve_pow2(MAX_TOKENS), reserve_oracle)
         pools: dict[str, Pool] = {
-            scheme: TraditionalPool(
-                num_slots=self.num_pages * PAGE_SIZE, reserve=reserve, placement=placement
-            )
+            scheme: orca_pool(self.num_pages * PAGE_SIZE, reserve)
             for scheme, reserve in zip(SCHEMES, reservations, strict=False)
         }
         return pools | {"vLLM": PagedPool(num_pages=self.num_pages, page_size=PAGE_SIZE)}
+
+
+def orca_pool(num_slots: int, reserve: ReservationPolicy) -> TraditionalPool:
+    """Make a pool of the paper's Orca, which places its runs with a buddy allocator (section 6.1)."""
+    placement = partial(buddy, max_tokens=MAX_TOKENS)
+    return TraditionalPool(num_slots=num_slots, reserve=reserve, placement=placement)
 
 
 def _larger_server(
@@ -200,12 +201,30 @@ class Table:
         )
 
 
+class ShownAsTable(ABC):
+    """Results that show themselves as their table."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def table(self) -> Table:
+        """Return the cells as they are shown, with what lies behind them."""
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+
 def _table_row(tag: str, cells: Iterable[str]) -> str:
     return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Experiment:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Experiment(ShownAsTable):
     """A table of comparisons.
 
     Attributes
@@ -254,14 +273,6 @@ class Experiment:
             notes=[f"Entered: {self.entered}", f"Not reproduced: {self.not_reproduced}"],
         )
 
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
 
 def over_seeds(
     measure: Callable[[int], Mapping[str, Mapping[str, float]]],
@@ -270,7 +281,7 @@ def over_seeds(
     progress: Progress,
 ) -> dict[str, dict[str, Comparison]]:
     """Measure a table for each seed, and set it beside the published one."""
-    tables = [measure(seed) for seed in progress(check_seeds(seeds))]
+    tables = [measure(seed) for seed in follow(progress, check_seeds(seeds))]
     return {
         name: {
             column: Comparison(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paged_demo.checks import check_count, check_positive
+from paged_demo.checks import check_count, check_positive, follow
 from paged_demo.paper.experiment import draw_trace
 from paged_demo.paper.numbers import SUSTAINED_LATENCY_S
 from paged_demo.serving.rules import PAPER_RULES, Pool, Rules
@@ -202,5 +202,5 @@ def find_knee(
     middle = sqrt(low * high)
     num_runs = effort * max(FEWEST_RUNS, ceil(FEWEST_REQUESTS / (middle * duration_s)))
     rates = (middle * np.linspace(1 - SPREAD, 1 + SPREAD, num_runs)).tolist()
-    latencies = [measure(rates[index]) for index in progress(range(num_runs))]
+    latencies = [measure(rates[index]) for index in follow(progress, range(num_runs))]
     return Knee(rates_rps=tuple(rates), latencies_s=tuple(latencies))

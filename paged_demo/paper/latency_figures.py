@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from paged_demo.checks import follow
 from paged_demo.paper import numbers as paper
 from paged_demo.paper.experiment import (
     SERVERS,
@@ -141,7 +142,7 @@ def fig_12(
     trace_s = server.trace_s if duration_s is None else duration_s
     rules = Rules(iteration_time=server.iteration_time)
     ours: dict[str, list[Curve]] = {scheme: [] for scheme in published}
-    for seed in progress(check_seeds(seeds)):
+    for seed in follow(progress, check_seeds(seeds)):
         children = np.random.SeedSequence(seed)
         for scheme, pool in server.pools().items():
             curve: dict[float, float] = {}

@@ -7,14 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paged_demo.allocators.placement import buddy
 from paged_demo.allocators.traditional import reserve_max
-from paged_demo.checks import check_count, check_positive
-from paged_demo.paper.experiment import draw_trace
+from paged_demo.checks import check_count, check_positive, follow
+from paged_demo.paper.experiment import draw_trace, orca_pool
 from paged_demo.paper.knee import QUEUE_LENGTH, capacity_rps
 from paged_demo.paper.memory_figures import WARM_UP_S
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_SLOTS_13B, PAGE_SIZE
-from paged_demo.serving.rules import PAPER_RULES, PagedPool, Pool, Rules, TraditionalPool
+from paged_demo.serving.rules import PAPER_RULES, PagedPool, Pool, Rules
 from paged_demo.serving.run import Progress
 from paged_demo.serving.simulator import simulate
 from paged_demo.serving.workload import LengthDistribution, Quantile, sharegpt
@@ -53,8 +52,7 @@ class Setup:
 
     def reserving(self) -> Pool:
         """Make the pool of Orca (Max)."""
-        placement = partial(buddy, max_tokens=MAX_TOKENS)
-        return TraditionalPool(num_slots=self.num_slots, reserve=reserve_max(MAX_TOKENS), placement=placement)
+        return orca_pool(self.num_slots, reserve_max(MAX_TOKENS))
 
 
 class Outcome(NamedTuple):
@@ -172,7 +170,7 @@ def move_each(
     seed : int
         For the traces.
     progress : callable
-        Wraps the numbers of the constants, as ``tqdm`` does.
+        Wraps the constants, as ``tqdm`` does.
     """
     move = check_positive("move", move)
     if move >= 1:
@@ -180,9 +178,8 @@ def move_each(
     duration_s = check_positive("duration_s", duration_s)
     seed = check_count("seed", seed, minimum=0)
     run = partial(measure, duration_s=duration_s, seed=seed)
-    names = list(MOVED)
-    moved = {}
-    for index in progress(range(len(names))):
-        change = MOVED[names[index]]
-        moved[names[index]] = (run(change(Setup(), 1 - move)), run(change(Setup(), 1 + move)))
+    moved = {
+        name: (run(change(Setup(), 1 - move)), run(change(Setup(), 1 + move)))
+        for name, change in follow(progress, list(MOVED.items()))
+    }
     return Sensitivity(move=move, base=run(Setup()), moved=moved)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from paged_demo.checks import check_count
+from paged_demo.checks import check_count, follow
 from paged_demo.paper import numbers as paper
-from paged_demo.paper.experiment import Table
+from paged_demo.paper.experiment import ShownAsTable, Table
 from paged_demo.paper.knee import Estimate, Knee, find_knee
 from paged_demo.paper.latency_figures import find_workload
 from paged_demo.serving.rules import Rules
@@ -13,7 +13,7 @@ from paged_demo.serving.run import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class SustainedRates:
+class SustainedRates(ShownAsTable):
     """The knees of the paper's four schemes on one workload.
 
     Attributes
@@ -62,14 +62,6 @@ class SustainedRates:
             rows=rows,
         )
 
-    def __str__(self) -> str:
-        return str(self.table())
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
 
 def sustained_rates(
     workload: str = "OPT-13B, ShareGPT",
@@ -92,16 +84,15 @@ def sustained_rates(
     seed : int
         All traces are drawn from its children.
     progress : callable
-        Wraps the numbers of the schemes, as ``tqdm`` does.
+        Wraps the schemes, as ``tqdm`` does.
     """
     chosen, server = find_workload(workload)
     trace_s = (chosen.knee_s or server.trace_s) if duration_s is None else duration_s
     pools = server.pools()
     knees = {}
-    for index in progress(range(len(pools))):
-        scheme = list(pools)[index]
+    for index, (scheme, pool) in enumerate(follow(progress, list(pools.items()))):
         knees[scheme] = find_knee(
-            pools[scheme],
+            pool,
             chosen.lengths,
             rules=Rules(iteration_time=server.iteration_time),
             duration_s=trace_s,
