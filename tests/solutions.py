@@ -6,9 +6,20 @@ from pathlib import Path
 
 import nbformat
 
-NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
+FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
+"""The course, in order."""
+
+RESULTS = FOLDER / "results.ipynb"
+"""The paper's figures, to look things up in."""
 SOLUTION = re.compile(r"<details><summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
 CHECK = re.compile(r'^check\("([\d.]+)", (\w+)\)$', re.MULTILINE)
+
+
+def source_of(stem, cell_id):
+    """Return what stands in a cell of a notebook."""
+    cells = nbformat.read(FOLDER / f"{stem}.ipynb", as_version=4).cells
+    return next(cell.source for cell in cells if cell.id == cell_id)
 
 
 def exercise_cells(notebook):

@@ -37,7 +37,6 @@ from paged_demo.checks import MAX_COUNT, MAX_WHOLE, check_count, check_number
 from paged_demo.course import check
 from paged_demo.course.nb01 import recomputation
 from paged_demo.course.nb03 import waste_against_length
-from paged_demo.course.nb05_plots import hit_share_until_may_2026
 from paged_demo.model import OPT_13B, MemoryBudget
 from paged_demo.serving.rules import Rules
 from paged_demo.serving.saturation import fill_by_page_size
@@ -86,7 +85,6 @@ COUNTS = [
     ("num_generated", lambda count: sample_in_parallel(7, 2, page_size=4, num_generated=count)),
     ("num_common", lambda count: ask_with_prefix(count, 2, page_size=4)),
     ("num_pages", lambda count: hit_share([[1, 2]], num_pages=count, page_size=4)),
-    ("num_pages", lambda count: hit_share_until_may_2026([[1, 2]], num_pages=count, page_size=4)),
     ("num_tokens", recomputation),
     ("num_pages", lambda count: waste_against_length(page_size=4, num_pages=count)),
     ("max_tokens", lambda count: memory_against_length(OPT_13B, max_tokens=count)),

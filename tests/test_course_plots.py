@@ -28,7 +28,8 @@ from paged_demo.paper.experiment import Comparison, Experiment
 from paged_demo.paper.knee import Knee
 from paged_demo.paper.latency_figures import LatencyCurves
 from paged_demo.paper.numbers import FIG_13, FIG_18A_US, NUM_SLOTS_13B, kernel_slowdowns
-from paged_demo.paper.sensitivity import Outcome, Sensitivity
+from paged_demo.paper.provenance import ORIGINS
+from paged_demo.paper.sensitivity import MOVED, Outcome, Sensitivity
 from paged_demo.paper.sustained import SustainedRates
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION
 from paged_demo.serving.run import Moment
@@ -258,30 +259,6 @@ def test_ways_are_run_in_turn_and_the_best_round_of_each_counts():
     assert all(0 < seconds < 1 for seconds in best.values())
 
 
-def test_reference_counts_stand_below_their_pages():
-    tables = {"A": [7, 3], "B": [7, 1], "C": [7]}
-    ax = nb05_plots.reference_counts(tables, num_pages=8, copies=[(1, 3)], ax=new_axes())
-    counts = {text.get_position(): text.get_text() for text in ax.texts if text.get_position()[1] == -0.75}
-    assert [count for _, count in sorted(counts.items())] == ["0", "1", "0", "1", "0", "0", "0", "3"]
-    assert texts(ax).count("copy") == 1
-
-
-def test_the_counts_of_shared_pages_stand_out():
-    ax = nb05_plots.reference_counts({"A": [0, 1], "B": [0, 2]}, num_pages=4, ax=new_axes())
-    weights = {text.get_text(): text.get_weight() for text in ax.texts if text.get_position()[1] == -0.75}
-    assert weights == {"0": "normal", "1": "normal", "2": "bold"}
-
-
-@pytest.mark.parametrize("copy", [(1, 3), (3, 1)])
-def test_the_arrow_of_a_copy_passes_below_the_counts(copy):
-    ax = nb05_plots.reference_counts({"A": [0, 3], "B": [0, 1]}, num_pages=4, copies=[copy], ax=new_axes())
-    ax.figure.canvas.draw()
-    arrow = next(text.arrow_patch for text in ax.texts if getattr(text, "arrow_patch", None))
-    heights = ax.transData.inverted().transform(arrow.get_path().vertices)[:, 1]
-    assert heights.max() < -0.75
-    assert heights.min() < -1.0
-
-
 def drawn_slots(ax, colour):
     """Add up the slots that are drawn in a colour."""
     return sum(
@@ -350,15 +327,6 @@ def test_hits_are_drawn_in_percent_by_pages():
     assert ax.lines[0].get_xydata().tolist() == [[4, 0], [8, 50]]
     assert "all prompts fit" in " ".join(texts(ax))
     assert list(ax.lines[1].get_xdata()) == [8, 8]
-
-
-def test_the_letters_of_many_holders_fit_into_their_page():
-    few, many = ({name: list(range(num_pages)) for name in "ABCD"} for num_pages in (2, 5))
-    sizes = []
-    for tables in (few, many):
-        ax = nb05_plots.reference_counts(tables, num_pages=8, ax=new_axes())
-        sizes += {text.get_fontsize() for text in ax.texts if text.get_text() == "ABCD"}
-    assert sizes == [11, 7]
 
 
 def test_a_queue_of_no_moment_is_named():
@@ -469,17 +437,45 @@ def test_the_lines_through_ours_show_the_rates_that_all_seeds_have():
 def test_the_constant_that_moves_the_gain_most_stands_on_top():
     outcome = Outcome(3.0, 30.0)
     moved = {
-        "a": (Outcome(2.9, 25.0), outcome),
-        "b": (Outcome(3.5, 30.0), Outcome(2.8, 31.0)),
-        "c": (outcome, outcome),
+        "watermark": (Outcome(2.9, 25.0), outcome),
+        "slots in the pool": (Outcome(3.5, 30.0), Outcome(2.8, 31.0)),
+        "page size": (outcome, outcome),
     }
     ax = nb06_knees.what_moves_it(Sensitivity(move=0.2, base=outcome, moved=moved))
-    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["b", "a", "c"]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == [
+        "slots in the pool · inferred",
+        "watermark · chosen",
+        "page size · printed",
+    ]
     ends = {(bar.get_x(), bar.get_x() + bar.get_width()) for bar in ax.patches if abs(bar.get_width()) > 1e-9}
     assert sorted({round(end, 6) for pair in ends for end in pair}) == [2.8, 2.9, 3.0, 3.5]
     words = show(ax).words
-    assert "over Orca (Max): 3.00, moved most by b (2.8 to 3.5)" in words
-    assert "at 2 requests/s: 30.00, moved most by a (25 to 30)" in words
+    assert "times the rate of Orca (Max): 3.00, moved most by slots in the pool (2.8 to 3.5)" in words
+    assert "batch at 2/s: 30.00, moved most by watermark (25 to 30)" in words
+
+
+def test_where_each_constant_that_is_moved_comes_from_is_known():
+    outcome = Outcome(3.0, None)
+    ax = nb06_knees.what_moves_it(
+        Sensitivity(move=0.2, base=outcome, moved=dict.fromkeys(MOVED, (outcome, outcome)))
+    )
+    assert len(ax.figure.axes) == 1
+    origins = [tick.get_text().split(" · ")[1] for tick in ax.get_yticklabels()]
+    assert set(origins) <= set(ORIGINS)
+
+
+def test_the_batches_stand_beside_the_papers():
+    rows = {
+        name: {"ShareGPT at 2/s": Comparison(paper, (paper + 1,))}
+        for name, paper in FIG_13["ShareGPT"].items()
+    }
+    experiment = Experiment(title="", setup="", rows=rows, entered="", not_reproduced="")
+    ax = nb06_knees.batches(experiment)
+    heights = sorted(bar.get_height() for bar in ax.patches)
+    assert heights == sorted(
+        [*FIG_13["ShareGPT"].values(), *(batch + 1 for batch in FIG_13["ShareGPT"].values())]
+    )
+    assert "31.4" in texts(ax)
 
 
 def test_swapping_gets_cheaper_with_the_page_size_and_computing_does_not():

@@ -8,6 +8,7 @@ from explorers import move
 
 from paged_demo.allocators.studies import ask_with_prefix, sample_in_parallel
 from paged_demo.course.nb05 import explore_prefixes, explore_samples, play_two_samples
+from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.picture import new_figure
 
 
@@ -98,3 +99,12 @@ def test_the_player_begins_where_the_samples_part_and_tells_the_copy():
     assert player.words.startswith("Step 3 of 6, A: fathers.")
     assert "Page 1 is copied to page 3" in player.words
     assert "A in pages 7, 3; B in pages 7, 1" in player.words
+
+
+def test_a_story_that_is_on_paper_leaves_no_picture_of_its_own_where_there_is_no_kernel():
+    player = play_two_samples()
+    assert "image/png" in player._repr_mimebundle_()[0]
+    player.film_strip(num_columns=2, height=1.9)
+    bundle, _ = player._repr_mimebundle_()
+    assert "image/png" not in bundle
+    assert WIDGET_VIEW in bundle

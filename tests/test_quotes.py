@@ -105,10 +105,9 @@ QUOTES = [
     ("04_same_attention", f"and {BATCH['vLLM']:.2f} with pages (Fig. 13)"),
     ("06_serving", f"the paper's {GAIN} (abstract)"),
     ("06_serving", f"OPT-13B on one A100, a pool of {POOL} slots"),
-    ("06_serving", f"fills only {USED['Orca (Oracle)']:.0f} % of the pool"),
     ("06_serving", f"{BATCH['vLLM']:.2f} requests run instead of {BATCH['Orca (Max)']:.2f}"),
-    ("06_serving", f"Does the server sustain {BATCH['vLLM'] / BATCH['Orca (Max)']:.1f} times the rate"),
-    ("06_serving", f"In the paper the kernel over pages is {SLOWER} slower"),
+    ("06_serving", f"It is not {BATCH['vLLM'] / BATCH['Orca (Max)']:.1f}, because an iteration"),
+    ("results", f"In the paper the kernel over pages is {SLOWER} slower"),
     ("06_serving", f"Reading {paper.TABLE_1['OPT-13B'].weights_gb} GB of weights"),
 ]
 
@@ -128,7 +127,7 @@ def shown(document):
 
 
 def test_readme_and_notebook_06_quote_the_gains_that_it_computes():
-    cells = re.search(r"OPT-13B, ShareGPT +(\S+) \(.*?\) +\S+ +(\S+) \((\S+) to (\S+)\)", shown("06_serving"))
+    cells = re.search(r"OPT-13B, ShareGPT +(\S+) \(.*?\) +\S+ +(\S+) \((\S+) to (\S+)\)", shown("results"))
     *gains, low, high = cells.groups()
     over_oracle, over_max = (f"{float(gain):.1f}" for gain in gains)
     readme, notebook = prose("README.md"), prose("06_serving")
@@ -136,23 +135,23 @@ def test_readme_and_notebook_06_quote_the_gains_that_it_computes():
     assert f"{over_oracle} times those of an oracle" in readme
     gains = f"about {over_max} times the rate of Orca (Max), and {over_oracle} times that of Orca (Oracle)"
     assert gains in notebook
-    assert f"our {over_max} lies inside" in notebook
+    assert f"our {over_max} lies inside" in prose("results")
 
 
-def test_notebook_06_quotes_the_other_reading_that_it_computes():
-    rate, gain = re.search(r"Orca \(Max\) +0\.525 / (\S+) ± \S+ +\S+ / (\S+) ±", shown("06_serving")).groups()
+def test_the_results_quote_the_other_reading_that_they_compute():
+    rate, gain = re.search(r"Orca \(Max\) +0\.525 / (\S+) ± \S+ +\S+ / (\S+) ±", shown("results")).groups()
     ours, theirs = f"{float(gain):.1f}", f"{RATE['vLLM'] / RATE['Orca (Max)']:.1f}"
-    notebook = prose("06_serving")
+    notebook = prose("results")
     assert f"the gain is {ours}, and the paper's drawing gives {theirs}" in notebook
     assert f"It reaches 0.5 s per token at {float(rate):.2f}" in notebook
 
 
-def test_notebook_06_says_why_notebook_04_has_another_rate():
+def test_the_results_say_why_notebook_04_has_another_rate_and_notebook_06_how_it_follows():
     line = (
         r"^(?:Orca|vLLM).* reading (\S+) ms, (\S+)/s; whole iteration (\S+) ms, (\S+)/s; sustained (\S+)/s$"
     )
     first, *_, last = rows = [
-        tuple(map(float, row)) for row in re.findall(line, shown("06_serving"), re.MULTILINE)
+        tuple(map(float, row)) for row in re.findall(line, shown("results"), re.MULTILINE)
     ]
     assert len(rows) == 4
     assert all(whole == pytest.approx(knee, rel=0.05) for *_, whole, knee in rows)
@@ -166,6 +165,16 @@ def test_notebook_06_says_why_notebook_04_has_another_rate():
         f"{iteration_ms - reading_ms:.0f} ms more at a batch of 30",
         f"By reading alone the gain is {more * first[0] / reading_ms:.1f}",
         f"by whole iterations {more * first[2] / iteration_ms:.1f}",
+    ):
+        assert quote in prose("results")
+    rest_ms = iteration_ms - reading_ms
+    batch, tokens = round(BATCH["vLLM"], -1), round(OUTPUT)
+    for quote in (
+        f"A batch of {batch:.0f} needs about {iteration_ms:.0f} ms for an iteration: {reading_ms:.0f} ms",
+        f"and {rest_ms:.0f} ms of fixed time",
+        f"has {tokens} output tokens. So {batch:.0f} / {iteration_ms / 1e3:.3f} s / {tokens} ="
+        f" {batch / (round(iteration_ms) / 1e3) / tokens:.2f} requests leave",
+        f"with a batch of 7 gives {7 / (first[2] / 1e3) / tokens:.2f}; the search finds {first[4]}",
     ):
         assert quote in prose("06_serving")
 
@@ -197,7 +206,7 @@ def test_what_an_oracle_fills_without_a_hole_is_what_notebook_02_says():
 def test_notebook_00_says_what_the_pool_holds_and_what_it_holds_where_requests_arrive():
     words = shown("00_one_slider")
     batch = re.search(r"Page size 16: on average ([\d.]+) requests", words)[1]
-    arriving = re.search(r"vLLM +[\d.]+ / ([\d.]+)", shown("06_serving").split("Fig. 13")[1])[1]
+    arriving = re.search(r"vLLM +[\d.]+ / ([\d.]+)", shown("results").split("Fig. 13")[1])[1]
     assert f"At 16 we hold {batch} requests" in prose("00_one_slider")
     assert f"holds about {float(arriving):.0f}" in prose("00_one_slider")
     assert f"about {float(arriving):.0f} run here, and {BATCH['vLLM']:.0f} in the paper" in prose("README.md")

@@ -12,7 +12,6 @@ from paged_demo.allocators.studies import (
     measure_page_size,
     sample_in_parallel,
 )
-from paged_demo.course.nb05 import hit_share_until_may_2026
 from paged_demo.model import MIB
 from paged_demo.serving.rules import pages_held, pages_without_sharing
 
@@ -175,31 +174,20 @@ def test_an_error_in_a_generator_of_prompts_is_told_as_it_is():
         hit_share(prompts, num_pages=4, page_size=4)
 
 
-@pytest.mark.parametrize(("serve", "fits"), [(hit_share, 161), (hit_share_until_may_2026, 200)])
-def test_what_notebook_05_says_of_prompts_in_turn_is_so(serve, fits):
+def test_what_notebook_05_says_of_prompts_in_turn_is_so():
     prompts = [[number] * 65 for number in range(40)] * 10
-    assert serve(prompts, num_pages=fits, page_size=16) == 0.9 * 64 / 65
+    assert hit_share(prompts, num_pages=161, page_size=16) == 0.9 * 64 / 65
     # One prompt has no room, and then another; but what is lost is found by nobody in its turn.
-    assert serve(prompts, num_pages=fits - 5, page_size=16) < 0.9 * 64 / 65
-    assert serve(prompts, num_pages=fits // 2, page_size=16) == 0
+    assert hit_share(prompts, num_pages=156, page_size=16) < 0.9 * 64 / 65
+    assert hit_share(prompts, num_pages=80, page_size=16) == 0
 
 
-def test_a_page_that_cannot_be_found_evicts_nobody_as_it_did_until_may_2026():
+def test_a_page_that_cannot_be_found_evicts_nobody():
     # Prompt 0 alone comes again and again, and its fifth page is new each time.
     prompts = [[number] * 65 for number in range(4)]
     returning = [*prompts, *[prompts[0]] * 20, *prompts[1:]]
-    for num_pages, now, before in ((20, 23, 20), (40, 23, 23)):
-        assert hit_share(returning, num_pages=num_pages, page_size=16) == now * 64 / (27 * 65)
-        older = hit_share_until_may_2026(returning, num_pages=num_pages, page_size=16)
-        assert older == before * 64 / (27 * 65)
-
-
-def test_the_older_rule_is_the_one_of_now_where_all_pages_are_full():
-    rng = np.random.default_rng(0)
-    prompts = [[int(number)] * 64 for number in rng.integers(0, 12, 200)]
-    for num_pages in range(8, 60, 3):
-        asked = {"num_pages": num_pages, "page_size": 16}
-        assert hit_share_until_may_2026(prompts, **asked) == hit_share(prompts, **asked)
+    for num_pages in (20, 40):
+        assert hit_share(returning, num_pages=num_pages, page_size=16) == 23 * 64 / (27 * 65)
 
 
 def test_counts_of_numpy_are_counts():

@@ -13,8 +13,8 @@ from paged_demo.course import nb03_exercises as nb03_exercises
 from paged_demo.course import nb04_exercises as nb04_exercises
 from paged_demo.course import nb04_walk as nb04_walk
 from paged_demo.course import nb05_exercises as nb05_exercises
-from paged_demo.course import nb05_refusal as nb05_refusal
 from paged_demo.course import nb05_writes as nb05_writes
 from paged_demo.course import nb06_exercises as nb06_exercises
 from paged_demo.course.exercises.kinds import check as check
 from paged_demo.course.exercises.kinds import hint as hint
+from paged_demo.course.exercises.predictions import predict as predict

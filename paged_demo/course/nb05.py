@@ -1,16 +1,15 @@
-"""Notebook 05: two samples part step by step, and what samples and prefixes share."""
+"""Notebook 05: what prefixes and samples share, which pages are cached, and how two samples part."""
 
 from collections.abc import Mapping, Sequence
 
 from paged_demo.allocators.memory_map import fates
+from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.allocators.studies import SharedPool, ask_with_prefix, sample_in_parallel
 from paged_demo.course import nb05_plots
 from paged_demo.course.nb03 import play
 from paged_demo.course.nb05_plots import (  # noqa: F401 - the notebook uses them
     eviction_queues,
-    hit_share_until_may_2026,
     hits_against_pages,
-    reference_counts,
 )
 from paged_demo.paper.numbers import PAGE_SIZE
 from paged_demo.views.controls import choice, number
@@ -27,6 +26,30 @@ OWN_TOKENS = 20
 
 ROWS: Mapping[str, Box] = {"rows": (0.041667, 0.26, 0.497222, 0.53), "key": (0, 0, 0.555556, 0.12)}
 ROWS_ALONE: Mapping[str, Box] = {"rows": (0.075, 0.26, 0.895, 0.53)}
+
+
+class Moments:
+    """Write down which pages of a small pool are cached, and what is in them, moment by moment.
+
+    Attributes
+    ----------
+    queues : dict of str to dict of int to str
+        By what happened: the cached pages, next to be evicted first, each with its sequence and its number.
+    """
+
+    def __init__(self) -> None:
+        self.queues: dict[str, dict[int, str]] = {}
+        self._holds: dict[int, str] = {}
+
+    def arrive(self, pool: PagedAllocator, seq_id: str, tokens: Sequence[int]) -> None:
+        """Give a sequence its pages, and write down what they hold."""
+        pool.allocate(seq_id, tokens)
+        for place, page_id in enumerate(pool.page_table(seq_id)):
+            self._holds[page_id] = f"{seq_id}{place}"
+
+    def note(self, pool: PagedAllocator, event: str) -> None:
+        """Note which pages are cached now, and after what."""
+        self.queues[event] = {page_id: self._holds[page_id] for page_id in pool.cached_pages}
 
 
 def play_two_samples(sentences: Sequence[str] = tuple(SAMPLES.values())) -> Player:

@@ -1,66 +1,20 @@
 """Plots of notebook 05, of shared pages: who holds them, what they save, in which order they are given up."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from itertools import takewhile
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from paged_demo.allocators.page_pool import PageKeys
 from paged_demo.allocators.studies import SharedPool
 from paged_demo.checks import check_counts
 from paged_demo.serving.rules import pages_held, pages_without_sharing
 from paged_demo.serving.workload import Request
 from paged_demo.views import style
 from paged_demo.views.picture import new_axes, with_words
-from paged_demo.views.plots.pages import page_edges, page_tables
+from paged_demo.views.plots.pages import page_edges
 from paged_demo.views.strip import Box, collect, letter, tint
-
-
-@style.applied()
-def reference_counts(
-    tables: Mapping[Hashable, Sequence[int]],
-    *,
-    num_pages: int,
-    copies: Sequence[tuple[int, int]] = (),
-    holders: str = "the sequences",
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw the page tables of sequences that share a pool, and how many of them hold each page.
-
-    Parameters
-    ----------
-    tables : mapping of sequence id to sequence of int
-        The page tables.
-    num_pages : int
-        Pages in the pool.
-    copies : sequence of (int, int)
-        Pages that were copied, from and to: an arrow for each.
-    holders : str
-        What to call the sequences in words.
-    """
-    ax = page_tables(tables, num_pages=num_pages, ax=ax or new_axes(3.2))
-    width = ax.get_xlim()[1] - 0.2
-    pool_x = (width - num_pages) / 2 + 0.5
-    for page_id in range(num_pages):
-        count = sum(page_id in table for table in tables.values())
-        weight = "bold" if count > 1 else "normal"
-        ax.text(pool_x + page_id, -0.75, str(count), ha="center", va="center", weight=weight)
-    for src_page, dst_page in copies:
-        bend = 0.35 if src_page < dst_page else -0.35
-        style.arrow(ax, (pool_x + src_page, -1.0), (pool_x + dst_page, -1.0), bend=bend)
-        ax.text(pool_x + (src_page + dst_page) / 2, -1.05, "copy", ha="center", va="top", fontsize=9)
-    reach = max((abs(dst_page - src_page) for src_page, dst_page in copies), default=0)
-    ax.set_ylim(-1.0 - (0.6 + 0.2 * reach if copies else 0), 2.9)
-    ax.set_yticks(
-        [-0.75, -0.25, 0.35, 2.35], ["references", "page", "physical\npages", "logical\npages"], fontsize=10
-    )
-    entries = [page_id for table in tables.values() for page_id in table]
-    held = f"{holders} hold {len(set(entries))} pages"
-    return with_words(ax, f"{held}, and their tables have {len(entries)} entries.")
 
 
 @style.applied()
@@ -220,11 +174,7 @@ def eviction_queues(queues: Mapping[str, Mapping[int, str]], *, ax: Axes | None 
 
 @style.applied()
 def hits_against_pages(
-    curves: Mapping[str, Mapping[int, float]],
-    *,
-    older: Mapping[str, Mapping[int, float]] = MappingProxyType({}),
-    asked_pages: int | None = None,
-    ax: Axes | None = None,
+    curves: Mapping[str, Mapping[int, float]], *, asked_pages: int | None = None, ax: Axes | None = None
 ) -> Axes:
     """Draw the share of the prompts' tokens that are found against the size of the pool.
 
@@ -232,21 +182,16 @@ def hits_against_pages(
     ----------
     curves : mapping of str to mapping of int to float
         For each workload: the share, 0 to 1, by the pages of the pool.
-    older : mapping of str to mapping of int to float
-        The same by the older rule of vLLM, to be set behind them.
     asked_pages : int, optional
         Pages that hold all different prompts at once, to be marked.
     """
     ax = ax or new_axes(2.8)
     told = []
     for line, (name, curve) in zip(("-", "--", ":", "-."), curves.items(), strict=False):
-        looks: list[dict[str, Any]] = [{"color": style.PAGED, "linewidth": 2, "label": name}]
-        if name in older:
-            looks.append({"color": "grey", "linewidth": 1.2, "label": f"{name}, until May 2026"})
-        for look, shares in zip(looks, (curve, older.get(name, curve)), strict=False):
-            ax.plot(list(shares), [100 * share for share in shares.values()], line, zorder=2.5, **look)
-            if asked_pages is not None and (half := asked_pages // 2) in shares:
-                told.append(f"{look['label']} {100 * shares[half]:.0f} %")
+        found = [100 * share for share in curve.values()]
+        ax.plot(list(curve), found, line, color=style.PAGED, linewidth=2, label=name)
+        if asked_pages is not None and (half := asked_pages // 2) in curve:
+            told.append(f"{name} {100 * curve[half]:.0f} %")
     words = "tokens found by the size of the pool."
     if asked_pages is not None:
         ax.axvline(asked_pages, color="black", linewidth=0.8, linestyle="--")
@@ -256,27 +201,3 @@ def hits_against_pages(
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=10)
     ax.set(xlim=(0, None), ylim=(0, 104), xlabel="pages in the pool", ylabel="tokens found (%)")
     return with_words(ax, words)
-
-
-def hit_share_until_may_2026(prompts: Iterable[Sequence[int]], *, num_pages: int, page_size: int) -> float:
-    """Serve prompts one after the other as `hit_share` does, but by the older rule of vLLM.
-
-    Every page that is freed goes to the back of the queue, whether somebody can find it or not
-    (vLLM before PR 42656 of May 2026).
-    """
-    num_pages, page_size = check_counts(num_pages=num_pages, page_size=page_size)
-    keys = PageKeys(page_size)
-    queue: list[bytes | None] = [None] * num_pages  # the key of each free page, next to be taken first
-    num_found = num_asked = 0
-    for prompt in prompts:
-        names = keys.of_prefix(list(prompt))
-        found = list(takewhile(queue.__contains__, names[: (len(prompt) - 1) // page_size]))
-        for name in found:
-            queue.remove(name)
-        num_held = -(-len(prompt) // page_size)
-        del queue[: num_held - len(found)]
-        held = names + [None] * (num_held - len(names))
-        queue.extend(reversed(held))
-        num_found += len(found) * page_size
-        num_asked += len(prompt)
-    return num_found / num_asked

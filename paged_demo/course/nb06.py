@@ -187,6 +187,7 @@ def explore_serving(*, workload: str = "ShareGPT", scheme: str = "vLLM", seed: i
             latency.plot(rate, run.normalised_latency_s, **MARK)
             latency.set_title(f"{run.normalised_latency_s:.3g} s/token at {rate}/s")
         else:
+            running.set_ylim(0, NUM_REQUESTS)  # one scale for all parts of a sheet
             usage.set_title(f"{percent(run.mean_usage.used / paper.NUM_SLOTS_13B)} of the slots hold a token")
         return f"{workload}, {NUM_REQUESTS} requests at {rate} per second, {scheme} ({effect}). {_tell(run)}"
 

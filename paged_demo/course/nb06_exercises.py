@@ -1,4 +1,4 @@
-"""Exercises of notebook 06: whom to preempt, what a watermark does, swap or compute, which page size."""
+"""Predictions and exercises of notebook 06: whom to preempt, what a watermark does, which page size."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -8,12 +8,16 @@ import numpy as np
 
 from paged_demo.course.exercises.functions import ask_function
 from paged_demo.course.exercises.kinds import ask_letters, ask_number, mistake
+from paged_demo.course.exercises.predictions import ask_before
 from paged_demo.course.exercises.reading import read_text
 from paged_demo.paper.experiment import SERVERS, draw_trace
-from paged_demo.paper.numbers import FIG_19A_MS, NUM_SLOTS_13B, SUSTAINED_LATENCY_S
+from paged_demo.paper.knee import QUEUE_LENGTH, capacity_rps
+from paged_demo.paper.numbers import FIG_19A_MS, MAX_TOKENS, NUM_SLOTS_13B, SUSTAINED_LATENCY_S
+from paged_demo.paper.sensitivity import Setup
 from paged_demo.serving.rules import PagedPool, Rules
+from paged_demo.serving.run import Run
 from paged_demo.serving.simulator import simulate
-from paged_demo.serving.workload import alpaca
+from paged_demo.serving.workload import alpaca, poisson_arrivals, sharegpt
 
 CAPSTONE_RATE_RPS = 27.0
 CAPSTONE_PAGE_SIZES = (16, 32, 64, 128, 256, 512)
@@ -206,3 +210,66 @@ def one_step_too_far() -> float:
 def one_step_too_few() -> float:
     """It sustains the rate with room to spare: try the next size."""
     return largest_page_size_that_sustains() / 2
+
+
+@ask_before("6.1", unit="requests", because="four reservations of 64 slots fill the pool of 256")
+def running_where_slots_are_reserved() -> int:
+    """Serve the sixteen requests by reservations, and count those that run at once."""
+    # Matplotlib is slow to load, and the notebook has loaded it.
+    from paged_demo.course.nb06 import SMALL_SERVERS, film_of, small_requests  # noqa: PLC0415
+
+    film = film_of(small_requests(), SMALL_SERVERS["traditional"])
+    return max(len(snapshot.future_tokens) for snapshot in film)
+
+
+def served_at_two_per_second(scheme: str) -> Run:
+    """Serve 400 requests of ShareGPT at two per second."""
+    rng = np.random.default_rng(0)
+    requests = poisson_arrivals(sharegpt.sample(400, rng=rng, context_limit=MAX_TOKENS), rate_rps=2, rng=rng)
+    return simulate(requests, SERVERS["OPT-13B"].pools()[scheme])
+
+
+@ask_before("6.2", because="requests of all three kinds of Orca wait in an ever longer queue")
+def who_keeps_up() -> str:
+    """Say which of the schemes keep up with two requests per second."""
+    keep_up = [
+        scheme
+        for scheme in SERVERS["OPT-13B"].pools()
+        if served_at_two_per_second(scheme).normalised_latency_s <= SUSTAINED_LATENCY_S
+    ]
+    return {4: "a", 2: "b", 1: "c"}[len(keep_up)]
+
+
+def gain_of_pages(pool_size: float = 1.0) -> float:
+    """Measure vLLM's gain over Orca (Max) while neither queue is ever empty, in a pool of another size."""
+    setup = Setup(num_slots=round(pool_size * NUM_SLOTS_13B))
+    queue = sharegpt.sample(QUEUE_LENGTH, rng=np.random.default_rng(0))
+    paged, reserving = (capacity_rps(queue, pool) for pool in (setup.paged(), setup.reserving()))
+    return paged / reserving
+
+
+@ask_before(
+    "6.3",
+    unit="times",
+    because="4.3 times as many requests run, and an iteration with a larger batch takes longer",
+)
+def times_the_rate() -> float:
+    """Measure vLLM's gain, to two digits."""
+    return round(gain_of_pages(), 1)
+
+
+@ask_before("6.4", because="a larger pool has room for nine reservations instead of seven")
+def gain_of_a_larger_pool() -> str:
+    """Say whether vLLM gains more from a pool that is a fifth larger than Orca (Max) does."""
+    return "a" if gain_of_pages(1.2) > gain_of_pages() else "b"
+
+
+@ask_before("6.5", because="no iteration computes more than the budget, so the next token is never far")
+def who_gains_from_pieces() -> str:
+    """Serve with whole prompts and in pieces of 256, and say which time becomes shorter."""
+    from paged_demo.course.nb06 import served_by_budget  # noqa: PLC0415
+
+    whole, pieces = served_by_budget(rate_rps=1)
+    first = pieces[256].mean_time_to_first_token_s < whole.mean_time_to_first_token_s
+    gap = pieces[256].longest_gap_s < whole.longest_gap_s
+    return {(True, False): "a", (False, True): "b"}[first, gap]

@@ -10,9 +10,10 @@ from matplotlib.ticker import FuncFormatter
 
 from paged_demo.course.nb06_plots import OPEN_POINTS
 from paged_demo.paper import numbers as paper
-from paged_demo.paper.experiment import Table
+from paged_demo.paper.experiment import Experiment, Table
 from paged_demo.paper.knee import find_knee
 from paged_demo.paper.latency_figures import LatencyCurves
+from paged_demo.paper.provenance import CONSTANTS
 from paged_demo.paper.sensitivity import Sensitivity
 from paged_demo.paper.sustained import SustainedRates
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION
@@ -20,11 +21,41 @@ from paged_demo.serving.rules import PagedPool, Rules
 from paged_demo.serving.workload import sharegpt
 from paged_demo.views import style
 from paged_demo.views.picture import new_axes, new_figure, with_words
+from paged_demo.views.plots.fates import bars_beside_paper
 
 SLOWDOWN = 1 + paper.KERNEL_SLOWDOWN[1]
 """The paper's kernel over pages takes so many times as long at worst."""
 
 HIGHEST_LATENCY_S = 3.0
+
+_CONSTANT_OF = {
+    "slots in the pool": "OPT-13B's pool",
+    "time to read a token's KV": "time to read a token's keys and values",
+    "length of prompts": "lengths of ShareGPT and Alpaca",
+    "length of outputs": "lengths of ShareGPT and Alpaca",
+    "correlation of the lengths": "correlation of ShareGPT's lengths",
+}
+"""What `constants` calls that which `move_each` moves, where the names differ."""
+
+_ORIGINS = {constant.name: constant.origin for constant in CONSTANTS}
+
+
+@style.applied()
+def batches(experiment: Experiment) -> Axes:
+    """Draw Fig. 13, the running requests, as pairs of bars: the paper's outlined, ours filled.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        What `fig_13` measured on ShareGPT.
+    """
+    ax = new_axes(2.8)
+    column = experiment.columns[0]
+    cells = experiment.column(column)
+    bars_beside_paper({column: cells}, digits=3, ax=ax)
+    ax.set(ylabel="running requests")
+    told = ", ".join(f"{scheme} {cell.mean:.1f}" for scheme, cell in cells.items())
+    return with_words(ax, f"requests that run at once, {column}, the paper's and ours. Ours: {told}.")
 
 
 @style.applied()
@@ -87,7 +118,9 @@ def knees(curves: LatencyCurves, rates: SustainedRates, *, ax: Axes | None = Non
 
 @style.applied()
 def what_moves_it(sensitivity: Sensitivity) -> Axes:
-    """Draw how far the gain and the batch of Fig. 13 move with each constant, the one that moves most first.
+    """Draw how far the gain, and the batch of Fig. 13, move with each constant, the largest move first.
+
+    Behind the name of each stands where it comes from, as `constants` has it.
 
     Parameters
     ----------
@@ -95,10 +128,15 @@ def what_moves_it(sensitivity: Sensitivity) -> Axes:
         What `move_each` measured.
     """
     figure: Figure = new_figure(4.6)
-    axes = [figure.add_axes((left, 0.13, 0.31, 0.77)) for left in (0.345, 0.675)]
+    titles = {"gain": "times the rate of Orca (Max)", "batch": "vLLM's batch at 2/s"}
+    if sensitivity.base.batch is None:
+        del titles["batch"]
+    width = 0.57 / len(titles)
+    axes = [
+        figure.add_axes((0.415 + width * place, 0.13, width - 0.03, 0.77)) for place in range(len(titles))
+    ]
     names = sensitivity.by_span("gain")
     percent = f"{100 * sensitivity.move:.0f} %"
-    titles = {"gain": "rate, vLLM over Orca (Max)", "batch": "vLLM's batch at 2 requests/s"}
     told = []
     for ax, (what, title) in zip(axes, titles.items(), strict=True):
         base = getattr(sensitivity.base, what)
@@ -113,17 +151,19 @@ def what_moves_it(sensitivity: Sensitivity) -> Axes:
         ax.axvline(base, color="black", linewidth=1)
         ax.set(title=f"{title}: {base:.1f}", ylim=(len(names) - 0.4, -0.6))
         ax.margins(x=0.08)
-        ax.set_yticks(range(len(names)), names if ax is axes[0] else [""] * len(names))
+        labels = [f"{name} · {_ORIGINS[_CONSTANT_OF.get(name, name)]}" for name in names]
+        ax.set_yticks(range(len(names)), labels if ax is axes[0] else [""] * len(names))
         ax.tick_params(axis="y", length=0)
         most = sensitivity.by_span(what)[:3]
         spans = ("{} ({:.3g} to {:.3g})".format(name, *sensitivity.span(name, what)) for name in most)
         told.append(f"{title}: {base:.2f}, moved most by {', '.join(spans)}")
     for left, (colour, label) in zip(
-        (0.345, 0.5), ((style.WAITING, f"{percent} less"), (style.PAGED, f"{percent} more")), strict=True
+        (0.415, 0.57), ((style.WAITING, f"{percent} less"), (style.PAGED, f"{percent} more")), strict=True
     ):
         figure.text(left, 0.025, "\N{BLACK SQUARE}", color=colour, fontsize=13)
         figure.text(left + 0.02, 0.028, label)
-    words = f"each constant moved {percent} down and up. {'; '.join(told)}."
+    origins = "; ".join(f"{name}: {_ORIGINS[_CONSTANT_OF.get(name, name)]}" for name in names)
+    words = f"each constant moved {percent} down and up. {'; '.join(told)}. Where each is from: {origins}."
     return with_words(axes[0], words)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from paged_demo.allocators.placement import buddy
 from paged_demo.allocators.traditional import ReservationPolicy, reserve_max, reserve_oracle, reserve_pow2
-from paged_demo.checks import check_iterable, check_positive, check_whole, follow
+from paged_demo.checks import came, check_iterable, check_positive, check_whole, follow
 from paged_demo.model import PRESETS
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_PAGES_13B, PAGE_SIZE, SCHEMES, TABLE_1
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION, IterationTime
@@ -291,6 +291,15 @@ def over_seeds(
         }
         for name, row in tables[0].items()
     }
+
+
+def check_workloads(workloads: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return the names of data sets as a list, or say which there are."""
+    chosen, names = check_iterable("workloads", workloads, "names of data sets"), list(known)
+    for workload in chosen:
+        if workload not in names:
+            raise ValueError(f"workloads must be of {', '.join(names)}; got {came(workload)}")
+    return chosen
 
 
 def check_seeds(seeds: Iterable[int]) -> list[int]:

@@ -17,6 +17,7 @@ from paged_demo.paper.experiment import (
     Experiment,
     PaperServer,
     check_seeds,
+    check_workloads,
     over_seeds,
 )
 from paged_demo.paper.knee import latency_at
@@ -229,10 +230,7 @@ def fig_18b(
     progress : callable
         Wraps the seeds, as ``tqdm`` does.
     """
-    chosen = list(workloads)
-    for workload in chosen:
-        if workload not in FIG_18B_WORKLOADS:
-            raise ValueError(f"workloads must be of {', '.join(FIG_18B_WORKLOADS)}; got {workload!r}")
+    chosen = check_workloads(workloads, FIG_18B_WORKLOADS)
 
     def table(cell: Callable[[str, int], float]) -> dict[str, dict[str, float]]:
         return {

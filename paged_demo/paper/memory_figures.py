@@ -9,7 +9,14 @@ from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.checks import check_count, check_positive, check_share
 from paged_demo.model import GIB, PRESETS
 from paged_demo.paper import numbers as paper
-from paged_demo.paper.experiment import SERVERS, Comparison, Experiment, draw_trace, over_seeds
+from paged_demo.paper.experiment import (
+    SERVERS,
+    Comparison,
+    Experiment,
+    check_workloads,
+    draw_trace,
+    over_seeds,
+)
 from paged_demo.serving.rules import pages_without_sharing
 from paged_demo.serving.run import Progress
 from paged_demo.serving.simulator import simulate
@@ -64,14 +71,20 @@ def fig_2(*, seeds: Iterable[int] = range(8), progress: Progress = iter) -> Expe
 
 
 def fig_13(
-    *, seeds: Iterable[int] = range(4), alpaca_s: float = 3600, progress: Progress = iter
+    workloads: Iterable[str] = ("ShareGPT", "Alpaca"),
+    *,
+    seeds: Iterable[int] = range(4),
+    alpaca_s: float = 3600,
+    progress: Progress = iter,
 ) -> Experiment:
     """Measure the running requests, as Fig. 13 does.
 
     Parameters
     ----------
+    workloads : iterable of str
+        Data sets: ShareGPT, Alpaca or both.
     seeds : iterable of int
-        Two traces are drawn for each.
+        For each a trace of ShareGPT is drawn, and two of Alpaca.
     alpaca_s : float
         How long the trace of Alpaca lasts, in seconds; the paper's lasts an hour.
     progress : callable
@@ -81,9 +94,15 @@ def fig_13(
     if alpaca_s <= WARM_UP_S:
         raise ValueError(f"alpaca_s must be above the {WARM_UP_S} s that are left out, got {alpaca_s!r}")
     columns = {
-        "ShareGPT at 2/s": (sharegpt, 2, 3600.0, paper.FIG_13["ShareGPT"]),
-        "Alpaca at 30/s": (alpaca, 30, alpaca_s, paper.FIG_13["Alpaca"]),
-        "Alpaca at 29/s": (alpaca, 29, alpaca_s, {}),
+        f"{workload} at {rate_rps}/s": column
+        for workload in check_workloads(workloads, paper.FIG_13)
+        for rate_rps, column in {
+            "ShareGPT": {2: (sharegpt, 2, 3600.0, paper.FIG_13["ShareGPT"])},
+            "Alpaca": {
+                30: (alpaca, 30, alpaca_s, paper.FIG_13["Alpaca"]),
+                29: (alpaca, 29, alpaca_s, {}),
+            },
+        }[workload].items()
     }
     published = {
         scheme: {column: batches[scheme] for column, (*_, batches) in columns.items() if batches}

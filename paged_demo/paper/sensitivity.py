@@ -62,12 +62,12 @@ class Outcome(NamedTuple):
     ----------
     gain : float
         Requests that vLLM finishes in a second, over those of Orca (Max), while neither queue is ever empty.
-    batch : float
-        vLLM's running requests on ShareGPT at 2 requests/s, as in Fig. 13.
+    batch : float or None
+        vLLM's running requests on ShareGPT at 2 requests/s, as in Fig. 13; None if it was not measured.
     """
 
     gain: float
-    batch: float
+    batch: float | None
 
 
 def _iteration(setup: Setup, **factors: float) -> Setup:
@@ -144,18 +144,21 @@ class Sensitivity:
         return sorted(self.moved, key=lambda name: np.subtract(*self.span(name, what)))
 
 
-def measure(setup: Setup, *, duration_s: float, seed: int) -> Outcome:
+def measure(setup: Setup, *, duration_s: float | None, seed: int) -> Outcome:
     """Measure the gain and the batch of a setup. Of one seed all setups get the same draws."""
     queue = setup.lengths.sample(QUEUE_LENGTH, rng=np.random.default_rng(seed))
     rates = [capacity_rps(queue, pool, rules=setup.rules) for pool in (setup.paged(), setup.reserving())]
+    gain = rates[0] / rates[1]
+    if duration_s is None:
+        return Outcome(gain, None)
     rng = np.random.default_rng(seed)
     trace = draw_trace(setup.lengths, rate_rps=RATE_OF_FIG_13_RPS, duration_s=duration_s, rng=rng)
     run = simulate(trace, setup.paged(), window=(WARM_UP_S, duration_s), rules=setup.rules)
-    return Outcome(gain=rates[0] / rates[1], batch=run.mean_running)
+    return Outcome(gain, run.mean_running)
 
 
 def move_each(
-    *, move: float = MOVE, duration_s: float = 1800, seed: int = 0, progress: Progress = iter
+    *, move: float = MOVE, duration_s: float | None = 1800, seed: int = 0, progress: Progress = iter
 ) -> Sensitivity:
     """Move each constant down and up by a share of it, and measure what becomes of the gain and the batch.
 
@@ -165,8 +168,8 @@ def move_each(
     ----------
     move : float
         The share, above 0 and below 1.
-    duration_s : float
-        How long the trace of Fig. 13 lasts, in seconds.
+    duration_s : float, optional
+        How long the trace of Fig. 13 lasts, in seconds; None measures no batch.
     seed : int
         For the traces.
     progress : callable
@@ -175,7 +178,8 @@ def move_each(
     move = check_positive("move", move)
     if move >= 1:
         raise ValueError(f"move must be below 1, got {move!r}")
-    duration_s = check_positive("duration_s", duration_s)
+    if duration_s is not None:
+        duration_s = check_positive("duration_s", duration_s)
     seed = check_count("seed", seed, minimum=0)
     run = partial(measure, duration_s=duration_s, seed=seed)
     moved = {

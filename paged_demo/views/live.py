@@ -238,9 +238,18 @@ class Player(Explorer):
         step = number("step", begin_with, lowest=1, highest=check_count("num_steps", num_steps))
         buttons = [StepButton("Previous step", step, -1), StepButton("Next step", step, 1)]
         super().__init__(fill, {"step": step}, rows=[buttons], **options)
+        self._is_on_paper = False
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], Any]:
+        bundle, metadata = super()._repr_mimebundle_(include, exclude)
+        if self._is_on_paper:
+            # Where there is no kernel the strip has shown this step already, and in words.
+            del bundle["image/png"]
+        return bundle, metadata
 
     def film_strip(self, *, num_columns: int, height: float, key: bool = False) -> Picture:
         """Draw every step side by side: the story on paper, as a contact sheet."""
+        self._is_on_paper = True
         steps = [{"step": step} for step in self.controls["step"].options]
         return self.contact_sheet(steps, num_columns=num_columns, height=height, key=key)
 

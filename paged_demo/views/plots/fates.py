@@ -1,6 +1,6 @@
 """How much memory is held, and what becomes of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 
 from paged_demo.checks import check_counts
 from paged_demo.model import ModelSpec
-from paged_demo.paper.experiment import Experiment
+from paged_demo.paper.experiment import Comparison, Experiment
 from paged_demo.paper.numbers import MAX_TOKENS, PAGE_SIZE
 from paged_demo.views import style
 from paged_demo.views.picture import new_axes, with_words
@@ -139,9 +139,27 @@ def savings_beside_paper(experiment: Experiment, *, ax: Axes | None = None) -> A
         What `fig_15` measured.
     """
     ax = ax or new_axes(3.2)
+    bars_beside_paper(experiment.rows, ax=ax)
+    ax.set(ylabel="pages saved (%)", xlabel="samples or beams per request")
+    *others, last = next(iter(experiment.rows.values()))
+    told = ", ".join(f"{name} {pairs[last].mean:.0f} %" for name, pairs in experiment.rows.items())
+    sizes = f"{', '.join(others)} and {last} samples or beams"
+    return with_words(ax, f"pages saved, paper and ours, for {sizes}. Ours with {last}: {told}.")
+
+
+def bars_beside_paper(groups: Mapping[str, Mapping[str, Comparison]], *, digits: int = 2, ax: Axes) -> None:
+    """Draw comparisons as pairs of bars: the paper's outlined, ours filled, with one standard deviation.
+
+    Parameters
+    ----------
+    groups : mapping of str to mapping of str to Comparison
+        By the name of the group and of the pair.
+    digits : int
+        Of the number that stands on a bar.
+    """
     ticks: dict[float, str] = {}
     left = 0.0
-    for group, pairs in experiment.rows.items():
+    for group, pairs in groups.items():
         for index, (name, cell) in enumerate(pairs.items()):
             x = left + 1.25 * index
             ticks[x + 0.25] = name.replace(" (", "\n(")
@@ -151,20 +169,19 @@ def savings_beside_paper(experiment: Experiment, *, ax: Axes | None = None) -> A
             for middle, height, top, fill in bars:
                 edge = "black" if fill == "white" else fill
                 ax.bar(middle, height, 0.46, linewidth=1.2, facecolor=fill, edgecolor=edge)
-                ax.text(middle, top, f"{height:.2g}", ha="center", va="bottom", fontsize=9)
-            ax.errorbar(x + 0.5, cell.mean, cell.spread, color="black", capsize=2.5, linewidth=1)
+                ax.text(middle, top, f"{height:.{digits}g}", ha="center", va="bottom", fontsize=9)
+            if cell.spread:
+                ax.errorbar(x + 0.5, cell.mean, cell.spread, color="black", capsize=2.5, linewidth=1)
         right = left + 1.25 * len(pairs) - 0.75
         ax.annotate(group, ((left + right) / 2, 1.0), xycoords=("data", "axes fraction"), ha="center")
         left = right + 1.5
     ax.set_xticks(list(ticks), list(ticks.values()))
     ax.tick_params(axis="x", length=0)
-    keys = [
-        Patch(facecolor="white", edgecolor="black", label="paper"),
-        Patch(color=style.PAGED, label="ours, mean and standard deviation"),
-    ]
+    ours = (
+        "ours, mean and standard deviation"
+        if any(cell.spread for pairs in groups.values() for cell in pairs.values())
+        else "ours"
+    )
+    keys = [Patch(facecolor="white", edgecolor="black", label="paper"), Patch(color=style.PAGED, label=ours)]
     ax.legend(handles=keys, loc="upper left", bbox_to_anchor=(0, 0.98), fontsize=10)
-    ax.set(ylim=(0, ax.get_ylim()[1] * 1.04), ylabel="pages saved (%)", xlabel="samples or beams per request")
-    *others, last = next(iter(experiment.rows.values()))
-    told = ", ".join(f"{name} {pairs[last].mean:.0f} %" for name, pairs in experiment.rows.items())
-    sizes = f"{', '.join(others)} and {last} samples or beams"
-    return with_words(ax, f"pages saved, paper and ours, for {sizes}. Ours with {last}: {told}.")
+    ax.set(ylim=(0, ax.get_ylim()[1] * 1.04))
