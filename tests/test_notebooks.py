@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 from functools import cache
+from html import unescape
 from itertools import takewhile
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from solutions import NOTEBOOKS, RESULTS, source_of
 from paged_demo import PagedAllocator, Request, Scheduler
 from paged_demo.allocators.page_pool import PageKeys
 from paged_demo.course.exercises.kinds import EXERCISES
-from paged_demo.views.frozen import LONGEST_LINE, WIDGET_VIEW, drop_widgets_when_saved
+from paged_demo.views.frozen import LONGEST_LINE, WIDGET_VIEW, drop_widgets_when_saved, told_below
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST_RUN_S = {"06_serving": 90, "07_real_model": 120}
@@ -31,6 +32,7 @@ Notebook 06 searches for four knees; notebook 07 runs a language model."""
 MOST_WORDS_PER_LINE = {"00_one_slider": 39, "02_where_memory_goes": 19}
 """The first notebook shows what there is to see before it shows code; in the others but 02 17 is the most."""
 MOST_IMPORT_LINES = 6
+MOST_WORDS_SHOWN = 45
 MOST_BYTES = 250_000
 MOST_CELLS = 45
 
@@ -168,7 +170,7 @@ def test_a_frozen_notebook_has_outputs_without_errors_and_without_widgets(path):
 
 def test_a_notebook_that_is_saved_loses_its_widgets_and_keeps_what_they_show():
     data = {WIDGET_VIEW: {"model_id": "x"}, "image/png": "...", "text/plain": "words"}
-    words = {"output_type": "display_data", "metadata": {}, "data": {"text/plain": "In words: words"}}
+    words = {"output_type": "display_data", "metadata": {}, "data": told_below("words")}
     bar = {"data": {WIDGET_VIEW: {"model_id": "y"}, "text/plain": "  0%|          | 0/8"}}
     cell = {"metadata": {"tags": ["mine"]}, "outputs": [{"data": data}, bar, {"text": "printed"}]}
     content = {"metadata": {"widgets": {}, "kernelspec": {}}, "cells": [cell, {"metadata": {}}]}
@@ -189,6 +191,10 @@ def test_a_picture_is_told_in_words_below_it(path):
                 assert not told[place].startswith("<")
                 assert told[place + 1].split() == ["In", "words:", *told[place].split()]
                 assert max(map(len, told[place + 1].split("\n"))) <= LONGEST_LINE
+                folded = cell.outputs[place + 1]["data"]["text/html"]
+                seen = unescape(re.sub(r"<.*?>", " ", folded)).split()
+                assert seen == told[place + 1].split()
+                assert len(re.sub(r"</summary>.*", "", folded).split()) < MOST_WORDS_SHOWN
 
 
 @each_notebook

@@ -5,11 +5,16 @@ again, it shows as an error, in the place of the picture that was kept with it. 
 was last seen, and its words as text below.
 """
 
+import re
 import textwrap
+from html import escape
 from typing import Any
 
 LONGEST_LINE = 110
 """Characters of text that a page such as GitHub's shows without a scroll bar."""
+
+FEWEST_WORDS = 10
+"""Words of a takeaway, if there are as many."""
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
@@ -41,8 +46,40 @@ def _without_widget(output: dict[str, Any], widgets: dict[str, Any]) -> list[dic
     if "image/png" not in data:
         return []
     # A page shows only the richest of an output's forms, so the words need an output of their own.
-    words = words_below("".join(data["text/plain"]))
-    return [output, {"output_type": "display_data", "metadata": {}, "data": {"text/plain": words}}]
+    told = told_below("".join(data["text/plain"]))
+    return [output, {"output_type": "display_data", "metadata": {}, "data": told}]
+
+
+def takeaway(words: str) -> tuple[str, str]:
+    """Part what a picture shows into its first sentence, or two where that is short, and all others.
+
+    Examples
+    --------
+    >>> takeaway("Step 1. Nobody holds a page of the pool, so all of them are free. Next comes A.")
+    ('Step 1. Nobody holds a page of the pool, so all of them are free.', 'Next comes A.')
+    """
+    end = 0
+    for stop in re.finditer(r"\.(?:\s|$)", words):
+        end = stop.end()
+        if len(words[:end].split()) >= FEWEST_WORDS:
+            break
+    return words[: end or None].rstrip(), words[end:] if end else ""
+
+
+def told_below(words: str) -> dict[str, str]:
+    """Return what a picture shows by media type: its takeaway, with the rest folded, and plain text.
+
+    Examples
+    --------
+    >>> told_below("A holds three pages with 40 tokens of a text. 8 are free.")["text/html"]
+    '<details><summary>In words: A holds three pages with 40 tokens of a text.</summary>8 are free.</details>'
+    """
+    shown, folded = takeaway(words)
+    told = f"<p>In words: {escape(shown)}</p>"
+    if folded:
+        rest = escape(folded).replace("\n", "<br>")
+        told = f"<details><summary>In words: {escape(shown)}</summary>{rest}</details>"
+    return {"text/html": told, "text/plain": words_below(words)}
 
 
 def words_below(words: str) -> str:

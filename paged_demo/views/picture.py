@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from paged_demo.views import style
-from paged_demo.views.frozen import words_below
+from paged_demo.views.frozen import told_below
 
 WIDTH_INCHES = 9.0
 WIDTH_PX = 900
@@ -39,7 +39,7 @@ class Picture:
     def _ipython_display_(self) -> None:
         bundle, metadata = self.bundle()
         display(bundle, metadata=metadata, raw=True)
-        display({"text/plain": words_below(self.words)}, raw=True)
+        display(told_below(self.words), raw=True)
 
     def bundle(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the picture by media type, and its metadata, as Jupyter wants them."""
