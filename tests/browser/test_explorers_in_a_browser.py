@@ -6,7 +6,7 @@ import pytest
 
 from browser.in_lab import INTERACT, ROOT, is_named
 
-NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
 LIGHT, DARK = "JupyterLab Light", "JupyterLab Dark"
 WIDE_PX, NARROW_PX = 1280, 480
 A_FEW = 4
