@@ -24,6 +24,7 @@ from paged_demo.views import plots, style
 from paged_demo.views.controls import Control, Item, LiveView, StepButton, number
 from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.picture import WIDTH_INCHES, WIDTH_PX, Picture, draw, encode_png, new_figure
+from paged_demo.views.quick import QuickCanvas
 
 DRAWING = threading.RLock()
 """Held by whoever draws. JupyterLab may see to a slider in a second thread, and Matplotlib's settings, which
@@ -98,6 +99,7 @@ class Explorer:
         self._key = key
         with drawing():
             self._figure = new_figure(height)
+            QuickCanvas(self._figure)
             self.panels = self._lay_out(self._figure, panels)
             self._staying = {artist for ax in self.panels.values() for artist in contents(ax)}
         self._backgrounds: dict[Hashable, Any] = {}

@@ -13,6 +13,7 @@ from PIL import Image
 
 from paged_demo.views import style
 from paged_demo.views.frozen import words_below
+from paged_demo.views.quick import png_of
 
 WIDTH_INCHES = 9.0
 WIDTH_PX = 900
@@ -106,12 +107,15 @@ def encode_png(figure: Figure, *, moving: bool = False) -> bytes:
     """
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
-    pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    stream = io.BytesIO()
+    pixels = np.asarray(canvas.buffer_rgba())
     if moving:
-        pixels.save(stream, "PNG", compress_level=1)
-    else:
-        # Pillow's default merges a colour that covers little, such as a key's, into one that covers much.
-        reduced = pixels.quantize(NUM_COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-        reduced.save(stream, "PNG", optimize=True)
+        return png_of(pixels)
+    stream = io.BytesIO()
+    # Pillow's default merges a colour that covers little, such as a key's, into one that covers much.
+    reduced = (
+        Image.fromarray(pixels)
+        .convert("RGB")
+        .quantize(NUM_COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    )
+    reduced.save(stream, "PNG", optimize=True)
     return stream.getvalue()
