@@ -17,6 +17,7 @@ from paged_demo.views.quick import png_of
 
 WIDTH_INCHES = 9.0
 WIDTH_PX = 900
+PX_PER_INCH = WIDTH_PX / WIDTH_INCHES
 DPI = 120
 
 NUM_COLOURS = 48
@@ -47,10 +48,10 @@ class Picture:
         return {"image/png": self.png, "text/plain": self.words}, {"image/png": {"width": WIDTH_PX}}
 
 
-def new_figure(height: float) -> Figure:
-    """Make a figure of the notebook's width, ``height`` inches high, apart from pyplot."""
+def new_figure(height: float, width: float = WIDTH_INCHES) -> Figure:
+    """Make a figure of the notebook's width, or another, ``height`` inches high, apart from pyplot."""
     with style.applied():
-        figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DPI)
+        figure = Figure(figsize=(width, height), dpi=DPI)
         FigureCanvasAgg(figure)
     return figure
 

@@ -70,7 +70,7 @@ def time_of_moves(explorer, control):
     forget()
     times = []
     for position in walk(control):
-        message = {"values": {control.key: position}, "press": None}
+        message = {"values": {control.key: position}, "press": None, "is_narrow": False}
         start = time.process_time()
         explorer.view._hear(None, message, [])
         times.append(1000 * (time.process_time() - start))
@@ -102,7 +102,7 @@ def main(wanted):
         if not any(word in explorer_name for word in wanted):
             continue
         explorer = make()
-        height = explorer._figure.get_figheight()
+        height = explorer.screen.figure.get_figheight()
         for name, control in explorer.controls.items():
             if len(control.options) < 2:
                 continue
