@@ -1,24 +1,25 @@
 """Time from a move of each control of each notebook to its new picture, beside `interact`.
 
 Run with ``PYTHONPATH=tests python tests/benchmarks/bench_controls.py``, and a part of a name to measure only
-that. Milliseconds of processor time, medians: what the kernel does for a move. `interact` draws the same
-picture from nothing, and has it encoded as a notebook's inline figures are; it computes as much, since both
+that. Milliseconds of processor time, medians: what the kernel does until the first picture of a move.
+`interact` draws the same picture from nothing, and has it encoded as a notebook's inline figures are. Both
 begin each walk with nothing remembered.
 """
 
+import asyncio
 import sys
 import time
 from functools import _lru_cache_wrapper
 from statistics import median
 
 import numpy as np
-from explorers import EXPLORERS
+from explorers import EXPLORERS, hear
 from IPython.core.pylabtools import print_figure
 
 from paged_demo import alpaca, fill_by_page_size, sharegpt
 from paged_demo.course import nb00, nb03, nb06
 from paged_demo.paper.numbers import NUM_SLOTS_13B
-from paged_demo.views.live import drawing
+from paged_demo.views.live import _all_of, drawing
 from paged_demo.views.picture import new_figure
 
 MOST_MOVES = 10
@@ -65,15 +66,17 @@ def walk(control):
     return list(range(min(len(control.options), MOST_MOVES + 1)))
 
 
-def time_of_moves(explorer, control):
-    """Move a control as a browser does; return the milliseconds of each move."""
+async def time_of_moves(explorer, name):
+    """Move a control as a browser does; return the milliseconds of each move, until its first picture."""
     forget()
     times = []
+    control = explorer.controls[name]
     for position in walk(control):
-        message = {"values": {control.key: position}, "press": None, "is_narrow": False}
         start = time.process_time()
-        explorer.view._hear(None, message, [])
+        hear(explorer, {name: control.options[position]})
         times.append(1000 * (time.process_time() - start))
+        while not explorer.view.is_whole:
+            await asyncio.sleep(0)
     return times[1:]
 
 
@@ -88,7 +91,7 @@ def time_of_interact(explorer, name, height):
         with drawing():
             figure = new_figure(height)
             values = explorer.values | {name: control.options[position]}
-            explorer._fill(explorer._lay_out(figure, boxes), **values)
+            _all_of(explorer._fill(explorer._lay_out(figure, boxes), **values))
             print_figure(figure, "png", base64=True)
         times.append(1000 * (time.process_time() - start))
     return times[1:]
@@ -109,7 +112,7 @@ def main(wanted):
             before = control.value
             moves, interact = [], []
             for _ in range(ROUNDS):
-                moves += time_of_moves(explorer, control)
+                moves += asyncio.run(time_of_moves(explorer, name))
                 control.value = before
                 interact += time_of_interact(explorer, name, height)
             first, second = median(moves), median(interact)
