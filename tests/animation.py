@@ -14,7 +14,7 @@ from two_pools import Side, SideBySide
 
 from paged_demo import PagedPool, TraditionalPool
 from paged_demo.views import style
-from paged_demo.views.live import clear_contents
+from paged_demo.views.screen import clear_contents
 from paged_demo.views.strip import MOST_SLOTS_WITH_LETTERS, Box, collect, letter, slot_strip, tint
 from paged_demo.views.style import count_of
 

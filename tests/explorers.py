@@ -129,6 +129,15 @@ def move(explorer, **values):
         explorer.controls[name].value = value
 
 
+def hear(explorer, values=(), *, is_narrow=False):
+    """Do as a browser does that sends values by name, and the width of its page."""
+    positions = {
+        explorer.controls[name].key: explorer.controls[name].options.index(value)
+        for name, value in dict(values).items()
+    }
+    explorer.view._hear(None, {"values": positions, "press": None, "is_narrow": is_narrow}, [])
+
+
 def pixels(explorer):
     return np.asarray(Image.open(io.BytesIO(explorer.view.png)).convert("RGB"))
 
@@ -136,8 +145,8 @@ def pixels(explorer):
 def share_that_differs(explorer):
     """The share of the pixels that are not as they would be if the picture were drawn as a whole."""
     quick = pixels(explorer).astype(np.int16)
-    draw(explorer._figure)
-    whole = np.asarray(explorer._figure.canvas.buffer_rgba())[..., :3]
+    draw(explorer.screen.figure)
+    whole = np.asarray(explorer.screen.figure.canvas.buffer_rgba())[..., :3]
     return (np.abs(quick - whole) > 40).any(axis=-1).mean()
 
 

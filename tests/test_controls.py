@@ -11,7 +11,8 @@ class Page:
     def __init__(self, *rows):
         self.sent = []
         self.taken = []
-        self.view = LiveView(rows, height_px=100, take=self.take)
+        self.view = LiveView(rows, take=self.take)
+        self.view.width_px, self.view.height_px = 900, 100
         self.view._send = lambda message, buffers=None: self.sent.append(message | {"buffers": buffers})
 
     def take(self, were_set):
@@ -20,13 +21,13 @@ class Page:
             self.taken.append(item)
         if any(item.sent == 3 for item in were_set):
             raise ValueError("3 is not drawn")
-        self.view.show(bytes([len(self.taken)]), "words")
+        self.view.show(bytes([len(self.taken)]), "words", width_px=900, height_px=100)
 
     def say(self, values=None, press=None):
         """Do as a browser does, and return the answers."""
         self.sent.clear()
         values = {item.key: value for item, value in (values or {}).items()}
-        self.view._handle_custom_msg({"values": values, "press": press and press.key}, [])
+        self.view._handle_custom_msg({"values": values, "press": press and press.key, "is_narrow": False}, [])
         return [message["content"] for message in self.sent if message["method"] == "custom"]
 
     @property
@@ -68,6 +69,26 @@ def test_a_move_sets_the_control_and_comes_back_as_one_message_and_an_answer():
     assert update["state"] == {"words": "words", "values": {slider.key: 7}}
     assert update["buffers"] == [b"\1"]
     assert answer["method"] == "custom"
+
+
+def test_whether_the_page_is_narrow_is_known_before_anything_is_drawn():
+    slider = number("tokens", 0, lowest=0, highest=9)
+    page = Page([slider])
+    seen = []
+    page.view._take = lambda were_set: seen.append(page.view.is_narrow)
+    for is_narrow in (True, False):
+        content = {"values": {}, "press": None, "is_narrow": is_narrow}
+        page.view._handle_custom_msg(content, [])
+    assert seen == [True, False]
+
+
+def test_a_picture_that_is_not_whole_says_so_with_its_pixels():
+    page = Page([])
+    page.view.show(b"1", "words", width_px=900, height_px=100, is_whole=False)
+    page.view.show(b"2", "words", width_px=900, height_px=100)
+    first, second = page.states
+    assert (first["is_whole"], second["is_whole"]) == (False, True)
+    assert [message["buffers"] for message in page.sent] == [[b"1"], [b"2"]]
 
 
 def test_a_position_beyond_the_end_is_the_end():

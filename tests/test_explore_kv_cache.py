@@ -22,9 +22,9 @@ def test_all_models_at_the_ends_of_the_other_controls_stay_in_the_picture(memory
     for model in amount(short=FAR_APART, long=PRESETS):
         for kv_type in ("FP8", "FP32"):
             move(explorer, model=model, kv_type=kv_type, memory_gib=memory_gib, context=context, batch=batch)
-            figure = explorer._figure.bbox
-            for artist in explorer._moving():
-                box = artist.get_window_extent(explorer._figure.canvas.get_renderer())
+            figure = explorer.screen.figure.bbox
+            for artist in explorer.screen.moving():
+                box = artist.get_window_extent(explorer.screen.figure.canvas.get_renderer())
                 assert figure.x0 <= box.x0, artist
                 assert box.x1 <= figure.x1, artist
 

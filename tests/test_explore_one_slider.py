@@ -15,7 +15,7 @@ def pools():
 
 def test_all_models_at_the_ends_of_the_other_controls_stay_in_the_picture():
     explorer = explore_one_sequence()
-    width = explorer._figure.bbox.x1
+    width = explorer.screen.figure.bbox.x1
     corners = [(1, 1), (2048, 255), (2048, 256)]
     for num_tokens, page_size in corners + amount(
         short=[], long=[(1, 255), (1, 256), (2048, 1), (2048, 250)]
@@ -23,8 +23,8 @@ def test_all_models_at_the_ends_of_the_other_controls_stay_in_the_picture():
         for model in amount(short=FAR_APART, long=PRESETS):
             move(explorer, num_tokens=num_tokens, page_size=page_size, model=model)
             assert model in explorer.words
-            for artist in explorer._moving():
-                box = artist.get_window_extent(explorer._figure.canvas.get_renderer())
+            for artist in explorer.screen.moving():
+                box = artist.get_window_extent(explorer.screen.figure.canvas.get_renderer())
                 assert box.x0 >= 0, artist
                 assert box.x1 <= width, artist
 

@@ -71,24 +71,24 @@ def test_a_rate_that_vllm_sustains_is_too_high_for_orca(serving):
 def test_the_mark_lies_on_the_curve(serving):
     for rate in (0.5, 5):
         move(serving, rate=rate)
-        curve, mark = serving.panels["latency"].lines[-2:]
+        mark, curve = serving.panels["latency"].lines[-2:]
         assert mark.get_data()[1][0] == pytest.approx(dict(zip(*curve.get_data(), strict=True))[rate])
 
 
 def test_the_curve_is_of_the_same_seed_as_the_mark(monkeypatch):
     monkeypatch.setattr(nb06, "NUM_REQUESTS", 50)
     explorer = explore_serving(seed=2)  # No other test may meet so few requests in the caches.
-    curve, mark = explorer.panels["latency"].lines[-2:]
+    mark, curve = explorer.panels["latency"].lines[-2:]
     assert mark.get_data()[1][0] == pytest.approx(dict(zip(*curve.get_data(), strict=True))[2])
 
 
 def test_moving_the_rate_does_not_serve_at_all_other_rates_again(serving):
-    curve = serving.panels["latency"].lines[-2].get_data()[1]
+    curve = serving.panels["latency"].lines[-1].get_data()[1]
     misses = _knee.cache_info().misses
     for rate in (0.25, 3, 30):
         serving.controls["rate"].value = rate
     assert _knee.cache_info().misses == misses
-    assert list(serving.panels["latency"].lines[-2].get_data()[1]) == list(curve)
+    assert list(serving.panels["latency"].lines[-1].get_data()[1]) == list(curve)
 
 
 def test_an_unknown_beginning_is_named():

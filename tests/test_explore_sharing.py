@@ -86,7 +86,7 @@ def test_the_player_takes_sentences_and_explains_what_they_leave_empty():
     assert player.words.startswith("Step 3 of 6, A: king.")
 
     def keys(player):
-        legends = (ax.get_legend() for ax in player._figure.axes)
+        legends = (ax.get_legend() for ax in player.screen.figure.axes)
         return {text.get_text().partition(":")[0] for legend in legends if legend for text in legend.texts}
 
     assert keys(player) == {"shared", "reserved", "internal"}

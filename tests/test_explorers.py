@@ -7,15 +7,16 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from amounts import amount
-from explorers import EXPLORERS, ends_and_middle, move, names, pixels, share_that_differs
+from explorers import EXPLORERS, ends_and_middle, hear, move, names, pixels, share_that_differs
 from PIL import Image
 
 from paged_demo.course import nb06
 from paged_demo.course.nb00 import explore_one_sequence
-from paged_demo.views.controls import number
+from paged_demo.views.controls import NARROW_PX, number
 from paged_demo.views.frozen import WIDGET_VIEW
-from paged_demo.views.live import MOST_BACKGROUNDS, Explorer
-from paged_demo.views.picture import DPI
+from paged_demo.views.live import Explorer
+from paged_demo.views.picture import DPI, PX_PER_INCH
+from paged_demo.views.screen import MOST_BACKGROUNDS
 
 MOST_COMBINATIONS = 60
 
@@ -38,8 +39,8 @@ class Seen(NamedTuple):
 
 def see(explorer, control, *, is_compared):
     quick = pixels(explorer)
-    renderer = explorer._figure.canvas.get_renderer()
-    boxes = [artist.get_window_extent(renderer) for artist in explorer._moving()]
+    renderer = explorer.screen.figure.canvas.get_renderer()
+    boxes = [artist.get_window_extent(renderer) for artist in explorer.screen.moving()]
     return Seen(
         control,
         explorer.values,
@@ -150,6 +151,43 @@ def test_a_picture_does_not_depend_on_the_ones_before_it(request, explorer):
         assert np.array_equal(pixels(explorer), pixels(fresh)), values
 
 
+def test_in_a_narrow_page_the_panels_lie_below_each_other_and_say_the_same(explorer):
+    before = explorer.values
+    wide, words = pixels(explorer), explorer.words
+    hear(explorer, is_narrow=True)
+    try:
+        boxes = [ax.get_position() for ax in explorer.panels.values()]
+        for values in [before, *combinations(explorer)[-1:]]:
+            hear(explorer, values, is_narrow=True)
+            seen = see(explorer, "", is_compared=True)
+            assert seen.share_that_differs < 0.002
+            assert seen.shape[1] == round(DPI * explorer.view.width_px / PX_PER_INCH)
+            if explorer._narrow:
+                assert explorer.view.width_px < NARROW_PX
+                assert min(seen.left, seen.bottom) >= 0
+                assert seen.right <= seen.shape[1]
+                assert seen.top <= seen.shape[0]
+                assert all(one.y0 >= other.y1 or other.y0 >= one.y1 for one, other in pairs(boxes))
+            else:
+                assert seen.shape == wide.shape
+    finally:
+        hear(explorer, before)
+    assert explorer.words == words
+    assert np.array_equal(pixels(explorer), wide)
+
+
+def pairs(items):
+    return itertools.combinations(items, 2)
+
+
+@pytest.mark.parametrize("name", ["page_size", "page_choice", "samples", "prefixes", "serving"])
+def test_panels_that_lie_side_by_side_have_a_narrow_form(name):
+    explorer = EXPLORERS[name]()
+    boxes = [ax.get_position() for ax in explorer.panels.values()]
+    assert any(one.x0 >= other.x1 for one, other in itertools.permutations(boxes, 2))
+    assert set(explorer._narrow) == set(explorer.panels)
+
+
 def test_a_notebook_output_has_the_live_view_the_picture_and_the_words(explorer):
     bundle, metadata = explorer._repr_mimebundle_()
     assert bundle["image/png"].startswith(b"\x89PNG")
@@ -226,8 +264,8 @@ def test_no_more_backgrounds_are_kept_than_fit():
     explorer = with_one_slider(fill, "reach")
     for reach in (*range(1, 2 * MOST_BACKGROUNDS), 3, 40):
         explorer.controls["reach"].value = reach
-        assert len(explorer._backgrounds) <= MOST_BACKGROUNDS
+        assert len(explorer.screen.backgrounds) <= MOST_BACKGROUNDS
         assert share_that_differs(explorer) < 0.002, reach
-    kept = list(explorer._backgrounds)
+    kept = list(explorer.screen.backgrounds)
     move(explorer, reach=2 * MOST_BACKGROUNDS - 1)
-    assert list(explorer._backgrounds) == kept, "those that were drawn first are given up first"
+    assert list(explorer.screen.backgrounds) == kept, "those that were drawn first are given up first"

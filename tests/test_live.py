@@ -1,10 +1,12 @@
 """Explorers in a kernel that sees to messages in several threads."""
 
+import asyncio
 import threading
 
 import ipywidgets
 import matplotlib as mpl
 import pytest
+from explorers import hear, pixels
 
 from paged_demo.views.controls import number
 from paged_demo.views.live import Explorer
@@ -78,3 +80,106 @@ def test_with_ipywidgets_7_one_sentence_says_what_an_explorer_needs(monkeypatch)
     monkeypatch.setattr(ipywidgets, "__version__", "7.8.1")
     with pytest.raises(ImportError, match=r"^explorers need ipywidgets 8, got 7\.8\.1: pip install"):
         Explorer(lambda panels: "", {}, panels={}, height=1)
+
+
+def explore_in_bits(num_bits=3):
+    """A picture that is there bit by bit."""
+    done = []
+
+    def fill(panels, *, height):
+        panels["line"].set(xlim=(0, 1), ylim=(0, 20))
+        for bit in range(num_bits):
+            panels["line"].plot([0, 1], [height, height + bit], color="black")
+            yield f"height {height}, so far"
+            done.append((height, bit))
+        return f"height {height}"
+
+    controls = {"height": number("height", 0, lowest=0, highest=9)}
+    explorer = Explorer(fill, controls, panels={"line": (0, 0, 1, 1)}, height=1)
+    explorer.done = done
+    return explorer
+
+
+def sent_by(explorer):
+    """Note what is sent from now on: words of pictures, whole or not, and answers."""
+    sent = []
+
+    def note(message, buffers=None):
+        state = message.get("state", {})
+        if "png" in str(message.get("buffer_paths")):
+            sent.append((explorer.view.words, explorer.view.is_whole))
+        elif not state:
+            sent.append(message["content"]["error"])
+
+    explorer.view._send = note
+    return sent
+
+
+async def until_whole(explorer):
+    while explorer._filling:
+        await asyncio.sleep(0)
+
+
+def test_what_is_quick_is_shown_and_answered_before_the_rest():
+    explorer = explore_in_bits()
+    sent = sent_by(explorer)
+
+    async def move():
+        hear(explorer, {"height": 5})
+        assert sent == [("height 5, so far", False), ""]
+        await until_whole(explorer)
+
+    asyncio.run(move())
+    assert sent[2:] == [("height 5", True)]
+    late = pixels(explorer)
+    explorer.controls["height"].value = 4
+    explorer.controls["height"].value = 5
+    assert (pixels(explorer) == late).all()
+
+
+def test_the_rest_is_left_when_a_reader_has_chosen_something_else():
+    explorer = explore_in_bits()
+    explorer.done.clear()
+    sent = sent_by(explorer)
+
+    async def move():
+        hear(explorer, {"height": 5})
+        await asyncio.sleep(0)
+        hear(explorer, {"height": 6})
+        await until_whole(explorer)
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+
+    asyncio.run(move())
+    assert [words for words, is_whole in filter(None, sent) if is_whole] == ["height 6"]
+    assert (5, 2) not in explorer.done
+    assert explorer.words == "height 6"
+
+
+def test_what_a_program_sets_is_there_at_once_in_a_kernel_too():
+    explorer = explore_in_bits()
+
+    async def move():
+        explorer.controls["height"].value = 7
+        return explorer.words, explorer.view.is_whole
+
+    assert asyncio.run(move()) == ("height 7", True)
+
+
+def test_a_picture_whose_rest_fails_is_not_waited_for():
+    def fill(panels, *, height):
+        yield "so far"
+        if height:
+            raise RuntimeError("no rest")
+        return "all"
+
+    controls = {"height": number("height", 0, lowest=0, highest=9)}
+    explorer = Explorer(fill, controls, panels={"line": (0, 0, 1, 1)}, height=1)
+
+    async def move():
+        hear(explorer, {"height": 5})
+        assert not explorer.view.is_whole
+        await explorer._task
+
+    with pytest.raises(RuntimeError, match="no rest"):
+        asyncio.run(move())
+    assert explorer.view.is_whole

@@ -140,6 +140,7 @@ def explore_page_size(pools: Mapping[int, FullPool]) -> Explorer:
             "key": (0, 0, 1, 0.166667),
         },
         sheet={"pool": (0.02, 0.03, 0.96, 0.85)},
+        narrow={"pool": 2.6, "curve": 2.2, "key": 1.2},
         height=4.3,
         background={
             "pool": lambda ax: ax.yaxis.set_visible(False),

@@ -296,6 +296,7 @@ def explore_page_choice(workloads: Mapping[str, Sequence[Request]], page_sizes: 
             "shareable_share": (0.631111, 0.1, 0.355556, 0.23),
         },
         sheet={"rows": (0.03, 0.28, 0.92, 0.58)},
+        narrow={"rows": 2.4, "key": 0.6, "wasted_share": 1.2, "mean_pages": 1.2, "shareable_share": 1.2},
         height=4.4,
         background={name: partial(draw_effect, name) for name in EFFECTS},
         key=("used", "internal"),

@@ -22,17 +22,22 @@ function render({ model, el }) {
   let chosen = {};  // what was chosen here, and has not been answered
   let pressed = [];  // buttons, whose clicks are all sent
   let isWaiting = false;
+  let isNarrow = model.get('is_narrow');
   let timer;
+  let timerOfRest;
   let numPictures = 0;
 
   const say = words => { state.textContent = words; };
+  const showBusy = () => picture.setAttribute('aria-busy', isWaiting || !model.get('is_whole'));
 
   function send() {
-    if (isWaiting || !(pressed.length || Object.keys(chosen).length)) return;
+    const isOther = isNarrow !== model.get('is_narrow');
+    if (isWaiting || !(pressed.length || Object.keys(chosen).length || isOther)) return;
     isWaiting = true;
+    showBusy();
     clearTimeout(timer);
     timer = setTimeout(() => say('Waiting for the kernel.'), WAIT_MS);
-    model.send({ values: chosen, press: pressed.shift() ?? null });
+    model.send({ values: chosen, press: pressed.shift() ?? null, is_narrow: isNarrow });
     chosen = {};
   }
 
@@ -126,6 +131,8 @@ function render({ model, el }) {
     const reader = new FileReader();
     reader.onload = () => {
       if (number !== numPictures) return;
+      picture.width = model.get('width_px');
+      picture.height = model.get('height_px');
       picture.src = reader.result;
       picture.alt = words;
       caption.textContent = `In words: ${words}`;
@@ -133,13 +140,27 @@ function render({ model, el }) {
     reader.readAsDataURL(new Blob([png], { type: 'image/png' }));
   }
 
+  function showWhetherWhole() {
+    clearTimeout(timerOfRest);
+    say('');
+    if (!model.get('is_whole')) timerOfRest = setTimeout(() => say('The rest of the picture follows.'), WAIT_MS);
+    showBusy();
+  }
+
   function hear({ error }) {
     clearTimeout(timer);
     isWaiting = false;
+    showBusy();
     say(error ?? '');
     showValues();
     send();
   }
+
+  // The panels of some pictures lie below each other where there is too little width for text side by side.
+  const resized = new ResizeObserver(() => {
+    if (root.clientWidth) isNarrow = root.clientWidth < model.get('narrow_px');
+    send();
+  });
 
   function disconnect() {
     clearTimeout(timer);
@@ -162,15 +183,20 @@ function render({ model, el }) {
   model.on('change:rows', showValues);
   model.on('change:values', showValues);
   model.on('change:png', showPicture);
+  model.on('change:is_whole', showWhetherWhole);
   model.on('msg:custom', hear);
   model.on('comm_live_update', disconnect);
   showValues();
   showPicture();
+  showBusy();
+  resized.observe(root);
   return () => {
+    resized.disconnect();
     window.removeEventListener('keydown', mark, true);
     model.off('change:rows', showValues);
     model.off('change:values', showValues);
     model.off('change:png', showPicture);
+    model.off('change:is_whole', showWhetherWhole);
     model.off('msg:custom', hear);
     model.off('comm_live_update', disconnect);
   };

@@ -13,7 +13,8 @@ import anywidget
 import traitlets
 
 from paged_demo.checks import came
-from paged_demo.views.picture import WIDTH_PX
+
+NARROW_PX = 600
 
 
 class Item:
@@ -234,10 +235,9 @@ class LiveView(anywidget.AnyWidget):
     ----------
     rows : sequence of sequence of Item
         The controls.
-    height_px : int
-        The height of the picture, whose width is `WIDTH_PX`.
     take : callable
-        Called with what a reader has set, by item: sets it, draws, and calls `show`.
+        Called with what a reader has set, by item: sets it, draws, and calls `show`. What it draws should
+        fit ``is_narrow``: whether the page leaves less than `NARROW_PX` to the picture.
     """
 
     _esm = Path(__file__).with_suffix(".js")
@@ -246,18 +246,19 @@ class LiveView(anywidget.AnyWidget):
     values = traitlets.Dict().tag(sync=True)
     png = traitlets.Bytes().tag(sync=True)
     words = traitlets.Unicode().tag(sync=True)
-    width_px = traitlets.Int(WIDTH_PX).tag(sync=True)
+    narrow_px = traitlets.Int(NARROW_PX).tag(sync=True)
+    is_narrow = traitlets.Bool().tag(sync=True)
+    width_px = traitlets.Int().tag(sync=True)
     height_px = traitlets.Int().tag(sync=True)
+    is_whole = traitlets.Bool(True).tag(sync=True)
 
-    def __init__(
-        self, rows: Sequence[Sequence[Item]], *, height_px: int, take: Callable[[dict[Item, Any]], object]
-    ) -> None:
+    def __init__(self, rows: Sequence[Sequence[Item]], *, take: Callable[[dict[Item, Any]], object]) -> None:
         self._rows = rows
         self._items = {str(index): item for index, item in enumerate(item for row in rows for item in row)}
         for key, item in self._items.items():
             item.key, item.changed = key, self.renew
         self._take = take
-        super().__init__(height_px=height_px)
+        super().__init__()
         self.on_msg(self._hear)
         self.renew()
 
@@ -267,10 +268,15 @@ class LiveView(anywidget.AnyWidget):
             self.rows = [[item.looks() for item in row] for row in self._rows]
             self.values = {key: item.sent for key, item in self._items.items()}
 
-    def show(self, png: bytes, words: str) -> None:
-        """Show a picture and its words, and what the controls are set to, in one message."""
+    def show(self, png: bytes, words: str, *, width_px: int, height_px: int, is_whole: bool = True) -> None:
+        """Show a picture and its words, and what the controls are set to, in one message.
+
+        One that is not whole is followed by another.
+        """
         with self.sending():
             self.renew()
+            self.width_px, self.height_px = width_px, height_px
+            self.is_whole = is_whole
             self.words = words
             self.png = png
 
@@ -290,7 +296,9 @@ class LiveView(anywidget.AnyWidget):
     def _hear(self, _: Any, content: Mapping[str, Any], __: Any) -> None:
         error = "Interrupted."
         try:
-            self._take({self._items[key]: sent for key, sent in content["values"].items()})
+            were_set = {self._items[key]: sent for key, sent in content["values"].items()}
+            self.is_narrow = content["is_narrow"]
+            self._take(were_set)
             if content["press"] is not None:
                 self._items[content["press"]].press()
             error = ""

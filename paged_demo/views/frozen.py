@@ -43,6 +43,7 @@ def _without_widget(output: dict[str, Any], widgets: dict[str, Any]) -> list[dic
     for buffer in widget.get("buffers", []):
         if buffer["path"] == ["png"]:
             data |= {"image/png": buffer["data"], "text/plain": widget["state"]["words"]}
+            output["metadata"] = {"image/png": {"width": widget["state"]["width_px"]}}
     if "image/png" not in data:
         return []
     # A page shows only the richest of an output's forms, so the words need an output of their own.

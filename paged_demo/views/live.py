@@ -4,26 +4,27 @@ A slider is pleasant to move if the picture follows within about 60 ms. So the f
 not move is drawn once and kept as a background, and only the rest is drawn anew.
 """
 
+import asyncio
 import sys
 import threading
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from math import ceil
 from types import MappingProxyType
 from typing import Any
 
 import ipywidgets
 import matplotlib as mpl
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 
 from paged_demo.checks import came, check_count, check_widgets
 from paged_demo.views import plots, style
 from paged_demo.views.controls import Control, Item, LiveView, StepButton, number
 from paged_demo.views.frozen import WIDGET_VIEW
-from paged_demo.views.picture import WIDTH_INCHES, WIDTH_PX, Picture, draw, encode_png, new_figure
+from paged_demo.views.picture import DPI, PX_PER_INCH, Picture, draw, encode_png, new_figure
+from paged_demo.views.screen import NARROW_INCHES, Screen, below_each_other
 
 DRAWING = threading.RLock()
 """Held by whoever draws. JupyterLab may see to a slider in a second thread, and Matplotlib's settings, which
@@ -32,18 +33,23 @@ a style changes while it is applied, are those of all threads."""
 SWITCH_INTERVAL_S = 0.0005
 """How long (s) another thread may compute before one that draws has its turn; Python's own is 0.005."""
 
-MOST_BACKGROUNDS = 24
-"""Backgrounds that an explorer keeps, of 2 MB or so each."""
-
 MARK: dict[str, Any] = {"marker": "o", "markersize": 15, "markerfacecolor": "none", "color": "black"}
 """The look of a ring around the point of a curve that the controls are set to."""
+
+KEY_INCHES = 3.0
+"""Width of a column of a key to the fates."""
 
 Box = tuple[float, float, float, float]
 """Left, bottom, width and height of a panel, as shares of the picture."""
 
 Panels = Mapping[str, Axes]
 
-Fill = Callable[..., str]
+Filling = Generator[str, None, str]
+"""Draws what is quick, and yields the words; goes on with what takes long, yields now and then, returns them.
+
+Each ``yield`` lets a reader go on, who may choose other values. Then this is not continued."""
+
+Fill = Callable[..., str | Filling]
 """Draws on empty panels what some values (by name) mean, and returns it in words."""
 
 
@@ -69,6 +75,9 @@ class Explorer:
         Draws on the panels named here, which it gets one by one, what stays whatever the values are.
     still : collection of str
         Panels with much to draw and few states, told apart by their titles: kept with the background.
+    narrow : mapping of str to float
+        The heights of the panels, in inches, where the picture is too narrow for them side by side and they
+        lie below each other. If left out the picture looks the same everywhere.
     key : sequence of str
         Fates to explain, in the panel ``key`` if there is one.
     rows : sequence of sequence of Item
@@ -85,6 +94,7 @@ class Explorer:
         sheet: Mapping[str, Box] | None = None,
         background: Mapping[str, Callable[[Axes], object]] = MappingProxyType({}),
         still: Collection[str] = (),
+        narrow: Mapping[str, float] = MappingProxyType({}),
         key: Sequence[str] = (),
         rows: Sequence[Sequence[Item]] = (),
     ) -> None:
@@ -94,21 +104,25 @@ class Explorer:
         self._fill = fill
         self._sheet = sheet or panels
         self._background = background
-        self._still = still
         self._key = key
+        self._still = still
+        self._narrow = narrow
+        self._filling: Filling | None = None
         with drawing():
-            self._figure = new_figure(height)
-            self.panels = self._lay_out(self._figure, panels)
-            self._staying = {artist for ax in self.panels.values() for artist in contents(ax)}
-        self._backgrounds: dict[Hashable, Any] = {}
+            self.screen = Screen(partial(self._lay_out, boxes=panels), height, still=still)
+        self._screens = {False: self.screen}
         self.view = LiveView(
             [*rows, *([control] for control in self.controls.values())],
-            height_px=round(height * WIDTH_PX / WIDTH_INCHES),
             take=self._take,
         )
         for control in self.controls.values():
             control.changed = self._follow
         self._follow()
+
+    @property
+    def panels(self) -> dict[str, Axes]:
+        """The panels that are seen now."""
+        return self.screen.panels
 
     @property
     def values(self) -> dict[str, Any]:
@@ -118,7 +132,7 @@ class Explorer:
     def picture(self) -> Picture:
         """Return the picture as it is now."""
         with DRAWING:
-            return Picture(encode_png(self._figure), self.words)
+            return Picture(encode_png(self.screen.figure), self.words)
 
     def contact_sheet(
         self, settings: Sequence[Mapping[str, Any]], *, num_columns: int, height: float, key: bool = False
@@ -146,7 +160,9 @@ class Explorer:
             figure = new_figure(height * num_rows)
             parts = list(figure.subfigures(num_rows, num_columns, squeeze=False).flat)
             for part, setting in zip(parts, settings, strict=False):
-                words.append(self._fill(self._lay_out(part, self._sheet), **self.values | dict(setting)))
+                words.append(
+                    _all_of(self._fill(self._lay_out(part, self._sheet), **self.values | dict(setting)))
+                )
             if key:
                 plots.fate_legend(parts[len(settings)].add_axes((0, 0, 1, 1)), self._key, num_columns=1)
             draw(figure)
@@ -163,8 +179,8 @@ class Explorer:
     def _lay_out(self, figure: Figure | SubFigure, boxes: Mapping[str, Box]) -> dict[str, Axes]:
         panels = {name: figure.add_axes(box) for name, box in boxes.items()}
         if self._key and "key" in panels:
-            is_wide = boxes["key"][2] == 1
-            plots.fate_legend(panels["key"], self._key, num_columns=3 if is_wide else 1)
+            width = panels["key"].bbox.width / DPI
+            plots.fate_legend(panels["key"], self._key, num_columns=max(1, int(width / KEY_INCHES)))
         for name, draw_on in self._background.items():
             if name in panels:
                 draw_on(panels[name])
@@ -174,43 +190,63 @@ class Explorer:
         with drawing():
             for item, sent in were_set.items():
                 item.receive(sent)
-            if any(control in were_set for control in self.controls.values()):
-                self._follow()
+            earlier, self.screen = self.screen, self._screen_of(self.view.is_narrow)
+            if self.screen is not earlier or any(item in were_set for item in self.controls.values()):
+                self._follow(at_once=False)
 
-    def _follow(self) -> None:
+    def _screen_of(self, is_narrow: bool) -> Screen:
+        """Return the screen for a front end that has little width, or enough."""
+        is_other = is_narrow and bool(self._narrow)
+        if is_other not in self._screens:
+            boxes, height = below_each_other(self._narrow)
+            lay_out = partial(self._lay_out, boxes=boxes)
+            self._screens[is_other] = Screen(lay_out, height, NARROW_INCHES, still=self._still)
+        return self._screens[is_other]
+
+    def _follow(self, *, at_once: bool = True) -> None:
         with drawing():
-            for ax in self.panels.values():
-                clear_contents(ax, self._staying)
-            self.words = self._fill(self.panels, **self.values)
-            self._redraw()
-            self.view.show(encode_png(self._figure, moving=True), self.words)
+            self.screen.clear()
+            self._filling = filling = _begun(self._fill(self.panels, **self.values))
+            self._go_on()
+            loop = None
+            with suppress(RuntimeError):  # No kernel, and so nobody to go on meanwhile.
+                loop = asyncio.get_running_loop()
+            if at_once or loop is None:
+                while self._filling:
+                    self._go_on()
+            self._send_picture()
+        if self._filling and loop:
+            self._task = loop.create_task(self._fill_the_rest(filling))
 
-    def _moving(self) -> list[Artist]:
-        """List what was drawn for the present values, in the order in which to draw it."""
-        moving: list[Artist] = [ax.title for ax in self.panels.values()]
-        for name, ax in self.panels.items():
-            if name not in self._still:
-                moving += [artist for artist in contents(ax) if artist not in self._staying]
-        return sorted(moving, key=lambda artist: artist.get_zorder())
+    def _go_on(self) -> None:
+        """Draw until there is something to show."""
+        assert self._filling
+        try:
+            self.words = next(self._filling)
+        except StopIteration as end:
+            self.words, self._filling = end.value, None
 
-    def _redraw(self) -> None:
-        canvas = self._figure.canvas
-        assert isinstance(canvas, FigureCanvasAgg)
-        moving = self._moving()
-        titles = tuple(self.panels[name].get_title() for name in self._still)
-        frame = titles, *map(_frame_of, self.panels.values())
-        if frame not in self._backgrounds:
-            if len(self._backgrounds) == MOST_BACKGROUNDS:
-                del self._backgrounds[next(iter(self._backgrounds))]
-            for artist in moving:
-                artist.set_visible(False)
-            canvas.draw()
-            for artist in moving:
-                artist.set_visible(True)
-            self._backgrounds[frame] = canvas.copy_from_bbox(self._figure.bbox)
-        canvas.restore_region(self._backgrounds[frame])
-        for artist in moving:
-            artist.draw(canvas.get_renderer())
+    async def _fill_the_rest(self, filling: Filling) -> None:
+        """Go on in turns with the kernel's messages, one of which may bring other values."""
+        while self._filling is filling:
+            await asyncio.sleep(0)
+            with drawing():
+                if self._filling is not filling:
+                    return
+                try:
+                    self._go_on()
+                except BaseException:
+                    self._filling = None
+                    raise
+                finally:
+                    if not self._filling:
+                        self._send_picture()
+
+    def _send_picture(self) -> None:
+        self.screen.redraw()
+        png, is_whole = encode_png(self.screen.figure, moving=True), self._filling is None
+        width_px, height_px = (round(PX_PER_INCH * inches) for inches in self.screen.figure.get_size_inches())
+        self.view.show(png, self.words, width_px=width_px, height_px=height_px, is_whole=is_whole)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], Any]:
         bundle, metadata = self.picture().bundle()
@@ -270,27 +306,19 @@ def drawing() -> Iterator[None]:
             sys.setswitchinterval(interval_s)
 
 
-def contents(ax: Axes) -> list[Artist]:
-    """List what was drawn on some axes, apart from the axes themselves, their title and their legend."""
-    return [*ax.patches, *ax.collections, *ax.lines, *ax.texts]
+def _begun(filled: str | Filling) -> Filling:
+    """Return what `Fill` returned as if it had been drawn bit by bit."""
+    if isinstance(filled, str):
+        return filled
+        yield
+    return (yield from filled)
 
 
-def clear_contents(ax: Axes, staying: Collection[Artist] = ()) -> None:
-    """Remove what was drawn on some axes, and keep the axes: much faster than to make them anew."""
-    for artist in contents(ax):
-        if artist not in staying:
-            artist.remove()
-    ax.set_title("")
-
-
-def _frame_of(ax: Axes) -> Hashable:
-    """Return what the axes show apart from their contents: a background fits as long as this is the same."""
-    return tuple(
-        (
-            axis.get_visible(),
-            *axis.get_view_interval(),
-            axis.get_label_text(),
-            *axis.get_major_formatter().format_ticks(axis.get_majorticklocs().tolist()),
-        )
-        for axis in (ax.xaxis, ax.yaxis)
-    )
+def _all_of(filled: str | Filling) -> str:
+    """Draw all at once, and return the words."""
+    filling = _begun(filled)
+    while True:
+        try:
+            next(filling)
+        except StopIteration as end:
+            return str(end.value)

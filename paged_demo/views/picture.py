@@ -13,9 +13,11 @@ from PIL import Image
 
 from paged_demo.views import style
 from paged_demo.views.frozen import told_below
+from paged_demo.views.quick import png_of
 
 WIDTH_INCHES = 9.0
 WIDTH_PX = 900
+PX_PER_INCH = WIDTH_PX / WIDTH_INCHES
 DPI = 120
 
 NUM_COLOURS = 48
@@ -46,10 +48,10 @@ class Picture:
         return {"image/png": self.png, "text/plain": self.words}, {"image/png": {"width": WIDTH_PX}}
 
 
-def new_figure(height: float) -> Figure:
-    """Make a figure of the notebook's width, ``height`` inches high, apart from pyplot."""
+def new_figure(height: float, width: float = WIDTH_INCHES) -> Figure:
+    """Make a figure of the notebook's width, or another, ``height`` inches high, apart from pyplot."""
     with style.applied():
-        figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DPI)
+        figure = Figure(figsize=(width, height), dpi=DPI)
         FigureCanvasAgg(figure)
     return figure
 
@@ -106,12 +108,15 @@ def encode_png(figure: Figure, *, moving: bool = False) -> bytes:
     """
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
-    pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    stream = io.BytesIO()
+    pixels = np.asarray(canvas.buffer_rgba())
     if moving:
-        pixels.save(stream, "PNG", compress_level=1)
-    else:
-        # Pillow's default merges a colour that covers little, such as a key's, into one that covers much.
-        reduced = pixels.quantize(NUM_COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-        reduced.save(stream, "PNG", optimize=True)
+        return png_of(pixels)
+    stream = io.BytesIO()
+    # Pillow's default merges a colour that covers little, such as a key's, into one that covers much.
+    reduced = (
+        Image.fromarray(pixels)
+        .convert("RGB")
+        .quantize(NUM_COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    )
+    reduced.save(stream, "PNG", optimize=True)
     return stream.getvalue()

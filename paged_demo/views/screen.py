@@ -1,0 +1,131 @@
+"""What a live picture is drawn on: what does not move is drawn once, and kept."""
+
+from collections.abc import Callable, Collection, Hashable, Mapping
+from typing import Any
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from paged_demo.views.picture import WIDTH_INCHES, new_figure
+from paged_demo.views.quick import QuickCanvas
+
+MOST_BACKGROUNDS = 24
+"""Backgrounds that a screen keeps, of 2 MB or so each."""
+
+
+class Screen:
+    """A figure with panels, on which one thing after another is drawn.
+
+    Parameters
+    ----------
+    lay_out : callable
+        Called with the figure; makes the panels, and draws what stays on them.
+    height, width : float
+        In inches.
+    still : collection of str
+        Panels whose contents are kept with the background, and told apart by their titles.
+    """
+
+    def __init__(
+        self,
+        lay_out: Callable[[Figure], dict[str, Axes]],
+        height: float,
+        width: float = WIDTH_INCHES,
+        *,
+        still: Collection[str] = (),
+    ) -> None:
+        self.figure = new_figure(height, width)
+        self._canvas: FigureCanvasAgg = QuickCanvas(self.figure)
+        self._still = still
+        self.panels = lay_out(self.figure)
+        self._staying = {artist for ax in self.panels.values() for artist in contents(ax)}
+        self.backgrounds: dict[Hashable, Any] = {}
+
+    def clear(self) -> None:
+        """Remove what was drawn last."""
+        for ax in self.panels.values():
+            clear_contents(ax, self._staying)
+
+    def moving(self) -> list[Artist]:
+        """List what is not kept with the background, in the order in which to draw it."""
+        moving: list[Artist] = [ax.title for ax in self.panels.values()]
+        for name, ax in self.panels.items():
+            if name not in self._still:
+                moving += [artist for artist in contents(ax) if artist not in self._staying]
+        return sorted(moving, key=lambda artist: artist.get_zorder())
+
+    def redraw(self) -> None:
+        """Draw what moves, over the background."""
+        moving = self.moving()
+        titles = tuple(self.panels[name].get_title() for name in self._still)
+        frame = titles, *map(_frame_of, self.panels.values())
+        if frame not in self.backgrounds:
+            if len(self.backgrounds) == MOST_BACKGROUNDS:
+                del self.backgrounds[next(iter(self.backgrounds))]
+            for artist in moving:
+                artist.set_visible(False)
+            self._canvas.draw()
+            for artist in moving:
+                artist.set_visible(True)
+            self.backgrounds[frame] = self._canvas.copy_from_bbox(self.figure.bbox)
+        self._canvas.restore_region(self.backgrounds[frame])
+        for artist in moving:
+            artist.draw(self._canvas.get_renderer())
+
+
+def contents(ax: Axes) -> list[Artist]:
+    """List what was drawn on some axes, apart from the axes themselves, their title and their legend."""
+    return [*ax.patches, *ax.collections, *ax.lines, *ax.texts]
+
+
+def clear_contents(ax: Axes, staying: Collection[Artist] = ()) -> None:
+    """Remove what was drawn on some axes, and keep the axes: much faster than to make them anew."""
+    for artist in contents(ax):
+        if artist not in staying:
+            artist.remove()
+    ax.set_title("")
+
+
+def _frame_of(ax: Axes) -> Hashable:
+    """Return what the axes show apart from their contents: a background fits as long as this is the same."""
+    return tuple(
+        (
+            axis.get_visible(),
+            *axis.get_view_interval(),
+            axis.get_label_text(),
+            *axis.get_major_formatter().format_ticks(axis.get_majorticklocs().tolist()),
+        )
+        for axis in (ax.xaxis, ax.yaxis)
+    )
+
+
+TITLE_INCHES, LABELS_INCHES, LEFT_INCHES, RIGHT_INCHES = 0.55, 0.6, 0.8, 0.2
+"""Room around a panel: above, below, and beside it."""
+
+NARROW_INCHES = 5.0
+"""Width of a picture whose panels lie below each other."""
+
+
+def below_each_other(
+    heights: Mapping[str, float],
+) -> tuple[dict[str, tuple[float, float, float, float]], float]:
+    """Lay out panels of some heights (inches) from top to bottom, but for the key with room for their labels.
+
+    Returns
+    -------
+    dict of str to (float, float, float, float), float
+        Left, bottom, width and height of each, as shares of the picture; and its height in inches.
+    """
+    around = {name: 0.0 if name == "key" else TITLE_INCHES + LABELS_INCHES for name in heights}
+    whole = top = sum(heights.values()) + sum(around.values())
+    boxes = {}
+    for name, height in heights.items():
+        top -= height + around[name]
+        if name == "key":
+            boxes[name] = (0.0, top / whole, 1.0, height / whole)
+        else:
+            width = 1 - (LEFT_INCHES + RIGHT_INCHES) / NARROW_INCHES
+            boxes[name] = (LEFT_INCHES / NARROW_INCHES, (top + LABELS_INCHES) / whole, width, height / whole)
+    return boxes, whole
