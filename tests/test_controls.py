@@ -66,7 +66,7 @@ def test_a_move_sets_the_control_and_comes_back_as_one_message_and_an_answer():
     assert slider.value == 7
     assert answers == [{"error": ""}]
     [update, answer] = page.sent
-    assert update["state"] == {"words": "words", "values": {slider.key: 7}}
+    assert update["state"] == {"words": "words", "num_shown": 5, "values": {slider.key: 7}}
     assert update["buffers"] == [b"\1"]
     assert answer["method"] == "custom"
 

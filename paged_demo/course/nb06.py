@@ -132,8 +132,8 @@ def _tell(run: Run) -> str:
     used = percent(run.mean_usage.used / paper.NUM_SLOTS_13B)
     verdict = "sustained" if run.normalised_latency_s <= paper.SUSTAINED_LATENCY_S else "too high"
     return (
-        f"While requests arrive, {run.mean_running:.1f} run on average and {used} of the slots hold a token."
-        f" Latency is {run.normalised_latency_s:.3g} s per output token: the rate is {verdict}."
+        f"latency is {run.normalised_latency_s:.3g} s per output token, so the rate is {verdict}."
+        f" While requests arrive, {run.mean_running:.1f} run on average and {used} of the slots hold a token."
         f" {count_of(run.num_preempted, 'preemption')};"
         f" {count_of(run.moments[-1].num_waiting, 'request')} in the queue at the last arrival."
     )
@@ -171,7 +171,7 @@ def explore_serving(*, workload: str = "ShareGPT", scheme: str = "vLLM", seed: i
             effect += " have no effect here"
             page_size, watermark = paper.PAGE_SIZE, 0  # the same for all, so that nothing is served again
         run = _serve(workload, rate, scheme=scheme, page_size=page_size, watermark=watermark, seed=seed)
-        words = f"{workload}, {NUM_REQUESTS} requests at {rate} per second, {scheme} ({effect}). {_tell(run)}"
+        words = f"{workload}, {NUM_REQUESTS} requests at {rate} per second, {scheme} ({effect}): {_tell(run)}"
         running = nb06_plots.running_over_time(run.moments, ax=panels["running"])
         running.set_title(f"{scheme}: {run.mean_running:.1f} running on average")
         usage = nb06_plots.usage_over_time(run.moments, num_slots=paper.NUM_SLOTS_13B, ax=panels["usage"])

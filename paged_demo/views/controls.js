@@ -16,7 +16,9 @@ function render({ model, el }) {
   const root = element('div', el, { className: 'paged-demo-explorer' });
   const rows = element('div', root);
   const picture = element('img', root, { width: model.get('width_px'), height: model.get('height_px') });
-  const caption = element('p', root, { role: 'status', className: 'paged-demo-words' });
+  const caption = element('details', root, { className: 'paged-demo-words' });
+  const takeaway = element('span', element('summary', caption), { role: 'status' });
+  const folded = element('span', caption);
   const state = element('p', root, { role: 'status', className: 'paged-demo-state' });
   const items = new Map();  // what shows a value, by key
   let chosen = {};  // what was chosen here, and has not been answered
@@ -135,7 +137,10 @@ function render({ model, el }) {
       picture.height = model.get('height_px');
       picture.src = reader.result;
       picture.alt = words;
-      caption.textContent = `In words: ${words}`;
+      const numShown = model.get('num_shown');
+      takeaway.textContent = `In words: ${words.slice(0, numShown)}`;
+      folded.textContent = words.slice(numShown);
+      caption.dataset.isWhole = numShown === words.length;
     };
     reader.readAsDataURL(new Blob([png], { type: 'image/png' }));
   }

@@ -13,6 +13,7 @@ import anywidget
 import traitlets
 
 from paged_demo.checks import came
+from paged_demo.views.frozen import takeaway
 
 NARROW_PX = 600
 
@@ -246,6 +247,7 @@ class LiveView(anywidget.AnyWidget):
     values = traitlets.Dict().tag(sync=True)
     png = traitlets.Bytes().tag(sync=True)
     words = traitlets.Unicode().tag(sync=True)
+    num_shown = traitlets.Int().tag(sync=True)  # characters of the words that are not folded
     narrow_px = traitlets.Int(NARROW_PX).tag(sync=True)
     is_narrow = traitlets.Bool().tag(sync=True)
     width_px = traitlets.Int().tag(sync=True)
@@ -277,7 +279,7 @@ class LiveView(anywidget.AnyWidget):
             self.renew()
             self.width_px, self.height_px = width_px, height_px
             self.is_whole = is_whole
-            self.words = words
+            self.words, self.num_shown = words, len(takeaway(words)[0])
             self.png = png
 
     @contextmanager
