@@ -17,7 +17,8 @@ from paged_demo.course import check, hint
 from paged_demo.course import nb03_exercises as pages
 from paged_demo.course.exercises.fence import Endless, Raised, Returned, attempt
 from paged_demo.course.exercises.functions import FunctionExercise
-from paged_demo.course.exercises.kinds import EXERCISES, ChoiceExercise, NumberExercise
+from paged_demo.course.exercises.kinds import EXERCISES, ChoiceExercise
+from paged_demo.course.exercises.numbers import NumberExercise
 from paged_demo.course.exercises.verdict import Verdict, pool_with_marks
 from paged_demo.paper.experiment import draw_trace
 from paged_demo.paper.numbers import NUM_PAGES_13B

@@ -23,7 +23,8 @@ from paged_demo.course import nb05_writes as writes
 from paged_demo.course.exercises import fence, functions
 from paged_demo.course.exercises.fence import Guard, NoAnswerError
 from paged_demo.course.exercises.functions import Finding, FunctionExercise
-from paged_demo.course.exercises.kinds import EXERCISES, ChoiceExercise, NumberExercise
+from paged_demo.course.exercises.kinds import EXERCISES, ChoiceExercise
+from paged_demo.course.exercises.numbers import NumberExercise
 from paged_demo.course.exercises.reading import MOST_ENTRIES, plain, read_items, same
 from paged_demo.course.exercises.verdict import describe
 

@@ -4,7 +4,8 @@ from functools import cache
 
 import numpy as np
 
-from paged_demo.course.exercises.kinds import ask_letters, ask_number, mistake
+from paged_demo.course.exercises.kinds import ask_letters, mistake
+from paged_demo.course.exercises.numbers import ask_number
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_SLOTS_13B, PAGE_SIZE
 from paged_demo.serving.saturation import fill_by_page_size
 from paged_demo.serving.workload import sharegpt

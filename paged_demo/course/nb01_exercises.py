@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from random import Random
 
 from paged_demo.course.exercises.functions import ask_function
-from paged_demo.course.exercises.kinds import ask_letters, ask_number, mistake
+from paged_demo.course.exercises.kinds import ask_letters, mistake
+from paged_demo.course.exercises.numbers import ask_number
 from paged_demo.course.exercises.reading import read_number
 from paged_demo.model import GIB, LLAMA_2_7B, LLAMA_2_70B, OPT_13B
 from paged_demo.paper.numbers import NUM_SLOTS_13B

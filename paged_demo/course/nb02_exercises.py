@@ -13,7 +13,8 @@ import numpy as np
 
 from paged_demo.allocators.placement import buddy
 from paged_demo.course.exercises.functions import ask_function
-from paged_demo.course.exercises.kinds import ask_number, mistake
+from paged_demo.course.exercises.kinds import mistake
+from paged_demo.course.exercises.numbers import ask_number
 from paged_demo.course.exercises.reading import read_text, unexpected
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_SLOTS_13B
 from paged_demo.serving.workload import sharegpt

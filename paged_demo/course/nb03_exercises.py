@@ -7,7 +7,8 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from paged_demo.course.exercises.functions import ask_function
-from paged_demo.course.exercises.kinds import ask_letters, ask_number, mistake
+from paged_demo.course.exercises.kinds import ask_letters, mistake
+from paged_demo.course.exercises.numbers import ask_number
 from paged_demo.course.exercises.reading import read_whole_number, read_whole_numbers
 from paged_demo.course.exercises.verdict import DrawnPool
 from paged_demo.paper.numbers import PAGE_SIZE

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from paged_demo.attention.store import KVStore
 from paged_demo.course.exercises.fence import NoAnswerError
 from paged_demo.course.exercises.functions import ask_function, keep_as_given
-from paged_demo.course.exercises.kinds import ask_letters, ask_number, mistake
+from paged_demo.course.exercises.kinds import ask_letters, mistake
+from paged_demo.course.exercises.numbers import ask_number
 from paged_demo.course.exercises.reading import read_items, read_table, unexpected
 from paged_demo.model import OPT_13B
 from paged_demo.paper.numbers import PAGE_SIZE

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from paged_demo.course.exercises.functions import ask_function
-from paged_demo.course.exercises.kinds import ask_letters, ask_number, mistake
+from paged_demo.course.exercises.kinds import ask_letters, mistake
+from paged_demo.course.exercises.numbers import ask_number
 from paged_demo.course.exercises.reading import read_text
 from paged_demo.paper.experiment import SERVERS, draw_trace
 from paged_demo.paper.numbers import FIG_19A_MS, NUM_SLOTS_13B, SUSTAINED_LATENCY_S

@@ -5,7 +5,6 @@ belongs to it: the question with its right answer, and below it each mistake as 
 wrong number, or is a wrong function itself. Its name is the mistake's name, its docstring the diagnosis.
 """
 
-import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from paged_demo.checks import came, check_count
 from paged_demo.course.exercises.fence import Returned, attempt
-from paged_demo.course.exercises.reading import read_letters, read_written_number
+from paged_demo.course.exercises.reading import read_letters
 from paged_demo.course.exercises.verdict import OPEN, RIGHT, WRONG, Hint, Verdict, describe
 
 if TYPE_CHECKING:
@@ -182,62 +181,6 @@ def _find(exercise_id: str | float) -> Exercise:
         names = ", ".join(f'"{known}"' for known in EXERCISES)
         raise KeyError(f"no exercise {came(exercise_id)}; there are {names}")
     return EXERCISES[name]
-
-
-EXACT = 0.001
-"""The tolerance of an exercise that asks for an exact number: a fraction may be rounded."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NumberExercise(Exercise):
-    """A question for a number.
-
-    Attributes
-    ----------
-    compute : callable
-        Computes the number. An ``{expected}`` in the insight is replaced by it.
-    tolerance : float
-        How far off a right answer may be, as a share of the number. If left out, a whole number has to be
-        met exactly.
-    mistakes : list of Misconception
-        Known wrong numbers. The nearest of them is meant if it is within 2 %, and the right number is
-        farther from it.
-    """
-
-    compute: Callable[[], float]
-    tolerance: float = EXACT
-
-    def judge(self, answer: Any) -> Verdict:
-        """Compare the answer with the number, then with the known wrong ones."""
-        outcome = attempt(read_written_number, answer)
-        number = outcome.value if isinstance(outcome, Returned) else math.nan
-        if not math.isfinite(number):
-            return self.wrong("Not a number.", f"A number is asked for, and {describe(answer)} came.")
-        expected = self.compute()
-        # A whole number that was asked for exactly is right or wrong.
-        tolerance = 0.0 if self.tolerance == EXACT and float(expected).is_integer() else self.tolerance
-        if math.isclose(number, expected, rel_tol=tolerance, abs_tol=1e-12):
-            return self.right(expected=expected)
-        values = {mistake: float(mistake.answer()) for mistake in self.mistakes}
-        nearest = min(values, key=lambda mistake: abs(values[mistake] - number), default=None)
-        if (
-            nearest
-            and math.isclose(number, values[nearest], rel_tol=0.02, abs_tol=1e-9)
-            and abs(number - values[nearest]) < abs(expected - values[nearest])
-        ):
-            return self.wrong(f"{nearest.name}.", nearest.diagnosis)
-        direction = "small" if number < expected else "large"
-        return self.wrong(f"Too {direction}.", f'For the next step: `hint("{self.exercise_id}")`')
-
-
-def ask_number(exercise_id: str, **about: Any) -> Callable[[Function], Function]:
-    """Ask for the number that the function below computes. `NumberExercise` lists what else to tell."""
-
-    def ask(compute: Function) -> Function:
-        add(NumberExercise(exercise_id=exercise_id, compute=compute, **about))
-        return compute
-
-    return ask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
