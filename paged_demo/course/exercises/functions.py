@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr, redirect_stdout
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import thread_time
 from typing import Any, TypeVar
@@ -106,7 +106,8 @@ class FunctionExercise(Exercise):
     def judge(self, answer: Any) -> Verdict:
         """Try the answer on every case, and name the mistake or show the first case that fails.
 
-        What the answer prints is kept back, and shown for the case that is told.
+        What the answer prints is kept, and shown for the case that is told, or of a right one for the first
+        case for which it prints.
         """
         if not callable(answer):
             words = f"A function is asked for, by its name and without brackets; {describe(answer)} came."
@@ -126,7 +127,7 @@ class FunctionExercise(Exercise):
 
     def _compare(self, answer: Callable[..., Any], cases: list[Any], expected: list[Outcome]) -> Verdict:
         outcomes: list[Outcome] = []
-        first, printed = None, Printed()
+        first, printed, printed_for = None, Printed(), None
         mistakes = self.mistakes
         until = thread_time() + MOST_SECONDS
         for case, right in zip(cases, expected, strict=True):
@@ -134,21 +135,29 @@ class FunctionExercise(Exercise):
                 outcome = self._try(answer, case, until)
             outcomes.append(outcome)
             if isinstance(outcome, Blank | Endless):
-                output.print_again()
-                return self.open() if isinstance(outcome, Blank) else self._stopped(case, outcome)
-            if first is None and not alike(right, outcome):
-                first, printed = len(outcomes) - 1, output
+                verdict = self.open() if isinstance(outcome, Blank) else self._stopped(case, outcome)
+                return self._with_printed(verdict, case, output)
+            is_first = first is None and not alike(right, outcome)
+            if is_first or (first is None and not printed.num_characters):
+                printed, printed_for = output, case
+            if is_first:
+                first = len(outcomes) - 1
                 mistakes = [each for each in mistakes if self._is_alike(each, cases, outcomes)]
             elif first is not None:
                 mistakes = [each for each in mistakes if self._is_alike(each, [case], [outcome])]
             if first is not None and not mistakes:
                 break
         if first is None:
-            return self.right()
-        printed.print_again()
-        return self._explain(
-            cases[first], expected[first], outcomes[first], mistakes[0] if mistakes else None
-        )
+            verdict = self.right()
+        else:
+            named = mistakes[0] if mistakes else None
+            verdict = self._explain(cases[first], expected[first], outcomes[first], named)
+        return self._with_printed(verdict, printed_for, printed)
+
+    def _with_printed(self, verdict: Verdict, case: Any, output: Printed) -> Verdict:
+        if not output.num_characters:
+            return verdict
+        return replace(verdict, printed=(f"What it printed for {self._tell(case)}", output.first_lines()))
 
     def _try(self, function: Callable[..., Any], case: Any, until: float | None = None) -> Outcome:
         def answer(*arguments: Any) -> Any:
@@ -159,7 +168,7 @@ class FunctionExercise(Exercise):
                 raise NoAnswerError("it returned None; perhaps a `return` is missing")
             return value
 
-        return attempt(self._play, answer, case, until=until)
+        return attempt(self._play, answer, case, until=until, written=function)
 
     def _play(self, answer: Callable[..., Any], case: Any) -> Any:
         if self.call:
@@ -193,7 +202,9 @@ class FunctionExercise(Exercise):
             wanted, given = describe(expected.value), describe(came.value)
             words = f"For {told}, {wanted} was expected, and it returned {given}."
         elif isinstance(came, Raised):
-            words = f"For {told}, it raised {came.name}: {came.text}."
+            raised = f"{came.name}: {came.text}" if came.text else came.name
+            words = f"For {told}, it raised {raised}"
+            words = f"{words}, in {came.line}" if came.line else f"{words}."
         else:
             assert isinstance(came, Unreadable)
             words = f"For {told}, {came.words}."
