@@ -5,7 +5,7 @@ import re
 import pytest
 
 from paged_demo.course import check, hint
-from paged_demo.course.exercises import kinds
+from paged_demo.course.exercises import asking
 from paged_demo.course.exercises.kinds import EXERCISES
 
 each_exercise = pytest.mark.parametrize("exercise_id", EXERCISES)
@@ -14,7 +14,7 @@ each_unknown = pytest.mark.parametrize("unknown", ["9.9", "31", 9.9, None, ["3.1
 
 @pytest.fixture(autouse=True)
 def _no_hint_was_given(monkeypatch):
-    monkeypatch.setattr(kinds, "_HINTS_GIVEN", {})
+    monkeypatch.setattr(asking, "_HINTS_GIVEN", {})
 
 
 @each_exercise

@@ -1,4 +1,4 @@
-"""What an exercise is, all of them by their number, and the two functions that the notebooks call.
+"""What an exercise is, all of them by their number, and those that ask for letters.
 
 Exercises stand in the modules of their notebooks, such as ``course/nb03_exercises.py``, each with all that
 belongs to it: the question with its right answer, and below it each mistake as a function that computes a
@@ -9,13 +9,11 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from paged_demo.checks import came, check_count
 from paged_demo.course.exercises.fence import Returned, attempt
 from paged_demo.course.exercises.reading import read_letters
-from paged_demo.course.exercises.verdict import OPEN, RIGHT, WRONG, Hint, Verdict, describe
+from paged_demo.course.exercises.verdict import OPEN, RIGHT, WRONG, Verdict, describe
 
 if TYPE_CHECKING:
     from paged_demo.views.picture import Picture
@@ -84,20 +82,6 @@ class Exercise(ABC):
 EXERCISES: dict[str, Exercise] = {}
 """All exercises by their number, in order. The notebooks' modules fill it."""
 
-_HINTS_GIVEN: dict[str, int] = {}
-"""The hint that was given last, by the number of its exercise."""
-
-
-class NoExerciseError(KeyError):
-    """There is no exercise of that number; a notebook says so in one line, without a traceback."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-    def _render_traceback_(self) -> list[str]:
-        # IPython asks for it.
-        return [str(self)]
-
 
 def add(exercise: Exercise) -> None:
     """Add an exercise where its number belongs, whichever module is loaded first."""
@@ -124,87 +108,6 @@ def mistake(exercise_id: str, name: str | None = None) -> Callable[[Function], F
         return answer
 
     return note
-
-
-def check(exercise_id: str | float, answer: Any) -> Verdict:
-    """Check the answer to an exercise.
-
-    Parameters
-    ----------
-    exercise_id : str or float
-        The number of the exercise, such as ``"3.1"``.
-    answer : object
-        A number, a function or letters, as the exercise asks. ``...`` means not attempted.
-
-    Returns
-    -------
-    Verdict
-        What there is to say, as text; a notebook shows it with colour and, where it helps, a picture.
-
-    Raises
-    ------
-    NoExerciseError
-        A KeyError, if there is no such exercise. A wrong answer raises nothing.
-
-    Examples
-    --------
-    >>> check("3.4", ...).mark
-    'open'
-    >>> check("3.4", 16).mark
-    'wrong'
-    """
-    exercise = _find(exercise_id)
-    return exercise.open() if answer is ... else exercise.judge(answer)
-
-
-def hint(exercise_id: str | float, number: int | None = None) -> Hint:
-    """Give a hint for an exercise; called again, the next.
-
-    Parameters
-    ----------
-    exercise_id : str or float
-        The number of the exercise, such as ``"3.1"``.
-    number : int, optional
-        Which hint, from 1; each says more than the one before. If left out, the one after that given last;
-        after the last hint that one again.
-
-    Raises
-    ------
-    NoExerciseError
-        A KeyError, if there is no such exercise.
-    ValueError, TypeError
-        If there is no such hint.
-
-    Examples
-    --------
-    >>> hint("3.4", 1).number, hint("3.4").number
-    (1, 2)
-    """
-    exercise = _find(exercise_id)
-    exercise_id = exercise.exercise_id
-    num_hints = len(exercise.hints)
-    given = _HINTS_GIVEN.get(exercise_id, 0)
-    is_again = number is None and given == num_hints
-    if number is None:
-        number = min(given + 1, num_hints)
-    elif check_count("number", number) > num_hints:
-        raise ValueError(f"number must be at most {num_hints}, the hints of {exercise_id}, got {number}")
-    _HINTS_GIVEN[exercise_id] = number
-    words = exercise.hints[number - 1]
-    if is_again:
-        words = f'{words} That was the last hint. From the first: `hint("{exercise_id}", 1)`'
-    elif number < num_hints:
-        words = f'{words} If that is not enough, once more: `hint("{exercise_id}")`'
-    return Hint(exercise_id=exercise_id, number=number, num_hints=num_hints, words=words)
-
-
-def _find(exercise_id: str | float) -> Exercise:
-    name = str(exercise_id) if isinstance(exercise_id, float) else exercise_id
-    if not isinstance(name, str) or name not in EXERCISES:
-        notebooks = [list(ids) for _, ids in groupby(EXERCISES, lambda known: known.partition(".")[0])]
-        known = ", ".join(f"{ids[0]} to {ids[-1]}" for ids in notebooks)
-        raise NoExerciseError(f"no exercise {came(exercise_id)}; there are {known}")
-    return EXERCISES[name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
