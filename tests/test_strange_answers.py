@@ -218,7 +218,7 @@ def test_a_loop_of_long_steps_is_stopped_by_the_clock(monkeypatch):
 
 @pytest.mark.parametrize("exercise", NUMBERS, ids=number_of)
 def test_a_right_number_is_right_in_every_type(exercise):
-    number = float(exercise.compute())
+    number = float(exercise.right_number())
     kinds = [float, np.float64, np.array, Decimal, Fraction, np.longdouble, equal_to_all(float)]
     kinds += [lambda value: np.array(Decimal(value)), lambda value: np.array(f"{value:,}")]
     if number.is_integer():

@@ -6,6 +6,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
+from random import Random
 from time import thread_time
 from typing import Any, TypeVar
 
@@ -24,7 +25,8 @@ from paged_demo.course.exercises.fence import (
     attempt,
 )
 from paged_demo.course.exercises.kinds import Exercise, Function, Misconception, add
-from paged_demo.course.exercises.reading import plain, read_whole_number, same
+from paged_demo.course.exercises.numbers import NumberExercise
+from paged_demo.course.exercises.reading import plain, read_number, read_whole_number, same
 from paged_demo.course.exercises.verdict import DrawnPool, Verdict, describe, describe_both, pool_with_marks
 
 Call = TypeVar("Call")
@@ -102,6 +104,30 @@ class FunctionExercise(Exercise):
     read: Callable[[Any], Any] = read_whole_number
     call: Callable[[Callable[..., Any], Any], Any] | None = None
     pool: Callable[[Any], DrawnPool] | None = None
+
+    def vary(self, rng: Random) -> "CaseExercise | None":
+        """Ask for the number that a right function gives for a case, one that tells many mistakes apart."""
+        if self.call or self.read not in (read_number, read_whole_number):
+            return None
+        telling: list[tuple[Any, dict[float, Misconception]]] = []
+        for case in self.cases():
+            outcomes = [(each, self._try(each.answer, case)) for each in self.mistakes]
+            wrong = {came.value: each for each, came in outcomes if isinstance(came, Returned)}
+            wrong.pop(self._play(self.reference, case), None)
+            if telling and len(wrong) > len(telling[0][1]):
+                telling.clear()
+            if not telling or len(wrong) == len(telling[0][1]):
+                telling.append((case, wrong))
+        case, wrong = rng.choice(telling)
+        return CaseExercise(
+            exercise_id=self.exercise_id,
+            insight=self.insight,
+            hints=self.hints,
+            mistakes=[each._replace(answer=lambda value=value: value) for value, each in wrong.items()],
+            question=f"What does a right function return for {self._tell(case)}?",
+            compute=partial(self._play, self.reference, case),
+            function=self,
+        )
 
     def judge(self, answer: Any) -> Verdict:
         """Try the answer on every case, and name the mistake or show the first case that fails.
@@ -217,6 +243,23 @@ class FunctionExercise(Exercise):
             slots: list[Any] = [getattr(value, "slot", value) for value in (expected.value, value)]
             draw = partial(pool_with_marks, *self.pool(case), *slots)
         return self.wrong(title, words, draw)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseExercise(NumberExercise):
+    """A question for what a right function returns for one case.
+
+    Attributes
+    ----------
+    function : FunctionExercise
+        Judges a function that comes as the answer, as if nothing else had been asked.
+    """
+
+    function: FunctionExercise
+
+    def judge(self, answer: Any) -> Verdict:
+        """Compare a number with the right one; try a function on all cases."""
+        return self.function.judge(answer) if callable(answer) else NumberExercise.judge(self, answer)
 
 
 def ask_function(exercise_id: str, **about: Any) -> Callable[[Function], Function]:

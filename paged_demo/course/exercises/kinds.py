@@ -9,6 +9,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from paged_demo.course.exercises.fence import Returned, attempt
@@ -53,30 +54,47 @@ class Exercise(ABC):
         From a nudge to nearly all.
     mistakes : list of Misconception
         The wrong answers that have a diagnosis.
+    question : str
+        What is asked, where that is not what the notebook asks; `vary` makes such exercises.
     """
 
     exercise_id: str
     insight: str
     hints: tuple[str, ...]
     mistakes: list[Misconception] = field(default_factory=list)
+    question: str = ""
 
     @abstractmethod
     def judge(self, answer: Any) -> Verdict:
         """Say what is to be said about an answer, whatever it is."""
 
+    def vary(self, rng: Random) -> "Exercise | None":
+        """Ask the same with other numbers, or return None where that makes no sense."""
+        return None
+
+    def fill(self, words: str, **values: Any) -> str:
+        """Put the numbers that are asked with, and others, into the places of their names in braces."""
+        return words.format(**values)
+
     def open(self) -> Verdict:
         """Say that there is no answer yet."""
         words = f'Put your answer in the place of `...`. To be helped: `hint("{self.exercise_id}")`'
-        return Verdict(exercise_id=self.exercise_id, mark=OPEN, title="Not attempted.", words=words)
+        return self._say(OPEN, "Not attempted.", words)
 
     def right(self, **values: Any) -> Verdict:
         """Say that the answer is right, and what follows from it, with the values that it names."""
-        words = self.insight.format(**values)
-        return Verdict(exercise_id=self.exercise_id, mark=RIGHT, title="Right.", words=words)
+        return self._say(RIGHT, "Right.", self.fill(self.insight, **values))
 
     def wrong(self, title: str, words: str, draw: "Callable[[], Picture | None] | None" = None) -> Verdict:
         """Say what is wrong with the answer."""
-        return Verdict(exercise_id=self.exercise_id, mark=WRONG, title=title, words=words, draw=draw)
+        return self._say(WRONG, title, words, draw)
+
+    def _say(
+        self, mark: str, title: str, words: str, draw: "Callable[[], Picture | None] | None" = None
+    ) -> Verdict:
+        if self.question:
+            words = f"{words} Asked was: {self.question}"
+        return Verdict(exercise_id=self.exercise_id, mark=mark, title=title, words=words, draw=draw)
 
 
 EXERCISES: dict[str, Exercise] = {}

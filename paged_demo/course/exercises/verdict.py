@@ -77,35 +77,38 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hint:
-    """A hint, shown as text or as HTML.
+class Told:
+    """A heading and some words, shown as text or as HTML.
 
     Attributes
     ----------
-    exercise_id : str
-        Such as ``"3.1"``.
-    number, num_hints : int
-        Which hint it is, from 1, and of how many.
-    words : str
-        The hint.
+    heading, words : str
+        What is told.
     """
 
-    exercise_id: str
-    number: int
-    num_hints: int
+    heading: str
     words: str
 
-    @property
-    def _heading(self) -> str:
-        return f"{self.exercise_id} Hint {self.number} of {self.num_hints}."
-
     def __str__(self) -> str:
-        return f"{self._heading} {self.words}"
+        return f"{self.heading} {self.words}"
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return framed(self._heading, self.words, fate="free")
+        return framed(self.heading, self.words, fate="free")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Hint(Told):
+    """A hint.
+
+    Attributes
+    ----------
+    number : int
+        Which one it is, from 1.
+    """
+
+    number: int
 
 
 def framed(
