@@ -1,6 +1,7 @@
 """What holds for all tests: how much they try, how long one may take, and in how many processes."""
 
 import os
+import sys
 
 # Before NumPy is loaded. On a busy machine the threads of a matrix product wait for each other: tests of the
 # language model take several times as long.
@@ -48,3 +49,16 @@ def pytest_xdist_auto_num_workers():
     # Where the system can tell how many of the cores are for this process.
     num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(num_cores, 4) if num_cores > 1 else 0
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch):
+    """Make a shell of IPython's, in which cells run as they do in a notebook's kernel."""
+    from IPython.core.interactiveshell import InteractiveShell  # noqa: PLC0415
+    from traitlets.config import Config  # noqa: PLC0415
+
+    # A shell calls its own names __main__.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    shell = InteractiveShell(ipython_dir=str(tmp_path), config=Config({"HistoryManager": {"enabled": False}}))
+    shell.run_cell("from paged_demo.course import check, hint")
+    return shell

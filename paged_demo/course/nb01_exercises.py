@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from random import Random
 
 from paged_demo.course.exercises.functions import ask_function
-from paged_demo.course.exercises.kinds import ask_letters, ask_number, mistake
+from paged_demo.course.exercises.kinds import ask_letters, mistake
+from paged_demo.course.exercises.numbers import ask_number
 from paged_demo.course.exercises.reading import read_number
 from paged_demo.model import GIB, LLAMA_2_7B, LLAMA_2_70B, OPT_13B
 from paged_demo.paper.numbers import NUM_SLOTS_13B
 
-POOL_BYTES = 12 * GIB
 NUM_QUERY_HEADS_70B = 64
 """Query heads of Llama-2-70B (``num_attention_heads`` of its config)."""
 
@@ -99,48 +99,52 @@ def one_head_only(layers: int, query_heads: int, kv_heads: int, head_dim: int, b
 
 @ask_number(
     "1.2",
+    numbers={"num_gib": 12},
+    # No pool that the tokens divide: then there is no part of a slot.
+    draw_numbers=lambda rng: {"num_gib": rng.choice((6, 8, 10, 14, 16, 18, 20, 24, 30, 40, 48, 60))},
+    ask_with="A server has {num_gib} GiB for the cache of OPT-13B. How many tokens does that hold?",
     hints=(
-        "12 GiB are 12 * 2**30 bytes. What does a token of OPT-13B cost?",
-        "`12 * GIB // opt.kv_bytes_per_token`",
+        "{num_gib} GiB are {num_gib} * 2**30 bytes. What does a token of OPT-13B cost?",
+        "`{num_gib} * GIB // opt.kv_bytes_per_token`",
     ),
     insight=(
-        "{expected:,.0f} slots: room for seven sequences of 2,048 tokens, and a rest. Table 1 of the"
-        f" paper prints 15.7K; we take its pool to have {NUM_SLOTS_13B:,}."
+        "{expected:,.0f} slots. For the 12 GiB of its server Table 1 of the paper prints 15.7K; we take its"
+        f" pool to have {NUM_SLOTS_13B:,}: room for seven sequences of 2,048 tokens, and a rest."
     ),
 )
-def slots_of_the_pool() -> float:
+def slots_of_the_pool(num_gib: int) -> float:
     """Divide the pool among tokens."""
-    return OPT_13B.slots_in(POOL_BYTES)
+    return OPT_13B.slots_in(num_gib * GIB)
 
 
 @mistake("1.2")
-def whole_slots_only() -> float:
+def whole_slots_only(num_gib: int) -> float:
     """A part of a slot holds no token: round down."""
-    return POOL_BYTES / OPT_13B.kv_bytes_per_token
+    return num_gib * GIB / OPT_13B.kv_bytes_per_token
 
 
 @mistake("1.2", "GB for GiB")
-def gb_for_gib() -> float:
-    """This is 12 GB, of 10**9 bytes. A GiB has 2**30, 7 % more."""
-    return 12 * 10**9 // OPT_13B.kv_bytes_per_token
+def gb_for_gib(num_gib: int) -> float:
+    """This is {num_gib} GB, of 10**9 bytes. A GiB has 2**30, 7 % more."""
+    return num_gib * 10**9 // OPT_13B.kv_bytes_per_token
 
 
 @mistake("1.2", "Keys without values")
-def slots_for_keys_alone() -> float:
+def slots_for_keys_alone(num_gib: int) -> float:
     """A slot holds the key and the value of a token: twice the bytes, half the slots."""
-    return 2 * POOL_BYTES // OPT_13B.kv_bytes_per_token
+    return 2 * num_gib * GIB // OPT_13B.kv_bytes_per_token
 
 
 @mistake("1.2")
-def another_model() -> float:
+def another_model(num_gib: int) -> float:
     """This is right for Llama-2-7B, at 512 KiB a token. OPT-13B has more layers and more heads."""
-    return POOL_BYTES // LLAMA_2_7B.kv_bytes_per_token
+    return num_gib * GIB // LLAMA_2_7B.kv_bytes_per_token
 
 
 @mistake("1.2", "One layer only")
-def slots_of_one_layer() -> float:
+def slots_of_one_layer(num_gib: int) -> float:
     """A slot holds a token's keys and values of all 40 layers."""
-    return POOL_BYTES * OPT_13B.num_layers // OPT_13B.kv_bytes_per_token
+    return num_gib * GIB * OPT_13B.num_layers // OPT_13B.kv_bytes_per_token
 
 
 ask_letters(
@@ -163,45 +167,57 @@ ask_letters(
 )
 
 
+def draw_heads(rng: Random) -> dict[str, int]:
+    """Draw KV heads, and three times as many query heads or more: twice is a mistake that has a name."""
+    kv_heads = rng.randint(2, 12)
+    return {"kv_heads": kv_heads, "query_heads": kv_heads * rng.choice((3, 4, 5, 6, 7, 9, 10, 12, 16))}
+
+
 @ask_number(
     "1.4",
+    numbers={"kv_heads": LLAMA_2_70B.num_kv_heads, "query_heads": NUM_QUERY_HEADS_70B},
+    draw_numbers=draw_heads,
+    ask_with=(
+        "A model keeps {kv_heads} KV heads in the place of {query_heads}. If nothing else changes, how many"
+        " times more requests of the same length fit into the same pool?"
+    ),
     hints=(
-        "Compare 2,560 KiB with 320 KiB a token.",
-        "A token costs an eighth. The pool stays as large as it is.",
+        "What does a token cost, as a share of what it cost with {query_heads} KV heads?",
+        "A token costs {kv_heads} / {query_heads}. The pool stays as large as it is.",
     ),
     insight=(
-        "{expected:.0f} times: 8 KV heads in the place of 64. Grouped-query attention makes a slot smaller;"
-        " paging makes the slots full. The two multiply."
+        "{expected:.0f} times: {kv_heads} KV heads in the place of {query_heads}. Grouped-query attention"
+        " makes a slot smaller; paging makes the slots full. The two multiply."
     ),
 )
-def times_as_many_requests() -> float:
+def times_as_many_requests(kv_heads: int, query_heads: int) -> float:
     """Compare a slot before grouped-query attention with one after it."""
-    return NUM_QUERY_HEADS_70B / LLAMA_2_70B.num_kv_heads
+    return query_heads / kv_heads
 
 
 @mistake("1.4")
-def only_speed() -> float:
-    """Grouped-query attention also keeps fewer keys and values: 8 heads in the place of 64. A smaller slot
-    means more slots in the same pool.
+def only_speed(kv_heads: int, query_heads: int) -> float:
+    """Grouped-query attention also keeps fewer keys and values: {kv_heads} heads, not {query_heads}. A
+    smaller slot means more slots in the same pool.
     """
     return 1
 
 
 @mistake("1.4", "One KV head")
-def one_kv_head() -> float:
-    """So much would a single KV head give (multi-query attention). This model keeps 8."""
-    return NUM_QUERY_HEADS_70B
+def one_kv_head(kv_heads: int, query_heads: int) -> float:
+    """So much would a single KV head give (multi-query attention). This model keeps {kv_heads}."""
+    return query_heads
 
 
 @mistake("1.4")
-def upside_down() -> float:
+def upside_down(kv_heads: int, query_heads: int) -> float:
     """That is what a token costs, as a share of before. The question is how many more requests fit."""
-    return LLAMA_2_70B.num_kv_heads / NUM_QUERY_HEADS_70B
+    return kv_heads / query_heads
 
 
 @mistake("1.4")
-def only_the_keys_and_values_of_a_pair() -> float:
-    """All heads shrink: 64 pairs of key and value become 8 pairs."""
+def only_the_keys_and_values_of_a_pair(kv_heads: int, query_heads: int) -> float:
+    """All heads shrink: {query_heads} pairs of key and value become {kv_heads} pairs."""
     return 2
 
 

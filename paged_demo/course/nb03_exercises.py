@@ -7,7 +7,8 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from paged_demo.course.exercises.functions import ask_function
-from paged_demo.course.exercises.kinds import ask_letters, ask_number, mistake
+from paged_demo.course.exercises.kinds import ask_letters, mistake
+from paged_demo.course.exercises.numbers import ask_number
 from paged_demo.course.exercises.reading import read_whole_number, read_whole_numbers
 from paged_demo.course.exercises.verdict import DrawnPool
 from paged_demo.paper.numbers import PAGE_SIZE
@@ -196,38 +197,47 @@ def a_page_for_every_token(
 
 @ask_number(
     "3.4",
-    hints=(
-        "How many slots of the last page are empty at lengths 1, 2, 15, 16 and 17?",
-        "0 to 15 slots, all equally likely if lengths are.",
+    numbers={"page_size": PAGE_SIZE},
+    draw_numbers=lambda rng: {"page_size": rng.choice((4, 8, 10, 20, 32, 64, 100, 128))},
+    ask_with=(
+        "With pages of {page_size} and lengths spread evenly, how many slots of its last page does a sequence"
+        " leave empty on average?"
     ),
-    insight="{expected} slots: each of 0 to 15 equally often. It does not grow with the sequence.",
+    hints=(
+        "How many slots of the last page are empty at lengths 1 and 2, and at {page_size}, one less, and one"
+        " more?",
+        "None, 1, 2 and so on, less than {page_size}: all equally likely if lengths are.",
+    ),
+    insight=(
+        "{expected} slots: each number below {page_size} equally often. It does not grow with the sequence."
+    ),
 )
-def mean_waste() -> float:
+def mean_waste(page_size: int) -> float:
     """Average the empty slots of the last page over lengths of up to 64 pages."""
-    return fmean(-length % PAGE_SIZE for length in range(1, 64 * PAGE_SIZE + 1))
+    return fmean(-length % page_size for length in range(1, 64 * page_size + 1))
 
 
 @mistake("3.4")
-def half_a_page() -> float:
-    """Nearly. The last page is never empty: it has 0 to 15 empty slots, not 0 to 16."""
-    return PAGE_SIZE / 2
+def half_a_page(page_size: int) -> float:
+    """Nearly. The last page is never empty: it has less than {page_size} empty slots, not as many."""
+    return page_size / 2
 
 
 @mistake("3.4")
-def a_whole_page() -> float:
+def a_whole_page(page_size: int) -> float:
     """A page without a token is not held. The waste is always less than a page."""
-    return PAGE_SIZE
+    return page_size
 
 
 @mistake("3.4")
-def the_worst_case() -> float:
+def the_worst_case(page_size: int) -> float:
     """So much is lost just after a page was started. The mean is asked for."""
-    return PAGE_SIZE - 1
+    return page_size - 1
 
 
 @mistake("3.4")
-def paging_removes_all_waste() -> float:
-    """The last page remains: a sequence of 17 tokens holds 32 slots."""
+def paging_removes_all_waste(page_size: int) -> float:
+    """The last page remains: a sequence of {page_size} tokens and one more holds two pages."""
     return 0
 
 

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from paged_demo.attention.store import KVStore
 from paged_demo.course.exercises.fence import NoAnswerError
 from paged_demo.course.exercises.functions import ask_function, keep_as_given
-from paged_demo.course.exercises.kinds import ask_letters, ask_number, mistake
+from paged_demo.course.exercises.kinds import ask_letters, mistake
+from paged_demo.course.exercises.numbers import ask_number
 from paged_demo.course.exercises.reading import read_items, read_table, unexpected
-from paged_demo.model import OPT_13B
+from paged_demo.model import OPT_13B, PRESETS, ModelSpec
 from paged_demo.paper.numbers import PAGE_SIZE
 
 HEAD_DIM = 3
@@ -179,31 +180,41 @@ def table_share(page_size: int, kv_bytes_per_token: float) -> float:
 
 @ask_number(
     "4.5",
+    numbers={"page_size": PAGE_SIZE, "model": OPT_13B},
+    draw_numbers=lambda rng: {
+        "page_size": rng.choice((4, 8, 32, 64, 128)),
+        "model": rng.choice(list(PRESETS.values())),
+    },
+    ask_with=(
+        f"An entry of a page table takes {TABLE_ENTRY_BYTES} bytes. How many bytes of table does"
+        " {model.name} need for each byte of KV cache, at page size {page_size}? A token takes"
+        " {model.kv_bytes_per_token:,} bytes."
+    ),
     tolerance=0.02,
     hints=(
         "How many bytes of keys and values lie behind one entry of the table?",
-        "A page is 16 tokens of 819,200 bytes.",
+        "A page is {page_size} tokens of {model.kv_bytes_per_token:,} bytes.",
     ),
     insight="{expected:.1e}: tables cost no memory to speak of. What small pages cost is time in the kernel.",
 )
-def share_of_the_tables() -> float:
-    """Take the paper's model and page size."""
-    return table_share(PAGE_SIZE, OPT_13B.kv_bytes_per_token)
+def share_of_the_tables(page_size: int, model: ModelSpec) -> float:
+    """Compare an entry with a page."""
+    return table_share(page_size, model.kv_bytes_per_token)
 
 
 @mistake("4.5")
-def an_entry_for_each_token() -> float:
-    """One entry serves a whole page: 16 tokens."""
-    return table_share(1, OPT_13B.kv_bytes_per_token)
+def an_entry_for_each_token(page_size: int, model: ModelSpec) -> float:
+    """One entry serves a whole page: {page_size} tokens."""
+    return table_share(1, model.kv_bytes_per_token)
 
 
 @mistake("4.5")
-def a_table_for_each_layer() -> float:
+def a_table_for_each_layer(page_size: int, model: ModelSpec) -> float:
     """A token has the same slot in all layers, so one table serves them all."""
-    return table_share(PAGE_SIZE, OPT_13B.kv_bytes_per_token / OPT_13B.num_layers)
+    return table_share(page_size, model.kv_bytes_per_token / model.num_layers)
 
 
 @mistake("4.5")
-def upside_down() -> float:
+def upside_down(page_size: int, model: ModelSpec) -> float:
     """This is cache per byte of table. The question is about table per byte of cache."""
-    return 1 / share_of_the_tables()
+    return 1 / share_of_the_tables(page_size, model)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from paged_demo.course.exercises.functions import ask_function
-from paged_demo.course.exercises.kinds import ask_letters, ask_number, mistake
+from paged_demo.course.exercises.kinds import ask_letters, mistake
+from paged_demo.course.exercises.numbers import ask_number
 from paged_demo.course.exercises.predictions import ask_before
 from paged_demo.course.exercises.reading import read_text
 from paged_demo.paper.experiment import SERVERS, draw_trace
@@ -130,17 +131,28 @@ ask_letters(
 )
 
 
-def first_page_size_at_which_swapping_wins(*ways: str) -> int:
-    """Find the smallest page size of Fig. 19a at which these copies take less time than to compute again."""
+def first_page_size_at_which_swapping_wins(*ways: str, slowness: float) -> int:
+    """Find the smallest page size of Fig. 19a at which these copies take less time than to compute again.
+
+    Computing takes so many times as long as there.
+    """
     return next(
         page_size
         for page_size, recompute_ms in FIG_19A_MS["recompute"].items()
-        if sum(FIG_19A_MS[way][page_size] for way in ways) < recompute_ms
+        if sum(FIG_19A_MS[way][page_size] for way in ways) < slowness * recompute_ms
     )
 
 
 @ask_number(
     "6.3",
+    numbers={"slowness": 1},
+    # At these all mistakes differ.
+    draw_numbers=lambda rng: {"slowness": rng.choice((1.1, 1.2, 1.3, 1.4, 1.8, 2))},
+    ask_with=(
+        "Another GPU takes {slowness} times as long to compute a request again as the paper draws, and as"
+        " long to swap. From which page size on does swapping a request out and back in take less time than"
+        " computing it again?"
+    ),
     hints=(
         "A page that is swapped out has to come back: add the two.",
         '`FIG_19A_MS["swap in"][size] + FIG_19A_MS["swap out"][size]` against `"recompute"`.',
@@ -150,25 +162,32 @@ def first_page_size_at_which_swapping_wins(*ways: str) -> int:
         " computing does not care about pages."
     ),
 )
-def page_size_for_swapping() -> float:
+def page_size_for_swapping(slowness: float) -> float:
     """Add the copies of both ways."""
-    return first_page_size_at_which_swapping_wins("swap in", "swap out")
+    return first_page_size_at_which_swapping_wins("swap in", "swap out", slowness=slowness)
 
 
 @mistake("6.3")
-def out_is_forgotten() -> float:
+def out_is_forgotten(slowness: float) -> float:
     """This is where coming back alone takes less. The pages had to leave first."""
-    return first_page_size_at_which_swapping_wins("swap in")
+    return first_page_size_at_which_swapping_wins("swap in", slowness=slowness)
 
 
 @mistake("6.3")
-def in_is_forgotten() -> float:
+def in_is_forgotten(slowness: float) -> float:
     """This is where leaving alone takes less. The pages have to come back."""
-    return first_page_size_at_which_swapping_wins("swap out")
+    return first_page_size_at_which_swapping_wins("swap out", slowness=slowness)
 
 
 @ask_number(
     "6.4",
+    numbers={"rate_rps": CAPSTONE_RATE_RPS},
+    draw_numbers=lambda rng: {"rate_rps": float(rng.choice((18, 20, 24, 25, 29)))},
+    ask_with=(
+        "You serve short instructions (Alpaca) at {rate_rps:g} requests per second with the same server. Of"
+        " the page sizes 16, 32, 64, 128, 256 and 512, which is the largest that keeps latency at 0.5 s per"
+        " token or less, over five minutes of trace, drawn with `np.random.default_rng(0)`?"
+    ),
     hints=(
         "`simulate(trace, PagedPool(num_pages=NUM_SLOTS_13B // size, page_size=size))` for each size.",
         "Compare `normalised_latency_s` with 0.5 s per token; the largest size below it is asked for.",
@@ -179,10 +198,10 @@ def in_is_forgotten() -> float:
     ),
 )
 @cache
-def largest_page_size_that_sustains() -> float:
+def largest_page_size_that_sustains(rate_rps: float) -> float:
     """Serve five minutes of Alpaca from pages of each size; return the largest that keeps the latency."""
     rng = np.random.default_rng(0)
-    trace = draw_trace(alpaca, rate_rps=CAPSTONE_RATE_RPS, duration_s=300, rng=rng)
+    trace = draw_trace(alpaca, rate_rps=rate_rps, duration_s=300, rng=rng)
     rules = Rules(iteration_time=SERVERS["OPT-13B"].iteration_time)
     return max(
         size
@@ -195,21 +214,21 @@ def largest_page_size_that_sustains() -> float:
 
 
 @mistake("6.4")
-def the_default() -> float:
+def the_default(rate_rps: float) -> float:
     """16 sustains the rate, and larger pages do too. The largest one is asked for."""
     return 16
 
 
 @mistake("6.4")
-def one_step_too_far() -> float:
+def one_step_too_far(rate_rps: float) -> float:
     """At this size so few requests fit that the queue grows without end."""
-    return 2 * largest_page_size_that_sustains()
+    return 2 * largest_page_size_that_sustains(rate_rps)
 
 
 @mistake("6.4")
-def one_step_too_few() -> float:
+def one_step_too_few(rate_rps: float) -> float:
     """It sustains the rate with room to spare: try the next size."""
-    return largest_page_size_that_sustains() / 2
+    return largest_page_size_that_sustains(rate_rps) / 2
 
 
 @ask_before("6.1", unit="requests", because="four reservations of 64 slots fill the pool of 256")

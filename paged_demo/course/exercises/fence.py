@@ -1,10 +1,11 @@
 """Calls of what a reader wrote: it may raise, never return, print much, or replace what it is tried with."""
 
+import linecache
 import sys
 from collections.abc import Callable, Iterator
 from io import StringIO
 from time import thread_time
-from types import FrameType, FunctionType, ModuleType
+from types import CodeType, FrameType, FunctionType, ModuleType, TracebackType
 from typing import Any, NamedTuple
 
 UNCOUNTED = sys.stdlib_module_names | {"numpy", "paged_demo"}
@@ -20,6 +21,7 @@ not count. The longest check of a solution takes 0.3 s."""
 STEPS_BETWEEN_LOOKS_AT_THE_CLOCK = 16
 MOST_STEPS_OF_TEXT = 30_000
 LONGEST_TEXT = 400
+LONGEST_LINE = 100
 
 
 class Returned(NamedTuple):
@@ -29,10 +31,11 @@ class Returned(NamedTuple):
 
 
 class Raised(NamedTuple):
-    """An exception that left a call, by the name of its class and its text."""
+    """An exception that left a call: the name of its class, its text, and the reader's line it came from."""
 
     name: str
     text: str
+    line: str = ""
 
     def __eq__(self, other: object) -> bool:
         """Compare by name: the text of an exception depends on how the code is written."""
@@ -74,7 +77,11 @@ class _OutOfStepsError(BaseException):
 
 
 def attempt(
-    function: Callable[..., Any], *arguments: Any, most_steps: int = MOST_STEPS, until: float | None = None
+    function: Callable[..., Any],
+    *arguments: Any,
+    most_steps: int = MOST_STEPS,
+    until: float | None = None,
+    written: Any = None,
 ) -> Outcome:
     """Call a function that a reader wrote, and say how it ended: it may raise, or never return.
 
@@ -95,13 +102,15 @@ def attempt(
         Steps that it may take before it is stopped.
     until : float, optional
         The second of `thread_time` after which it is stopped; if left out, `MOST_SECONDS` from now.
+    written : callable, optional
+        What the reader wrote, where that is not ``function`` but called by it: its lines are told of errors.
 
     Examples
     --------
     >>> attempt(lambda number: number + 1, 2)
     Returned(value=3)
-    >>> attempt(lambda number: number / 0, 2)
-    Raised(name='ZeroDivisionError', text='division by zero')
+    >>> attempt(lambda number: number / 0, 2)[:2]
+    ('ZeroDivisionError', 'division by zero')
     """
     try:
         return Returned(_run(function, *arguments, most_steps=most_steps, until=until))
@@ -114,7 +123,39 @@ def attempt(
     except NoAnswerError as error:
         return Unreadable(text_of(error, longest=2 * LONGEST_TEXT) or "what came is no answer")
     except BaseException as error:  # a reader's function may raise any, such as SystemExit
-        return Raised(name_of(type(error)), text_of(error) or "")
+        line = _tell_line(sys.exc_info()[2], function if written is None else written)
+        return Raised(name_of(type(error)), text_of(error) or "", line)
+
+
+def _tell_line(trace: TracebackType | None, written: Any) -> str:
+    """Name the last line of what a reader wrote that ran, and quote it; or nothing if none did."""
+    # Whatever else can be called has no code to ask for: it is where the first frame outside the package is.
+    code = written.__code__ if type(written) is FunctionType else None
+    line: tuple[str, int] | None = None
+    inside: set[CodeType] = set()
+    while trace:
+        frame = trace.tb_frame
+        code = code or (frame.f_code if _is_readers(frame) else None)
+        inside = inside or set(_codes_in(code))
+        if frame.f_code in inside:
+            line = frame.f_code.co_filename, trace.tb_lineno
+        trace = trace.tb_next
+    if line is None or code is None:
+        return ""
+    source = printable(linecache.getline(*line).strip())[:LONGEST_LINE]
+    return f"line {line[1] - code.co_firstlineno + 1} of your function" + (f": `{source}`" if source else "")
+
+
+def _codes_in(code: CodeType | None) -> Iterator[CodeType]:
+    """Find the code of a function, and of the comprehensions and functions within it."""
+    if code:
+        yield code
+        for value in code.co_consts:
+            yield from _codes_in(value if isinstance(value, CodeType) else None)
+
+
+def _is_readers(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] not in UNCOUNTED
 
 
 def text_of(value: Any, write: Callable[[Any], str] = str, *, longest: int = LONGEST_TEXT) -> str | None:
@@ -144,7 +185,7 @@ def _run(function: Callable[..., Any], *arguments: Any, most_steps: int, until: 
 
     def count(frame: FrameType, event: str, argument: Any) -> Any:
         nonlocal num_steps
-        if str(frame.f_globals.get("__name__")).partition(".")[0] in UNCOUNTED:
+        if not _is_readers(frame):
             return None
         # Python 3.11 begins no new line in ``while True: pass``; newer ones show some frames' lines only.
         frame.f_trace_opcodes = True
@@ -164,30 +205,35 @@ def _run(function: Callable[..., Any], *arguments: Any, most_steps: int, until: 
 
 
 MOST_LINES_PRINTED = 20
-MOST_CHARACTERS_PRINTED = 2_000
+MOST_CHARACTERS_PRINTED = 4_000
 
 
 class Printed(StringIO):
     """The beginning of what an answer prints, and its whole length: an endless loop may print very much."""
 
-    num_characters = 0
+    num_characters = num_line_ends = 0
 
     def write(self, text: str) -> int:
         """Keep the text as far as there is room."""
         super().write(text[: max(0, MOST_CHARACTERS_PRINTED - self.num_characters)])
         self.num_characters += len(text)
+        self.num_line_ends += text.count("\n")
         return len(text)
 
     def close(self) -> None:
         """Stay open: an answer may close what it takes for the notebook's output."""
 
-    def print_again(self) -> None:
-        """Print the first lines, and how much more there was."""
-        kept = "".join(self.getvalue().splitlines(keepends=True)[:MOST_LINES_PRINTED])
-        sys.stdout.write(printable(kept))
-        if self.num_characters > len(kept):
-            begin = "" if kept.endswith("\n") else "\n"
-            sys.stdout.write(f"{begin}... and {self.num_characters - len(kept):,} more characters\n")
+    def first_lines(self) -> str:
+        """Return the first lines, and how much more there was."""
+        lines = self.getvalue().split("\n")
+        kept = "\n".join(lines[:MOST_LINES_PRINTED])
+        num_more_characters = self.num_characters - len(kept)
+        if num_more_characters <= len("\n"):
+            return printable(kept.removesuffix("\n"))
+        num_more_lines = self.num_line_ends - MOST_LINES_PRINTED
+        is_whole = len(lines) > MOST_LINES_PRINTED and num_more_lines > 1
+        more = f"{num_more_lines:,} more lines" if is_whole else f"{num_more_characters:,} more characters"
+        return f"{printable(kept)}\n... and {more}"
 
 
 _MISSING = object()

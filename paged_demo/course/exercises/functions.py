@@ -4,8 +4,9 @@ import inspect
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr, redirect_stdout
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from random import Random
 from time import thread_time
 from typing import Any, TypeVar
 
@@ -24,7 +25,8 @@ from paged_demo.course.exercises.fence import (
     attempt,
 )
 from paged_demo.course.exercises.kinds import Exercise, Function, Misconception, add
-from paged_demo.course.exercises.reading import plain, read_whole_number, same
+from paged_demo.course.exercises.numbers import NumberExercise
+from paged_demo.course.exercises.reading import plain, read_number, read_whole_number, same
 from paged_demo.course.exercises.verdict import DrawnPool, Verdict, describe, describe_both, pool_with_marks
 
 Call = TypeVar("Call")
@@ -103,10 +105,35 @@ class FunctionExercise(Exercise):
     call: Callable[[Callable[..., Any], Any], Any] | None = None
     pool: Callable[[Any], DrawnPool] | None = None
 
+    def vary(self, rng: Random) -> "CaseExercise | None":
+        """Ask for the number that a right function gives for a case, one that tells many mistakes apart."""
+        if self.call or self.read not in (read_number, read_whole_number):
+            return None
+        telling: list[tuple[Any, dict[float, Misconception]]] = []
+        for case in self.cases():
+            outcomes = [(each, self._try(each.answer, case)) for each in self.mistakes]
+            wrong = {came.value: each for each, came in outcomes if isinstance(came, Returned)}
+            wrong.pop(self._play(self.reference, case), None)
+            if telling and len(wrong) > len(telling[0][1]):
+                telling.clear()
+            if not telling or len(wrong) == len(telling[0][1]):
+                telling.append((case, wrong))
+        case, wrong = rng.choice(telling)
+        return CaseExercise(
+            exercise_id=self.exercise_id,
+            insight=self.insight,
+            hints=self.hints,
+            mistakes=[each._replace(answer=lambda value=value: value) for value, each in wrong.items()],
+            question=f"What does a right function return for {self._tell(case)}?",
+            compute=partial(self._play, self.reference, case),
+            function=self,
+        )
+
     def judge(self, answer: Any) -> Verdict:
         """Try the answer on every case, and name the mistake or show the first case that fails.
 
-        What the answer prints is kept back, and shown for the case that is told.
+        What the answer prints is kept, and shown for the case that is told, or of a right one for the first
+        case for which it prints.
         """
         if not callable(answer):
             words = f"A function is asked for, by its name and without brackets; {describe(answer)} came."
@@ -126,7 +153,7 @@ class FunctionExercise(Exercise):
 
     def _compare(self, answer: Callable[..., Any], cases: list[Any], expected: list[Outcome]) -> Verdict:
         outcomes: list[Outcome] = []
-        first, printed = None, Printed()
+        first, printed, printed_for = None, Printed(), None
         mistakes = self.mistakes
         until = thread_time() + MOST_SECONDS
         for case, right in zip(cases, expected, strict=True):
@@ -134,21 +161,29 @@ class FunctionExercise(Exercise):
                 outcome = self._try(answer, case, until)
             outcomes.append(outcome)
             if isinstance(outcome, Blank | Endless):
-                output.print_again()
-                return self.open() if isinstance(outcome, Blank) else self._stopped(case, outcome)
-            if first is None and not alike(right, outcome):
-                first, printed = len(outcomes) - 1, output
+                verdict = self.open() if isinstance(outcome, Blank) else self._stopped(case, outcome)
+                return self._with_printed(verdict, case, output)
+            is_first = first is None and not alike(right, outcome)
+            if is_first or (first is None and not printed.num_characters):
+                printed, printed_for = output, case
+            if is_first:
+                first = len(outcomes) - 1
                 mistakes = [each for each in mistakes if self._is_alike(each, cases, outcomes)]
             elif first is not None:
                 mistakes = [each for each in mistakes if self._is_alike(each, [case], [outcome])]
             if first is not None and not mistakes:
                 break
         if first is None:
-            return self.right()
-        printed.print_again()
-        return self._explain(
-            cases[first], expected[first], outcomes[first], mistakes[0] if mistakes else None
-        )
+            verdict = self.right()
+        else:
+            named = mistakes[0] if mistakes else None
+            verdict = self._explain(cases[first], expected[first], outcomes[first], named)
+        return self._with_printed(verdict, printed_for, printed)
+
+    def _with_printed(self, verdict: Verdict, case: Any, output: Printed) -> Verdict:
+        if not output.num_characters:
+            return verdict
+        return replace(verdict, printed=(f"What it printed for {self._tell(case)}", output.first_lines()))
 
     def _try(self, function: Callable[..., Any], case: Any, until: float | None = None) -> Outcome:
         def answer(*arguments: Any) -> Any:
@@ -159,7 +194,7 @@ class FunctionExercise(Exercise):
                 raise NoAnswerError("it returned None; perhaps a `return` is missing")
             return value
 
-        return attempt(self._play, answer, case, until=until)
+        return attempt(self._play, answer, case, until=until, written=function)
 
     def _play(self, answer: Callable[..., Any], case: Any) -> Any:
         if self.call:
@@ -193,7 +228,9 @@ class FunctionExercise(Exercise):
             wanted, given = describe(expected.value), describe(came.value)
             words = f"For {told}, {wanted} was expected, and it returned {given}."
         elif isinstance(came, Raised):
-            words = f"For {told}, it raised {came.name}: {came.text}."
+            raised = f"{came.name}: {came.text}" if came.text else came.name
+            words = f"For {told}, it raised {raised}"
+            words = f"{words}, in {came.line}" if came.line else f"{words}."
         else:
             assert isinstance(came, Unreadable)
             words = f"For {told}, {came.words}."
@@ -206,6 +243,23 @@ class FunctionExercise(Exercise):
             slots: list[Any] = [getattr(value, "slot", value) for value in (expected.value, value)]
             draw = partial(pool_with_marks, *self.pool(case), *slots)
         return self.wrong(title, words, draw)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseExercise(NumberExercise):
+    """A question for what a right function returns for one case.
+
+    Attributes
+    ----------
+    function : FunctionExercise
+        Judges a function that comes as the answer, as if nothing else had been asked.
+    """
+
+    function: FunctionExercise
+
+    def judge(self, answer: Any) -> Verdict:
+        """Compare a number with the right one; try a function on all cases."""
+        return self.function.judge(answer) if callable(answer) else NumberExercise.judge(self, answer)
 
 
 def ask_function(exercise_id: str, **about: Any) -> Callable[[Function], Function]:

@@ -1,21 +1,20 @@
-"""What an exercise is, all of them by their number, and the two functions that the notebooks call.
+"""What an exercise is, all of them by their number, and those that ask for letters.
 
 Exercises stand in the modules of their notebooks, such as ``course/nb03_exercises.py``, each with all that
 belongs to it: the question with its right answer, and below it each mistake as a function that computes a
 wrong number, or is a wrong function itself. Its name is the mistake's name, its docstring the diagnosis.
 """
 
-import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from paged_demo.checks import came, check_count
 from paged_demo.course.exercises.fence import Returned, attempt
-from paged_demo.course.exercises.reading import read_letters, read_written_number
-from paged_demo.course.exercises.verdict import OPEN, RIGHT, WRONG, Hint, Verdict, describe
+from paged_demo.course.exercises.reading import read_letters
+from paged_demo.course.exercises.verdict import OPEN, RIGHT, WRONG, Verdict, describe
 
 if TYPE_CHECKING:
     from paged_demo.views.picture import Picture
@@ -55,30 +54,47 @@ class Exercise(ABC):
         From a nudge to nearly all.
     mistakes : list of Misconception
         The wrong answers that have a diagnosis.
+    question : str
+        What is asked, where that is not what the notebook asks; `vary` makes such exercises.
     """
 
     exercise_id: str
     insight: str
     hints: tuple[str, ...]
     mistakes: list[Misconception] = field(default_factory=list)
+    question: str = ""
 
     @abstractmethod
     def judge(self, answer: Any) -> Verdict:
         """Say what is to be said about an answer, whatever it is."""
 
+    def vary(self, rng: Random) -> "Exercise | None":
+        """Ask the same with other numbers, or return None where that makes no sense."""
+        return None
+
+    def fill(self, words: str, **values: Any) -> str:
+        """Put the numbers that are asked with, and others, into the places of their names in braces."""
+        return words.format(**values)
+
     def open(self) -> Verdict:
         """Say that there is no answer yet."""
         words = f'Put your answer in the place of `...`. To be helped: `hint("{self.exercise_id}")`'
-        return Verdict(exercise_id=self.exercise_id, mark=OPEN, title="Not attempted.", words=words)
+        return self._say(OPEN, "Not attempted.", words)
 
     def right(self, **values: Any) -> Verdict:
         """Say that the answer is right, and what follows from it, with the values that it names."""
-        words = self.insight.format(**values)
-        return Verdict(exercise_id=self.exercise_id, mark=RIGHT, title="Right.", words=words)
+        return self._say(RIGHT, "Right.", self.fill(self.insight, **values))
 
     def wrong(self, title: str, words: str, draw: "Callable[[], Picture | None] | None" = None) -> Verdict:
         """Say what is wrong with the answer."""
-        return Verdict(exercise_id=self.exercise_id, mark=WRONG, title=title, words=words, draw=draw)
+        return self._say(WRONG, title, words, draw)
+
+    def _say(
+        self, mark: str, title: str, words: str, draw: "Callable[[], Picture | None] | None" = None
+    ) -> Verdict:
+        if self.question:
+            words = f"{words} Asked was: {self.question}"
+        return Verdict(exercise_id=self.exercise_id, mark=mark, title=title, words=words, draw=draw)
 
 
 EXERCISES: dict[str, Exercise] = {}
@@ -110,134 +126,6 @@ def mistake(exercise_id: str, name: str | None = None) -> Callable[[Function], F
         return answer
 
     return note
-
-
-def check(exercise_id: str | float, answer: Any) -> Verdict:
-    """Check the answer to an exercise.
-
-    Parameters
-    ----------
-    exercise_id : str or float
-        The number of the exercise, such as ``"3.1"``.
-    answer : object
-        A number, a function or letters, as the exercise asks. ``...`` means not attempted.
-
-    Returns
-    -------
-    Verdict
-        What there is to say, as text; a notebook shows it with colour and, where it helps, a picture.
-
-    Raises
-    ------
-    KeyError
-        If there is no such exercise. A wrong answer raises nothing.
-
-    Examples
-    --------
-    >>> check("3.4", ...).mark
-    'open'
-    >>> check("3.4", 16).mark
-    'wrong'
-    """
-    exercise = _find(exercise_id)
-    return exercise.open() if answer is ... else exercise.judge(answer)
-
-
-def hint(exercise_id: str | float, number: int = 1) -> Hint:
-    """Give a hint for an exercise.
-
-    Parameters
-    ----------
-    exercise_id : str or float
-        The number of the exercise, such as ``"3.1"``.
-    number : int
-        Which hint, from 1; each says more than the one before.
-
-    Raises
-    ------
-    KeyError
-        If there is no such exercise.
-    ValueError, TypeError
-        If there is no such hint.
-
-    Examples
-    --------
-    >>> hint("3.4").number
-    1
-    """
-    exercise = _find(exercise_id)
-    exercise_id = exercise.exercise_id
-    num_hints = len(exercise.hints)
-    if check_count("number", number) > num_hints:
-        raise ValueError(f"number must be at most {num_hints}, the hints of {exercise_id}, got {number}")
-    words = exercise.hints[number - 1]
-    if number < num_hints:
-        words = f'{words} If that is not enough: `hint("{exercise_id}", {number + 1})`'
-    return Hint(exercise_id=exercise_id, number=number, num_hints=num_hints, words=words)
-
-
-def _find(exercise_id: str | float) -> Exercise:
-    name = str(exercise_id) if isinstance(exercise_id, float) else exercise_id
-    if not isinstance(name, str) or name not in EXERCISES:
-        names = ", ".join(f'"{known}"' for known in EXERCISES)
-        raise KeyError(f"no exercise {came(exercise_id)}; there are {names}")
-    return EXERCISES[name]
-
-
-EXACT = 0.001
-"""The tolerance of an exercise that asks for an exact number: a fraction may be rounded."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NumberExercise(Exercise):
-    """A question for a number.
-
-    Attributes
-    ----------
-    compute : callable
-        Computes the number. An ``{expected}`` in the insight is replaced by it.
-    tolerance : float
-        How far off a right answer may be, as a share of the number. If left out, a whole number has to be
-        met exactly.
-    mistakes : list of Misconception
-        Known wrong numbers. The nearest of them is meant if it is within 2 %, and the right number is
-        farther from it.
-    """
-
-    compute: Callable[[], float]
-    tolerance: float = EXACT
-
-    def judge(self, answer: Any) -> Verdict:
-        """Compare the answer with the number, then with the known wrong ones."""
-        outcome = attempt(read_written_number, answer)
-        number = outcome.value if isinstance(outcome, Returned) else math.nan
-        if not math.isfinite(number):
-            return self.wrong("Not a number.", f"A number is asked for, and {describe(answer)} came.")
-        expected = self.compute()
-        # A whole number that was asked for exactly is right or wrong.
-        tolerance = 0.0 if self.tolerance == EXACT and float(expected).is_integer() else self.tolerance
-        if math.isclose(number, expected, rel_tol=tolerance, abs_tol=1e-12):
-            return self.right(expected=expected)
-        values = {mistake: float(mistake.answer()) for mistake in self.mistakes}
-        nearest = min(values, key=lambda mistake: abs(values[mistake] - number), default=None)
-        if (
-            nearest
-            and math.isclose(number, values[nearest], rel_tol=0.02, abs_tol=1e-9)
-            and abs(number - values[nearest]) < abs(expected - values[nearest])
-        ):
-            return self.wrong(f"{nearest.name}.", nearest.diagnosis)
-        direction = "small" if number < expected else "large"
-        return self.wrong(f"Too {direction}.", f'For the next step: `hint("{self.exercise_id}")`')
-
-
-def ask_number(exercise_id: str, **about: Any) -> Callable[[Function], Function]:
-    """Ask for the number that the function below computes. `NumberExercise` lists what else to tell."""
-
-    def ask(compute: Function) -> Function:
-        add(NumberExercise(exercise_id=exercise_id, compute=compute, **about))
-        return compute
-
-    return ask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

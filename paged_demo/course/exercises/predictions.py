@@ -12,7 +12,7 @@ from paged_demo.checks import came
 from paged_demo.course.exercises.fence import Returned, attempt
 from paged_demo.course.exercises.kinds import Function
 from paged_demo.course.exercises.reading import read_letters, read_written_number
-from paged_demo.course.exercises.verdict import describe, framed
+from paged_demo.course.exercises.verdict import Told, describe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,22 +54,6 @@ class Question:
         return f"{number} {self.unit}".rstrip()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
-    """What was said before one looked, beside what is so; as text or as HTML."""
-
-    heading: str
-    words: str
-
-    def __str__(self) -> str:
-        return f"{self.heading} {self.words}"
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return framed(self.heading, self.words, fate="free")
-
-
 QUESTIONS: dict[str, Question] = {}
 """All questions by their number. The notebooks' modules fill it."""
 
@@ -86,7 +70,7 @@ def ask_before(question_id: str, *, because: str, unit: str = "") -> Callable[[F
     return ask
 
 
-def compare(question_id: str | float, answer: Any) -> Prediction:
+def compare(question_id: str | float, answer: Any) -> Told:
     """Keep what a reader expects, and set it beside what is so.
 
     Parameters
@@ -114,12 +98,12 @@ def compare(question_id: str | float, answer: Any) -> Prediction:
     said = question.read(answer, found)
     if said is None:
         kind = "A letter" if isinstance(found, str) else "A number"
-        return Prediction(heading=heading, words=f"{kind} is asked for, and {describe(answer)} came.")
+        return Told(heading=heading, words=f"{kind} is asked for, and {describe(answer)} came.")
     first = _first_said.setdefault(name, said)
     before = "" if first == said else f" (at first {question.tell(first)})"
     verdict = "and so it is" if said == found else f"it is {question.tell(found)}"
     words = f"You said {question.tell(said)}{before}; {verdict}, because {question.because}."
-    return Prediction(heading=heading, words=words)
+    return Told(heading=heading, words=words)
 
 
 def predict(question_id: str | float, answer: Any) -> None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from reprlib import Repr
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from paged_demo.allocators.memory_map import Hole, MemoryMap, Region
@@ -47,6 +48,8 @@ class Verdict:
         What there is to learn from it.
     draw : callable, optional
         Draws the case that went wrong, when the verdict is shown in a notebook.
+    printed : tuple of str, optional
+        What to call what the answer printed, and its first lines. A notebook folds it away.
     """
 
     exercise_id: str
@@ -54,52 +57,68 @@ class Verdict:
     title: str
     words: str
     draw: "Callable[[], Picture | None] | None" = None
+    printed: tuple[str, str] | None = None
 
     def __str__(self) -> str:
         sign, _ = _LOOKS[self.mark]
-        return f"{sign} {self.exercise_id} {self.title} {self.words}"
+        told = f"{sign} {self.exercise_id} {self.title} {self.words}"
+        if not self.printed:
+            return told
+        heading, lines = self.printed
+        return f"{told}\n{heading}:\n{indent(lines, '    ')}"
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         sign, fate = _LOOKS[self.mark]
         heading = f"{sign} {self.exercise_id} {self.title}"
-        return framed(heading, self.words, fate=fate, picture=self.draw() if self.draw else None)
+        picture = self.draw() if self.draw else None
+        return framed(heading, self.words, fate=fate, picture=picture, folded=self.printed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hint:
-    """A hint, shown as text or as HTML.
+class Told:
+    """A heading and some words, shown as text or as HTML.
 
     Attributes
     ----------
-    exercise_id : str
-        Such as ``"3.1"``.
-    number, num_hints : int
-        Which hint it is, from 1, and of how many.
-    words : str
-        The hint.
+    heading, words : str
+        What is told.
     """
 
-    exercise_id: str
-    number: int
-    num_hints: int
+    heading: str
     words: str
 
-    @property
-    def _heading(self) -> str:
-        return f"{self.exercise_id} Hint {self.number} of {self.num_hints}."
-
     def __str__(self) -> str:
-        return f"{self._heading} {self.words}"
+        return f"{self.heading} {self.words}"
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return framed(self._heading, self.words, fate="free")
+        return framed(self.heading, self.words, fate="free")
 
 
-def framed(heading: str, words: str, *, fate: str, picture: "Picture | None" = None) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Hint(Told):
+    """A hint.
+
+    Attributes
+    ----------
+    number : int
+        Which one it is, from 1.
+    """
+
+    number: int
+
+
+def framed(
+    heading: str,
+    words: str,
+    *,
+    fate: str,
+    picture: "Picture | None" = None,
+    folded: tuple[str, str] | None = None,
+) -> str:
     """Write a heading and words beside a coloured bar, in the reader's own ink: dark or light.
 
     Parameters
@@ -110,6 +129,8 @@ def framed(heading: str, words: str, *, fate: str, picture: "Picture | None" = N
         Whose colour the bar has. The heading says the same in words.
     picture : Picture, optional
         Shown below the words, which are its alternative text with its own.
+    folded : tuple of str, optional
+        A heading, and lines that appear below it when it is clicked.
     """
     from paged_demo.views import style  # noqa: PLC0415
 
@@ -121,9 +142,13 @@ def framed(heading: str, words: str, *, fate: str, picture: "Picture | None" = N
             f'<img alt="{html.escape(picture.words)}" src="data:image/png;base64,{data}"'
             ' style="display:block;max-width:100%;margin-top:0.5em">'
         )
+    details = ""
+    if folded:
+        summary, lines = map(html.escape, folded)
+        details = f"<details><summary>{summary}</summary><pre>{lines}</pre></details>"
     return (
         f'<div style="border-left:6px solid {colour};padding:0.2em 0.8em;max-width:60em">'
-        f"<strong>{_marked_up(heading)}</strong> {_marked_up(words)}{image}</div>"
+        f"<strong>{_marked_up(heading)}</strong> {_marked_up(words)}{image}{details}</div>"
     )
 
 
