@@ -1,13 +1,13 @@
 """How many requests of your lengths a pool holds, and what a step with so many takes, to first order.
 
-The seconds are a bound: no overhead of launches, communication or scheduling is in them but the fixed time that
-is given.
+The seconds are a bound: no overhead of launches, communication or scheduling is in them but the fixed time
+that is given.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
+from math import ceil, inf
 
 from paged_demo.checks import check_count, check_number, check_positive, check_whole, keep_checked
 from paged_demo.sizing.cache_types import BFLOAT16, CacheType
@@ -111,8 +111,8 @@ GPUS = {
         Gpu(name="H100", bytes_per_s=3350e9, flops=989e12),
     )
 }
-"""Data sheets of NVIDIA: RTX 3090 and 4090 (GA102 and AD102 whitepapers, FP16 with FP32 accumulation), A100 80GB
-SXM, H100 SXM."""
+"""From NVIDIA: the whitepapers of GA102 and AD102 (RTX 3090 and 4090: FP16, accumulated in FP32), and data
+sheets of A100 80GB SXM and H100 SXM."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +145,7 @@ class Step:
         return self.fixed_s + self.weights_s + self.compute_s + self.cache_s
 
     def requests_per_s(self, output_tokens: int) -> float:
-        """Return the requests that end in a second, if each has so many output tokens and prompts cost nothing."""
+        """Return the requests of so many output tokens that end in a second, if prompts cost nothing."""
         return self.requests / (check_count("output_tokens", output_tokens) * self.total_s)
 
 
@@ -172,9 +172,14 @@ def cache_bytes(
 
 
 def step_seconds(
-    gpu: Gpu, requests: int, *, weights_bytes: int, cache_bytes_each: int, active_parameters: int | None = None,
-    fixed_s: float = 0
-) -> Step:  # fmt: skip
+    gpu: Gpu,
+    requests: int,
+    *,
+    weights_bytes: int,
+    cache_bytes_each: int,
+    active_parameters: int | None = None,
+    fixed_s: float = 0,
+) -> Step:
     """Return the seconds of a step that makes one token for each request of a batch.
 
     Parameters
@@ -209,8 +214,8 @@ def step_seconds(
         weights // 2 if active_parameters is None else check_whole("active_parameters", active_parameters)
     )
     fixed = check_number("fixed_s", fixed_s)
-    if not fixed >= 0:
-        raise ValueError(f"fixed_s must be at least 0, got {fixed_s!r}")
+    if not 0 <= fixed < inf:
+        raise ValueError(f"fixed_s must be finite and at least 0, got {fixed_s!r}")
     read = weights / gpu.bytes_per_s
     return Step(
         fixed_s=fixed,
