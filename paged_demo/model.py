@@ -16,8 +16,8 @@ from paged_demo.sizing.units import GIB, KIB, MIB, UNITS
 __all__ = [
     "GIB",
     "KIB",
-    "LLAMA_2_70B",
     "LLAMA_2_7B",
+    "LLAMA_2_70B",
     "MIB",
     "OPT_13B",
     "PRESETS",

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from paged_demo.sizing.layers import Chunked, Full, Latent, Layer, Sliding, State
+from paged_demo.sizing.packed import pack
 from paged_demo.sizing.pages import Pages, pages_of, per
 from paged_demo.sizing.server import Server
 
@@ -49,11 +50,13 @@ class Group:
             counts[pages.page_bytes] = counts.get(pages.page_bytes, 0) + 1
         return counts
 
+    def on(self, stage: range) -> list[Pages]:
+        """Return the pages of those of its layers that this stage has."""
+        return [pages for layer, pages in zip(self.layers, self.pages, strict=True) if layer in stage]
+
     def bytes_on(self, stage: range) -> int:
         """Return the bytes of a block in those of its layers that this stage has."""
-        return sum(
-            pages.page_bytes for layer, pages in zip(self.layers, self.pages, strict=True) if layer in stage
-        )
+        return sum(pages.page_bytes for pages in self.on(stage))
 
     def blocks_for(self, num_tokens: int, server: Server) -> int:
         """Return the blocks that a request of so many tokens may hold in this group."""
@@ -160,6 +163,9 @@ def make_groups(layers: Sequence[Layer | None], server: Server) -> list[Group]:
         pages = _stored_as_full(pages)
     if _are_one_kind(pages):
         return [Group(owners, tuple(pages))]
+    if server.layout == "blocks" and len({each.page_bytes for each in pages}) > 1:
+        packed = pack(_buckets(list(zip(owners, pages, strict=True))))
+        return [Group(*zip(*members, strict=True)) for members in packed]
     equal = _of_one_size(pages)
     if equal is not None:
         return _split(equal, owners)
@@ -170,6 +176,19 @@ def make_groups(layers: Sequence[Layer | None], server: Server) -> list[Group]:
             "layers cannot be grouped: pages of latent layers do not divide the largest page, and are never "
             f"padded: {sorted({each.page_bytes for each in pages})} bytes"
         ) from None
+
+
+def _buckets(layers: Sequence[tuple[int, Pages]]) -> list[list[tuple[int, Pages]]]:
+    """Put each layer to the first others that need the same blocks."""
+    buckets: list[list[tuple[int, Pages]]] = []
+    for layer, pages in layers:
+        for bucket in buckets:
+            if _are_one_kind([*(each for _, each in bucket), pages]):
+                bucket.append((layer, pages))
+                break
+        else:
+            buckets.append([(layer, pages)])
+    return buckets
 
 
 def _fall_back(pages: Sequence[Pages]) -> list[Pages]:

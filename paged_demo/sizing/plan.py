@@ -11,6 +11,7 @@ from typing import Any
 from paged_demo.checks import MAX_WHOLE, came, check_count
 from paged_demo.sizing.groups import Group, make_groups
 from paged_demo.sizing.layers import Layer
+from paged_demo.sizing.packed import aligned
 from paged_demo.sizing.pages import Raised, raise_block
 from paged_demo.sizing.server import Server
 from paged_demo.sizing.units import bytes_of, in_gib, printed_as
@@ -125,8 +126,7 @@ class Plan:
     def tokens(self) -> int:
         """What the line calls the size of the cache, in tokens.
 
-        It is computed as the engine does: K is a float, so where K times the length is whole it may be one
-        less.
+        As in the engine K is a float, so where K times the length is whole it may be one less.
         """
         if self.server.rules.tokens == "groups":
             return self.blocks // len(self.groups) * min(group.block_size for group in self.groups)
@@ -236,7 +236,7 @@ def plan(layers: Sequence[Layer | None], server: Server, available: object = Non
     """
     groups = tuple(make_groups(layers, server))
     stages = server.layers_by_stage(len(layers))
-    block_bytes = tuple(max(group.bytes_on(stage) for group in groups) for stage in stages)
+    block_bytes = tuple(_block_bytes(groups, stage, server) for stage in stages)
     pool = _pool(available, block_bytes, server)
     made = Plan(
         server=server,
@@ -247,6 +247,13 @@ def plan(layers: Sequence[Layer | None], server: Server, available: object = Non
         pool_bytes=pool,
     )
     return _fitted(made) if server.auto_fit else made
+
+
+def _block_bytes(groups: Sequence[Group], stage: range, server: Server) -> int:
+    largest = max(group.bytes_on(stage) for group in groups)
+    if server.layout == "layers":
+        return largest
+    return aligned(largest, [pages for group in groups for pages in group.on(stage)], server)
 
 
 def _pool(available: object, block_bytes: Sequence[int], server: Server) -> tuple[int, ...] | None:

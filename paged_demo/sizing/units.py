@@ -99,4 +99,4 @@ def printed_as(printed: str) -> range:
         first += 1
     while round(last / GIB, 2) != float(value):
         last -= 1
-    return range(first, last + 1)
+    return range(first if value < 0 else max(first, 0), last + 1)
