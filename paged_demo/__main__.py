@@ -18,10 +18,11 @@ import subprocess
 import sys
 import sysconfig
 import time
-from importlib import metadata
 from pathlib import Path
-from urllib.parse import urlparse
-from urllib.request import url2pathname
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib import metadata
 
 OLDEST_PYTHON = (3, 11)
 ROOT = Path(__file__).resolve().parent.parent
@@ -173,6 +174,7 @@ def requirements(*extras: str) -> list[str]:
 
 def is_installed(needed: list[str], search_path: list[str]) -> bool:
     """Say whether this clone, as an editable install, and all that it needs are on the search path."""
+    from importlib import metadata  # noqa: PLC0415  (slow to load, and `size` needs none of it)
 
     def installed(name: str) -> list[metadata.Distribution]:
         return list(metadata.distributions(name=name, path=search_path))
@@ -183,6 +185,9 @@ def is_installed(needed: list[str], search_path: list[str]) -> bool:
 
 def is_this_clone(package: metadata.Distribution) -> bool:
     """Say whether the installed package is an editable install of this clone (PEP 610)."""
+    from urllib.parse import urlparse  # noqa: PLC0415  (as above)
+    from urllib.request import url2pathname  # noqa: PLC0415  (as above)
+
     origin = json.loads(package.read_text("direct_url.json") or "{}")
     if not origin.get("dir_info", {}).get("editable", False):
         return False

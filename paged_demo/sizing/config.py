@@ -30,7 +30,7 @@ HEADS = _names("""
     qwen3_vl_moe_text qwen3_vl_text seed_oss smollm3 stablelm starcoder2
 """)
 # One latent vector a token; kimi_linear has states beside it.
-LATENTS = _names("deepseek_v2 deepseek_v3 glm4_moe_lite kimi_k2 kimi_linear pangu_ultra_moe")
+LATENTS = _names("deepseek_v2 deepseek_v3 glm4_moe_lite kimi_k2 kimi_linear mistral4 pangu_ultra_moe")
 # States in some layers, and heads in others.
 STATES = _names("""
     bamba granitemoehybrid jamba nemotron_h qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen3_next
@@ -139,9 +139,9 @@ def read_config(config: str | PathLike[str] | Mapping[str, Any]) -> ModelConfig:
 
 def _known_kind(whole: Fields, text: Fields) -> str:
     named = text.get("model_type") or whole.get("model_type")
-    kind = WHOLE.get(named, named) if isinstance(named, str) else named
+    kind = WHOLE.get(named, named) if isinstance(named, str) else ""
     if kind in KNOWN:
-        return str(kind)
+        return kind
     names = (
         "num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim, layer_types and kv_lora_rank"
     )
