@@ -203,8 +203,10 @@ def _kv_heads(text: Fields, defaults: Mapping[str, int]) -> int:
     if text.flag("multi_query", False) and not text.flag("new_decoder_architecture", False):
         return 1
     names = ("num_key_value_heads", "num_kv_heads", "n_head_kv")
+    if any(name in text for name in names):
+        return text.number(*names)
     default = defaults.get("num_key_value_heads")
-    return text.number_or(_heads(text, defaults) if default is None else default, *names)
+    return _heads(text, defaults) if default is None else default
 
 
 def _head_dim(text: Fields, defaults: Mapping[str, int]) -> int:
