@@ -235,6 +235,15 @@ def test_layers_are_read_by_their_kind(config, layers):
     assert read_config(config).by_kind() == layers
 
 
+@pytest.mark.parametrize(
+    ("named", "kind"),
+    [("LlamaForCausalLM", "llama"), ("GptOssForCausalLM", "gpt_oss"), ("Qwen3MoeForCausalLM", "qwen3_moe")],
+)
+def test_a_class_stands_for_its_type_where_the_config_names_no_type(named, kind):
+    config = alike(model_type=None, architectures=[named])
+    assert read_config(config) == read_config(alike(model_type=kind))
+
+
 def test_layers_come_in_the_models_order():
     kinds = [layer and layer.kind for layer in read_config(NEMOTRON).layers]
     assert kinds == ["state", None, "state", None, "state", "full", "state", None]
@@ -289,6 +298,7 @@ def text(**changed):
 BAD = [
     ({}, "model_type of config.json must be one that is known here, got None"),
     ({"model_type": "mammoth"}, "got 'mammoth'.*num_hidden_layers, num_attention_heads, num_key_value_heads"),
+    ({"architectures": ["MammothForCausalLM"]}, "got 'MammothForCausalLM'"),
     ({"model_type": ["llama"]}, "model_type of config.json must be one that is known here"),
     ({"text_config": 7} | LLAMA, "text_config of config.json must be an object with fields, got 7"),
     (alike(num_hidden_layers=None), "config.json has no num_hidden_layers or n_layer .*which llama needs"),

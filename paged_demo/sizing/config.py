@@ -138,7 +138,7 @@ def read_config(config: str | PathLike[str] | Mapping[str, Any]) -> ModelConfig:
 
 
 def _known_kind(whole: Fields, text: Fields) -> str:
-    named = text.get("model_type") or whole.get("model_type")
+    named = text.get("model_type") or whole.get("model_type") or _by_class(whole)
     kind = WHOLE.get(named, named) if isinstance(named, str) else ""
     if kind in KNOWN:
         return kind
@@ -149,6 +149,15 @@ def _known_kind(whole: Fields, text: Fields) -> str:
         f"model_type of config.json must be one that is known here, got {came(named)} ({whole.kind}). "
         f"{names} were not read: what its layers keep is not known"
     )
+
+
+def _by_class(whole: Fields) -> str | None:
+    """Return the type whose class the config names, where it names no type: LlamaForCausalLM is llama."""
+    named = whole.get("architectures")
+    if not isinstance(named, list) or len(named) != 1 or not isinstance(named[0], str):
+        return None
+    plain = named[0].split("For")[0].lower()
+    return next((kind for kind in sorted(KNOWN) if kind.replace("_", "") == plain), named[0])
 
 
 def _layers(kind: str, text: Fields) -> list[Layer | None]:
