@@ -156,6 +156,12 @@ def test_a_context_spread_over_gpus_needs_its_share_of_tokens():
     )
 
 
+def test_windows_that_are_stored_as_full_may_be_spread():
+    layers = [Sliding(**GROWING, window=128), FULL] * 4
+    spread = Server(max_model_len=4096, decode_context_parallel=2, tensor_parallel=16, hybrid_manager=False)
+    assert plan(layers, spread).need == 4096 // 2 // 16
+
+
 def test_a_fitted_length_is_the_shortest_of_all_stages():
     stages = {"max_model_len": 131_072, "auto_fit": True, "stages": (16, 16)}
     block = 16 * 16 * 4096

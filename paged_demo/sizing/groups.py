@@ -153,12 +153,18 @@ def make_groups(layers: Sequence[Layer | None], server: Server) -> list[Group]:
     kept = [layer for layer in layers if layer is not None]
     if not kept:
         raise ValueError("layers must be at least one that keeps something, got none")
-    if server.decode_context_parallel > 1 and any(isinstance(layer, Sliding) for layer in kept):
+    groups = _grouped(owners, pages_of(kept, server), server)
+    # Windows that are stored as full are windows no more.
+    windows = any(isinstance(pages.layer, Sliding) for group in groups for pages in group.pages)
+    if server.decode_context_parallel > 1 and windows:
         raise ValueError(
             "decode_context_parallel must be 1 where layers have a window, "
             f"got {server.decode_context_parallel}"
         )
-    pages = pages_of(kept, server)
+    return groups
+
+
+def _grouped(owners: tuple[int, ...], pages: list[Pages], server: Server) -> list[Group]:
     if not server.hybrid_manager:
         pages = _stored_as_full(pages)
     if _are_one_kind(pages):
