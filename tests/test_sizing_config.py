@@ -17,18 +17,10 @@ from paged_demo.sizing.layers import (
     StateLayer,
     TokenLayer,
 )
+from paged_demo.sizing.presets import CONFIGS
 from paged_demo.sizing.weights import bytes_per_weight, estimate_weights, weights_bytes
 
-LLAMA = {
-    "model_type": "llama",
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "vocab_size": 128256,
-    "max_position_embeddings": 131072,
-}
+LLAMA = dict(CONFIGS["meta-llama/Llama-3.1-8B"])
 GEMMA_3 = {
     "model_type": "gemma3",
     "text_config": {
@@ -73,18 +65,7 @@ QWEN_3_5 = {
         "mamba_ssm_dtype": "float32",
     },
 }
-JAMBA = {
-    "model_type": "jamba",
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "hidden_size": 4096,
-    "attn_layer_period": 8,
-    "attn_layer_offset": 4,
-    "mamba_expand": 2,
-    "mamba_d_state": 16,
-    "mamba_d_conv": 4,
-}
+JAMBA = dict(CONFIGS["ai21labs/Jamba-v0.1"])
 NEMOTRON = {
     "model_type": "nemotron_h",
     "num_hidden_layers": 8,
