@@ -2,6 +2,9 @@
 
 # isort: off
 from paged_demo.model import ModelSpec as ModelSpec, PRESETS as PRESETS
+from paged_demo.sizing.config import read_config as read_config
+from paged_demo.sizing.server import Server as Server
+from paged_demo.sizing.plan import plan as plan
 from paged_demo.allocators.memory_map import (
     MemoryMap as MemoryMap,
     Region as Region,

@@ -1,10 +1,10 @@
 """Open the notebooks, or run the tests, from a clone of the repository.
 
 ``python3 -m paged_demo`` opens the first notebook in JupyterLab; ``python3 -m paged_demo test`` runs the
-tests; ``python3 -m paged_demo weights`` gets the language model of notebook 07. All use the Python that runs
-them if it has this clone and its packages installed, else one in ``.venv``, made when first needed. This
-file uses the standard library only, and parses on Python 3.8, so that an older Python gets as far as being
-told.
+tests; ``python3 -m paged_demo weights`` gets the language model of notebook 07. All three use the Python that
+runs them if it has this clone and its packages installed, else one in ``.venv``, made when first needed.
+``python3 -m paged_demo size`` needs no packages. This file uses the standard library only, and parses on
+Python 3.8, so that an older Python gets as far as being told.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import subprocess
 import sys
 import sysconfig
 import time
-from importlib import metadata
 from pathlib import Path
-from urllib.parse import urlparse
-from urllib.request import url2pathname
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib import metadata
 
 OLDEST_PYTHON = (3, 11)
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,6 +49,7 @@ HELP = f"""\
 {THIS}            open {FIRST_NOTEBOOK} in JupyterLab
 {THIS} test       run the tests; with --long they try everything
 {THIS} weights    get the language model of notebook 07, 98 MB
+{THIS} size       say what a server prints of its KV cache; -h says how
 
 Further arguments go to JupyterLab (such as --no-browser or --port 9000) or, after "test", to pytest.
 Packages that are missing are installed into .venv, in this repository only.
@@ -64,11 +66,13 @@ def main(arguments: list[str]) -> int:
     if first in ("-h", "--help"):
         say(HELP)
         return 0
-    if first and first not in ("test", "weights") and not first.startswith("-"):
+    if first and first not in ("test", "weights", "size") and not first.startswith("-"):
         sys.stderr.write(f"Unknown command: {first}\n\n{HELP}")
         return 2
     try:
         check_python(sys.version_info[:2])
+        if first == "size":
+            return size(arguments[1:])
         check_clone()
         command = command_of(arguments)
         return get_weights(command) if first == "weights" else hand_over(command)
@@ -93,6 +97,13 @@ def command_of(arguments: list[str]) -> list[str]:
     say(f"Opening {FIRST_NOTEBOOK} in JupyterLab.\n")
     say("There, choose Run > Run All Cells; then move the sliders. To stop, press Ctrl-C twice here.\n")
     return [python, "-m", "jupyterlab", *lab_arguments(arguments)]
+
+
+def size(arguments: list[str]) -> int:
+    """Say what a server prints of its KV cache, and return the exit code."""
+    from paged_demo.sizing import command  # noqa: PLC0415  (does not parse on the older Pythons that are told)
+
+    return command.main(arguments)
 
 
 def get_weights(command: list[str]) -> int:
@@ -163,6 +174,7 @@ def requirements(*extras: str) -> list[str]:
 
 def is_installed(needed: list[str], search_path: list[str]) -> bool:
     """Say whether this clone, as an editable install, and all that it needs are on the search path."""
+    from importlib import metadata  # noqa: PLC0415  (slow to load, and `size` needs none of it)
 
     def installed(name: str) -> list[metadata.Distribution]:
         return list(metadata.distributions(name=name, path=search_path))
@@ -173,6 +185,9 @@ def is_installed(needed: list[str], search_path: list[str]) -> bool:
 
 def is_this_clone(package: metadata.Distribution) -> bool:
     """Say whether the installed package is an editable install of this clone (PEP 610)."""
+    from urllib.parse import urlparse  # noqa: PLC0415  (as above)
+    from urllib.request import url2pathname  # noqa: PLC0415  (as above)
+
     origin = json.loads(package.read_text("direct_url.json") or "{}")
     if not origin.get("dir_info", {}).get("editable", False):
         return False

@@ -2,10 +2,9 @@
 
 import math
 import operator
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
-
-import numpy as np
 
 Element = TypeVar("Element")
 
@@ -16,11 +15,23 @@ pool takes 136 bytes of the computer's memory, measured with Python 3.11 and tra
 MAX_WHOLE = 2**63 - 1
 """The largest number that names, limits or measures something, such as a token id, a budget or bytes."""
 
-_NO_SCALARS = (bool, np.bool_, np.complexfloating, np.timedelta64, np.ndarray)
-"""What converts to a number and is none: booleans, complex numbers, durations, and arrays of one, which can
-change."""
-
 MOST_SHOWN = 200
+
+
+def _of_numpy(*names: str) -> tuple[type, ...]:
+    """Return these types of NumPy; none if nobody has loaded it, for then no value is of its types."""
+    numpy = sys.modules.get("numpy")
+    return tuple(getattr(numpy, name) for name in names) if numpy else ()
+
+
+def _is_no_scalar(value: object) -> bool:
+    """Say whether this converts to a number and is none.
+
+    So do booleans, complex numbers, durations, and arrays of one, which can change.
+    """
+    if type(value) in (int, float):
+        return False
+    return isinstance(value, (bool, *_of_numpy("bool_", "complexfloating", "timedelta64", "ndarray")))
 
 
 def came(value: object) -> str:
@@ -71,7 +82,7 @@ def check_count(name: str, value: Any, *, minimum: int = 1, maximum: int = MAX_C
     ValueError: page_size must be at least 1, got 0
     """
     try:
-        if isinstance(value, _NO_SCALARS):
+        if _is_no_scalar(value):
             raise TypeError
         count = operator.index(value)
     except TypeError:
@@ -118,7 +129,7 @@ def check_bool(name: str, value: Any) -> bool:
     Traceback (most recent call last):
     TypeError: prefix_caching must be True or False, got 'no'
     """
-    if not isinstance(value, (bool, np.bool_)):
+    if not isinstance(value, (bool, *_of_numpy("bool_"))):
         raise TypeError(f"{name} must be True or False, got {came(value)}")
     return bool(value)
 
@@ -135,7 +146,7 @@ def check_number(name: str, value: Any) -> float:
     TypeError: arrival_s must be a number, got '2'
     """
     try:
-        if isinstance(value, _NO_SCALARS):
+        if _is_no_scalar(value):
             raise TypeError
         return float(value.__float__())
     except (AttributeError, TypeError, ValueError):  # a Decimal may be a NaN that signals

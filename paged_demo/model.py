@@ -1,7 +1,7 @@
 """Bytes of KV cache a model needs per token, what else a GPU holds, and twelve published models to try.
 
 The rest of the package counts in slots: a slot is room for the K and V of one token in all layers. Bytes are
-turned into slots here and nowhere else.
+turned into slots here and nowhere else; how many a layer takes is said in ``sizing/layers.py``.
 """
 
 from collections.abc import Mapping
@@ -9,21 +9,30 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from paged_demo.checks import check_count, check_whole, keep_checked
+from paged_demo.sizing.cache_types import cache_type
+from paged_demo.sizing.layers import Full
+from paged_demo.sizing.units import GIB, KIB, MIB, UNITS
 
-KIB = 1024
-MIB = 1024 * KIB
-GIB = 1024 * MIB
-
-UNITS: Mapping[str, int] = MappingProxyType({"KiB": KIB, "MiB": MIB, "GiB": GIB, "MB": 10**6, "GB": 10**9})
-"""Bytes of each unit. What is divided into slots is told in binary ones, what others print in theirs."""
+__all__ = [
+    "GIB",
+    "KIB",
+    "LLAMA_2_7B",
+    "LLAMA_2_70B",
+    "MIB",
+    "OPT_13B",
+    "PRESETS",
+    "UNITS",
+    "MemoryBudget",
+    "ModelSpec",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """The numbers of a model that decide the size of its KV cache.
 
-    They suffice where every layer attends to every earlier token. Models with sliding-window layers or with
-    latent attention (MLA) cache less than this class says.
+    They suffice where every layer attends to every earlier token. Other kinds of layers are in
+    ``sizing/layers.py``, and `read_config` reads them.
 
     Parameters
     ----------
@@ -79,6 +88,17 @@ class ModelSpec:
             raise ValueError(f"bytes_per_element must be 1, 2 or 4, got {self.bytes_per_element!r}")
 
     @property
+    def layers(self) -> tuple[tuple[Full, int], ...]:
+        """What layers keep, by their kind, and how many there are of each.
+
+        Examples
+        --------
+        >>> OPT_13B.layers
+        ((Full(kv_heads=40, head_dim=128, v_head_dim=None), 40),)
+        """
+        return ((Full(kv_heads=self.num_kv_heads, head_dim=self.head_dim), self.num_layers),)
+
+    @property
     def kv_bytes_per_token(self) -> int:
         """Bytes of one slot: K and V of one token in all layers (Kwon et al. (2023), section 3).
 
@@ -87,7 +107,23 @@ class ModelSpec:
         >>> OPT_13B.kv_bytes_per_token // KIB
         800
         """
-        return 2 * self.num_layers * self.num_kv_heads * self.head_dim * self.bytes_per_element
+        return self.kv_bytes_on(1)
+
+    def kv_bytes_on(self, num_gpus: int) -> int:
+        """Return the bytes of one token on each GPU of a tensor-parallel group.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``num_gpus`` is no count, or neither it nor the KV heads divide by the other.
+
+        Examples
+        --------
+        >>> [PRESETS["Llama-2-70B"].kv_bytes_on(num_gpus) // KIB for num_gpus in (1, 4, 8, 16)]
+        [320, 80, 40, 40]
+        """
+        cache = cache_type(self.bytes_per_element)
+        return sum(count * int(layer.on_gpu(num_gpus).bytes_per_token(cache)) for layer, count in self.layers)
 
     @property
     def weight_bytes(self) -> int:
@@ -151,11 +187,13 @@ class MemoryBudget:
     model : ModelSpec
         The model, with its number of parameters.
     memory_bytes : int
-        Memory of the GPU, or of all that share the model.
+        Memory of all GPUs together.
     num_requests : int
         Running requests.
     tokens_per_request : int
         Length of each.
+    num_gpus : int
+        GPUs that divide the heads among them; where they are more than KV heads, each keeps one.
 
     Examples
     --------
@@ -170,14 +208,16 @@ class MemoryBudget:
     memory_bytes: int
     num_requests: int
     tokens_per_request: int
+    num_gpus: int = 1
 
     def __post_init__(self) -> None:
         keep_checked(self, check_whole, "memory_bytes", "num_requests", "tokens_per_request")
+        keep_checked(self, check_count, "num_gpus")
 
     @property
     def request_bytes(self) -> int:
-        """Bytes of the keys and values of one request."""
-        return self.model.bytes_of(self.tokens_per_request)
+        """Bytes of the keys and values of one request, on all GPUs."""
+        return self.num_gpus * self.model.kv_bytes_on(self.num_gpus) * self.tokens_per_request
 
     @property
     def kv_bytes(self) -> int:

@@ -15,6 +15,7 @@ from paged_demo.model import (
     MemoryBudget,
     ModelSpec,
 )
+from paged_demo.sizing.layers import Full
 
 TINY = ModelSpec(name="tiny", num_layers=2, num_kv_heads=3, head_dim=4, source="made up")
 COUNTS = ["num_layers", "num_kv_heads", "head_dim"]
@@ -277,6 +278,27 @@ def test_the_parts_of_a_memory_sum_to_it(memory_gib, num_requests):
     assert model.weight_bytes + budget.kv_bytes + budget.free_bytes == budget.memory_bytes
     assert (budget.free_bytes >= 0) == (num_requests <= budget.most_requests)
     assert budget.most_requests >= 0, "of weights alone beyond the memory"
+
+
+@pytest.mark.parametrize(("num_gpus", "requests"), [(1, 173), (2, 173), (4, 173), (8, 86), (16, 43)])
+def test_gpus_beyond_the_kv_heads_keep_heads_again(num_gpus, requests):
+    # Qwen3-30B-A3B has 4 KV heads: on 8 GPUs each of them is kept twice.
+    model = ModelSpec(
+        name="4 heads", num_layers=48, num_kv_heads=4, head_dim=128, num_parameters=1, source="made up"
+    )
+    memory = model.weight_bytes + 173 * model.bytes_of(4096)
+    budget = MemoryBudget(
+        model=model, memory_bytes=memory, num_requests=1, tokens_per_request=4096, num_gpus=num_gpus
+    )
+    assert budget.most_requests == requests
+    assert budget.request_bytes == num_gpus * model.kv_bytes_on(num_gpus) * 4096
+
+
+def test_a_model_is_so_many_layers_of_a_kind():
+    assert TINY.layers == ((Full(kv_heads=3, head_dim=4), 2),)
+    assert TINY.kv_bytes_per_token == sum(count * layer.bytes_per_token() for layer, count in TINY.layers)
+    with pytest.raises(ValueError, match=r"num_key_value_heads must divide .* 3 by 2"):
+        TINY.kv_bytes_on(2)
 
 
 def test_a_bad_budget_is_named():

@@ -13,17 +13,18 @@ PACKAGE = Path(paged_demo.__file__).parent
 # What each room may import, itself included. Everybody may import paged_demo.checks.
 ALLOWED = {
     "checks": [],
-    "model": [],
+    "sizing": ["sizing"],
+    "model": ["sizing"],
     "allocators.memory_map": [],
     "allocators": ["allocators"],
     "attention": ["attention"],
     "serving": ["serving", "allocators"],
     "paper": ["paper", "serving", "allocators", "model"],
     "llm": ["llm", "attention", "allocators"],
-    "views": ["views", "paper", "serving", "attention", "allocators", "model"],
-    "course": ["course", "views", "paper", "llm", "serving", "attention", "allocators", "model"],
+    "views": ["views", "paper", "serving", "attention", "allocators", "model", "sizing"],
+    "course": ["course", "views", "paper", "llm", "serving", "attention", "allocators", "model", "sizing"],
 }
-CORE = ["allocators", "attention", "serving", "paper", "model", "checks"]
+CORE = ["sizing", "allocators", "attention", "serving", "paper", "model", "checks"]
 HEAVY = ["matplotlib", "ipywidgets", "IPython", "PIL", "jupyterlab", "gguf", "tokenizers"]
 
 
@@ -66,6 +67,12 @@ def test_a_module_imports_only_from_the_rooms_below_it(module):
 def test_the_core_imports_numpy_and_the_standard_library_alone(module):
     roots = {name.split(".")[0] for name in imports(MODULES[module])}
     assert roots <= sys.stdlib_module_names | {"numpy", "paged_demo"}
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if is_in(module, ["sizing", "checks"])])
+def test_sizing_imports_the_standard_library_alone(module):
+    roots = {name.split(".")[0] for name in imports(MODULES[module])}
+    assert roots <= sys.stdlib_module_names | {"paged_demo"}
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if is_in(module, ["llm"])])

@@ -59,14 +59,16 @@ AMOUNTS = {
 AS_PRINTED = {
     *(f"{amount} GB" for server in TABLE_1.values() for amount in server[1:4]),  # Table 1
     "80 GB",  # what NVIDIA calls a GPU
+    "24 GB",
     "98 MB",  # the file of weights
     "500 MB",  # what the first run installs
     "2 MB",  # a background in memory, or so
 }
 """Decimal amounts as somebody else writes them, or as they were measured."""
 
-AS_CHOSEN = {"12 GiB", "40 GiB", "21 GiB", "1 MiB", "4 KiB"}
-"""Binary amounts that are given: pools of an exercise or of Table 1, a processor's cache, a page of an OS."""
+AS_CHOSEN = {"12 GiB", "40 GiB", "21 GiB", "1 MiB", "4 KiB", "23.58 GiB", "3.81 GiB"}
+"""Binary amounts that are given: pools of an exercise or of Table 1, a processor's cache, a page of an OS,
+the memory and the pool of an RTX 3090 in a log (vllm-project/vllm#10517)."""
 
 
 @each_prose
