@@ -14,7 +14,7 @@ from notebook_runs import run
 from solutions import NOTEBOOKS
 
 from paged_demo.course.exercises.kinds import EXERCISES
-from paged_demo.views.frozen import LONGEST_LINE, WIDGET_VIEW, drop_widgets_when_saved
+from paged_demo.views.frozen import LONGEST_LINE, WIDGET_STATE, WIDGET_VIEW, drop_widgets_when_saved
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST_RUN_S = {"06_serving": 240, "07_real_model": 120}
@@ -127,6 +127,20 @@ def test_a_notebook_that_is_saved_loses_its_widgets_and_keeps_what_they_show():
     assert data == {"image/png": "...", "text/plain": "words"}
     assert cell == {"metadata": {"tags": ["mine"]}, "outputs": [{"data": data}, words, {"text": "printed"}]}
     drop_widgets_when_saved(model={"type": "file", "content": "text"})
+
+
+def test_a_picture_that_was_last_seen_in_a_narrow_window_is_saved_with_its_width():
+    data = {WIDGET_VIEW: {"model_id": "x"}, "image/png": "first", "text/plain": "first"}
+    output = {"data": data, "metadata": {"image/png": {"width": 900}}, "output_type": "display_data"}
+    state = {"words": "last", "width_px": 500}
+    widget = {"state": state, "buffers": [{"path": ["png"], "data": "last"}]}
+    content = {
+        "metadata": {"widgets": {WIDGET_STATE: {"state": {"x": widget}}}},
+        "cells": [{"outputs": [output]}],
+    }
+    drop_widgets_when_saved(model={"type": "notebook", "content": content})
+    assert data == {"image/png": "last", "text/plain": "last"}
+    assert output["metadata"] == {"image/png": {"width": 500}}
 
 
 @each_notebook
