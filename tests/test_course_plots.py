@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from drawn import new_axes, texts
-from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 
 from paged_demo import (
@@ -173,17 +173,19 @@ def test_the_waste_is_a_saw_tooth_below_one_page():
 
 def test_rows_of_pages_hold_the_tokens_and_the_waste():
     ax = nb03.rows_of_pages([5, 8, 1], page_size=4, ax=new_axes())
-    assert [bar.get_width() for bar in ax.patches] == [5, 8, 1, 3, 0, 3]
+    widths = [np.ptp(path.vertices[:, 0]) for bars in ax.collections[:2] for path in bars.get_paths()]
+    assert widths == [5, 8, 1, 3, 0, 3]
     assert ax.get_xlim() == (0, 8)
-    assert not any(isinstance(item, PolyCollection) for item in ax.collections)
+    edges = [item for item in ax.collections if isinstance(item, LineCollection)]
+    assert ax.collections[2:] == edges
 
 
 def test_output_bars_show_the_output_within_the_outlines_of_what_it_should_be():
     ax = nb04.output_bars([1.0, -2.0], expected=[1.5, -2.0], ax=new_axes())
-    heights = [patch.get_height() for patch in ax.patches]
+    heights = [path.vertices[2, 1] for bars in ax.collections for path in bars.get_paths()]
     assert heights == [1.0, -2.0, 1.5, -2.0]
-    assert to_hex(ax.patches[0].get_facecolor()) == style.PAGED.lower()
-    assert ax.patches[2].get_facecolor()[3] == 0
+    assert to_hex(ax.collections[0].get_facecolor()[0]) == style.PAGED.lower()
+    assert len(ax.collections[1].get_facecolor()) == 0
 
 
 def test_an_output_of_nan_can_be_drawn():

@@ -342,6 +342,21 @@ def test_a_browser_is_never_told_a_value_beyond_the_end_of_its_slider(model):
         assert seen[-1] == shown["values"][key] + 1 == num_tokens
 
 
+def test_the_first_answer_can_be_followed_and_later_ones_are_not():
+    followed = []
+
+    def follow(tokens):
+        for token in tokens:
+            followed.append(1)
+            yield token
+
+    box = PromptBox(tiny_model(), make_tokenizer(), "hello", num_tokens=5, follow=follow)
+    num_steps = len(box.controls["step"].options)
+    assert len(followed) == num_steps
+    box.generate()
+    assert len(followed) == num_steps
+
+
 def test_an_interrupt_while_the_box_is_made_is_passed_on(model):
     with pytest.raises(KeyboardInterrupt):
         PromptBox(Fuse(3).around(model), make_tokenizer(), "hello", num_tokens=5)

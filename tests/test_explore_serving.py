@@ -1,13 +1,15 @@
 """The explorers of notebook 06, without a kernel and without a browser."""
 
+import asyncio
 import re
 
 import pytest
 from amounts import amount
-from explorers import move, names, small_films
+from explorers import hear, move, names, small_films
 
 from paged_demo.course import nb06
-from paged_demo.course.nb06 import _knee, _serve, explore_film, explore_serving
+from paged_demo.course.nb06 import explore_film, explore_serving
+from paged_demo.serving.simulator import simulate
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,11 @@ def test_a_film_that_is_over_stays_at_its_end():
     explorer.controls["iteration"].value = explorer.controls["iteration"].options[-1]
     assert "0 requests running" in explorer.words
     assert "0 hold a token" in explorer.words
+
+
+def test_a_live_film_explains_its_fates():
+    legend = explore_film(small_films()).panels["key"].get_legend()
+    assert [text.get_text().partition(":")[0] for text in legend.get_texts()] == ["reserved", "internal"]
 
 
 @pytest.mark.parametrize("bad", [{}, {"paged": []}])
@@ -82,13 +89,42 @@ def test_the_curve_is_of_the_same_seed_as_the_mark(monkeypatch):
     assert mark.get_data()[1][0] == pytest.approx(dict(zip(*curve.get_data(), strict=True))[2])
 
 
-def test_moving_the_rate_does_not_serve_at_all_other_rates_again(serving):
+@pytest.fixture
+def served(monkeypatch):
+    """The runs that were simulated."""
+    runs = []
+    monkeypatch.setattr(
+        nb06, "simulate", lambda *args, **options: runs.append(args) or simulate(*args, **options)
+    )
+    return runs
+
+
+def test_moving_the_rate_does_not_serve_at_all_other_rates_again(serving, served):
     curve = serving.panels["latency"].lines[-1].get_data()[1]
-    misses = _knee.cache_info().misses
     for rate in (0.25, 3, 30):
         serving.controls["rate"].value = rate
-    assert _knee.cache_info().misses == misses
+    assert len(served) <= 3
     assert list(serving.panels["latency"].lines[-1].get_data()[1]) == list(curve)
+
+
+def test_a_search_that_was_left_goes_on_where_it_was(monkeypatch, served):
+    monkeypatch.setattr(nb06, "NUM_REQUESTS", 40)
+    explorer = explore_serving(seed=3)  # No other test may meet so few requests in the caches.
+
+    async def move():
+        hear(explorer, {"page_size": 64})
+        for _ in range(4):
+            await asyncio.sleep(0)
+        hear(explorer, {"page_size": 32})
+        before = len(served)
+        hear(explorer, {"page_size": 64})
+        while not explorer.view.is_whole:
+            await asyncio.sleep(0)
+        return len(served) - before
+
+    assert 0 < asyncio.run(move()) < len(nb06.RATES_RPS)
+    curve = explorer.panels["latency"].lines[-1]
+    assert list(curve.get_xdata()) == list(nb06.RATES_RPS)
 
 
 def test_an_unknown_beginning_is_named():
@@ -98,14 +134,14 @@ def test_an_unknown_beginning_is_named():
         explore_serving(scheme="vllm")
 
 
-def test_what_has_no_effect_serves_nothing_again():
+def test_what_has_no_effect_serves_nothing_again(served):
     explorer = explore_serving(scheme="Orca (Max)")
     explorer.controls["page_size"].value = 64
-    served = _serve.cache_info().misses, _knee.cache_info().misses
+    served.clear()
     words = explorer.words
     explorer.controls["page_size"].value = 128
     explorer.controls["watermark"].value = 7
-    assert (_serve.cache_info().misses, _knee.cache_info().misses) == served
+    assert not served
     assert explorer.words == words.replace(
         "pages of 64 and a watermark of 1", "pages of 128 and a watermark of 7"
     )

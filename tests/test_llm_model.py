@@ -10,7 +10,7 @@ from tiny_llama import make_tiny, reference_logits, write_gguf
 from paged_demo import dense_attention
 from paged_demo.llm.cache import ContiguousCache, PagedCache
 from paged_demo.llm.llama import _silu
-from paged_demo.llm.load import load, load_model
+from paged_demo.llm.load import _open, load, load_model, read_spec, read_weights
 from paged_demo.llm.weights import BadWeightsError
 
 SHAPES = {
@@ -208,6 +208,15 @@ def test_a_file_that_is_damaged_is_named(rng, tmp_path, kind):
             BadWeightsError, match=rf"other\.gguf must be a whole GGUF file, got {len(content):,}"
         ):
             load_model(path)
+
+
+def test_how_far_loading_has_come_is_told_layer_by_layer(rng, tmp_path):
+    write_gguf(make_tiny(rng), tmp_path / "tiny.gguf")
+    told = []
+    with _open(tmp_path / "tiny.gguf") as reader:
+        spec = read_spec(reader)
+        read_weights(reader, spec, progress=lambda layers: told.append(layers) or layers)
+    assert told == [range(spec.num_layers)]
 
 
 def test_a_file_without_a_tokenizer_gives_a_model_alone(rng, tmp_path):

@@ -22,7 +22,13 @@ from solutions import NOTEBOOKS, RESULTS, source_of
 from paged_demo import PagedAllocator, Request, Scheduler
 from paged_demo.allocators.page_pool import PageKeys
 from paged_demo.course.exercises.kinds import EXERCISES
-from paged_demo.views.frozen import LONGEST_LINE, WIDGET_VIEW, drop_widgets_when_saved, told_below
+from paged_demo.views.frozen import (
+    LONGEST_LINE,
+    WIDGET_STATE,
+    WIDGET_VIEW,
+    drop_widgets_when_saved,
+    told_below,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST_RUN_S = {"06_serving": 90, "07_real_model": 120}
@@ -179,6 +185,20 @@ def test_a_notebook_that_is_saved_loses_its_widgets_and_keeps_what_they_show():
     assert data == {"image/png": "...", "text/plain": "words"}
     assert cell == {"metadata": {"tags": ["mine"]}, "outputs": [{"data": data}, words, {"text": "printed"}]}
     drop_widgets_when_saved(model={"type": "file", "content": "text"})
+
+
+def test_a_picture_that_was_last_seen_in_a_narrow_window_is_saved_with_its_width():
+    data = {WIDGET_VIEW: {"model_id": "x"}, "image/png": "first", "text/plain": "first"}
+    output = {"data": data, "metadata": {"image/png": {"width": 900}}, "output_type": "display_data"}
+    state = {"words": "last", "width_px": 500}
+    widget = {"state": state, "buffers": [{"path": ["png"], "data": "last"}]}
+    content = {
+        "metadata": {"widgets": {WIDGET_STATE: {"state": {"x": widget}}}},
+        "cells": [{"outputs": [output]}],
+    }
+    drop_widgets_when_saved(model={"type": "notebook", "content": content})
+    assert data == {"image/png": "last", "text/plain": "last"}
+    assert output["metadata"] == {"image/png": {"width": 500}}
 
 
 @each_notebook

@@ -28,6 +28,13 @@ def pools(requests):
     return fill_by_page_size(requests, [1, 16, 64, 256, 2048], num_slots=NUM_SLOTS_13B)
 
 
+def test_how_far_the_pools_are_filled_is_told_size_by_size(requests):
+    told = []
+    options = {"num_slots": NUM_SLOTS_13B, "progress": lambda sizes: told.append(list(sizes)) or sizes}
+    assert list(fill_by_page_size(requests, [256, 2048], **options)) == [256, 2048]
+    assert told == [[256, 2048]]
+
+
 def test_pages_of_2048_hold_exactly_seven_requests_as_orca_max_does(requests, pools):
     """Kwon et al. (2023), Fig. 13a: Orca (Max) batches 7.00 requests."""
     traditional = TraditionalAllocator(NUM_SLOTS_13B, reserve=reserve_max(2048), placement=buddy)

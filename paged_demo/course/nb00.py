@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+from tqdm.auto import tqdm as progress  # noqa: F401 - the notebook uses it
 
 from paged_demo.allocators.memory_map import MemoryUsage, account
 from paged_demo.allocators.studies import keep_one_sequence

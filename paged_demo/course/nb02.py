@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from tqdm.auto import tqdm as progress  # noqa: F401 - the notebook uses it
 
 from paged_demo.allocators.memory_map import MemoryMap, MemoryUsage, account, fates
 from paged_demo.allocators.placement import PlacementPolicy, best_fit, buddy, first_fit

@@ -16,7 +16,7 @@ from paged_demo.views.live import Explorer, Panels, Player
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.plots.pages import CELL_HEIGHT, Cell, draw_cells, page_edges
 from paged_demo.views.story import Scene, tell_two_requests
-from paged_demo.views.strip import tint
+from paged_demo.views.strip import Box, collect, tint
 from paged_demo.views.style import count_of, percent
 
 
@@ -134,9 +134,11 @@ def rows_of_pages(
     pages = -(-tokens // page_size)
     rows = np.arange(len(tokens))
     reach = check_count("axis_slots", axis_slots or int(pages.max()) * page_size)
-    ax.barh(rows, tokens, height=0.74, **style.FATES["used"].patch_style())
     wasted = pages * page_size - tokens
-    ax.barh(rows, wasted, left=tokens, height=0.74, **style.FATES["internal"].patch_style())
+    for fate, starts, widths in (("used", 0 * tokens, tokens), ("internal", tokens, wasted)):
+        places = zip(starts, rows - 0.37, widths, strict=True)
+        boxes = [Box(x, y, width, 0.74) for x, y, width in places]
+        ax.add_collection(collect(boxes, **style.FATES[fate].patch_style()), autolim=False)
     ax.set(xlim=(0, reach), ylim=(len(tokens) - 0.4, -0.6), yticks=[])
     page_edges(ax, pages, page_size)
     ax.set_xlabel("slots that each sequence holds")

@@ -20,6 +20,7 @@ from paged_demo.views import plots, style
 from paged_demo.views.controls import choice, number
 from paged_demo.views.live import MARK, Explorer, Panels
 from paged_demo.views.picture import new_axes, with_words
+from paged_demo.views.strip import Box, collect
 from paged_demo.views.style import count_of
 
 Numbers = npt.NDArray[np.floating[Any]] | Sequence[float]
@@ -35,9 +36,10 @@ def output_bars(output: Numbers, *, expected: Numbers, ax: Axes | None = None) -
         One number for each element of a head.
     """
     ax = ax or new_axes(2.2)
-    elements = np.arange(len(output))
-    ax.bar(elements, output, width=0.8, color=style.PAGED)
-    ax.bar(elements, expected, width=0.8, facecolor="none", edgecolor="black", linewidth=1.6)
+    outline = {"facecolor": "none", "edgecolor": "black", "linewidth": 1.6}
+    for numbers, look in ((output, {"facecolor": style.PAGED, "edgecolor": "none"}), (expected, outline)):
+        boxes = [Box(element - 0.4, 0, 0.8, number) for element, number in enumerate(numbers)]
+        ax.add_collection(collect(boxes, **look), autolim=False)
     ax.axhline(0, color="black", linewidth=0.8)
     reach = 1.2 * float(np.abs(expected).max())
     ax.set(xlim=(-0.8, len(output) - 0.2), ylim=(-reach, reach), xticks=[])

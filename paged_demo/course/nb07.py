@@ -5,13 +5,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from IPython import get_ipython
+from tqdm.auto import tqdm
 
 from paged_demo.course.nb07_texts import MOST_ROWS, Frame, frame_of, key_of_pool, pool_of_pages, texts_so_far
 from paged_demo.llm.cache import PagedCache
@@ -25,6 +26,9 @@ from paged_demo.views.style import count_of
 
 if TYPE_CHECKING:  # It loads a package that a reader may not have.
     from paged_demo.llm.tokenizer import Tokenizer
+
+progress = tqdm
+"""Shows how far something has come: the notebook uses it."""
 
 NUM_PAGES = 16
 PAGE_SIZE = 16
@@ -111,9 +115,19 @@ class PromptBox(Explorer):
         What to ask first.
     num_tokens : int
         Tokens to generate at most, to begin with.
+    follow : callable
+        Called with the tokens of the first answer as they come, such as ``tqdm``, to show how far it is.
     """
 
-    def __init__(self, model: Llama, tokenizer: "Tokenizer", question: str, *, num_tokens: int = 40) -> None:
+    def __init__(
+        self,
+        model: Llama,
+        tokenizer: "Tokenizer",
+        question: str,
+        *,
+        num_tokens: int = 40,
+        follow: Callable[[Iterator[None]], Iterable[object]] = iter,
+    ) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._frames = [frame_of(self._new_cache(), {0: ""})]
@@ -135,14 +149,14 @@ class PromptBox(Explorer):
             background={"key": lambda ax: key_of_pool(ax=ax)},
             rows=[[self.question], [self.num_tokens], [self.button, self.stop_button, self.status]],
         )
-        self.generate()
+        self.generate(follow)
 
-    def generate(self) -> None:
+    def generate(self, follow: Callable[[Iterator[None]], Iterable[object]] = iter) -> None:
         """Answer the question that stands in the box, and say how quick it was, or what is wrong.
 
         While an answer grows, this does nothing.
         """
-        for _ in self._answer():
+        for _ in follow(self._answer()):
             pass
 
     def _begin(self) -> None:

@@ -1,7 +1,7 @@
 """From a GGUF file to a model: its shape, its weights in float32, and its tokenizer."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from gguf import GGUFReader, GGUFValueType
 from gguf.quants import dequantize
 
 from paged_demo.attention.shapes import Floats, check_heads, check_shape
+from paged_demo.checks import follow
 from paged_demo.llm.llama import LayerWeights, Llama, LlamaSpec, LlamaWeights
 from paged_demo.llm.tokenizer import Tokenizer
 from paged_demo.llm.weights import BadWeightsError, find_weights
@@ -19,13 +20,18 @@ from paged_demo.llm.weights import BadWeightsError, find_weights
 _SYMPTOMS = (ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError)
 
 
-def load(path: str | os.PathLike[str] | None = None) -> tuple[Llama, Tokenizer]:
+Progress = Callable[[Sequence[int]], Iterable[object]]
+
+
+def load(path: str | os.PathLike[str] | None = None, *, progress: Progress = iter) -> tuple[Llama, Tokenizer]:
     """Load a model and its tokenizer.
 
     Parameters
     ----------
     path : path, optional
         As for `find_weights`.
+    progress : callable
+        Called with the numbers of the layers, such as ``tqdm``, to show how far it has come.
 
     Raises
     ------
@@ -38,7 +44,7 @@ def load(path: str | os.PathLike[str] | None = None) -> tuple[Llama, Tokenizer]:
         spec, tokenizer = read_spec(reader), read_tokenizer(reader)
         # Its hundred thousand strings, an object each, take as much memory as the file itself.
         reader.fields.clear()
-        return Llama(spec, read_weights(reader, spec)), tokenizer
+        return Llama(spec, read_weights(reader, spec, progress=progress)), tokenizer
 
 
 def load_model(path: str | os.PathLike[str] | None = None) -> Llama:
@@ -103,7 +109,7 @@ def read_spec(reader: GGUFReader) -> LlamaSpec:
     )
 
 
-def read_weights(reader: GGUFReader, spec: LlamaSpec) -> LlamaWeights:
+def read_weights(reader: GGUFReader, spec: LlamaSpec, *, progress: Progress = iter) -> LlamaWeights:
     """Bring the weights of a Llama-type model into float32.
 
     Quantised matrices are made whole once: NumPy multiplies nothing else quickly.
@@ -129,7 +135,7 @@ def read_weights(reader: GGUFReader, spec: LlamaSpec) -> LlamaWeights:
     has_factors = "rope_freqs.weight" in tensors
     weights = LlamaWeights(
         embedding=embedding,
-        layers=[_read_layer(joined, number) for number in range(spec.num_layers)],
+        layers=[_read_layer(joined, number) for number in follow(progress, range(spec.num_layers))],
         output_norm=joined("output_norm.weight"),
         output=joined("output.weight") if "output.weight" in tensors else embedding,
         rope_factors=joined("rope_freqs.weight") if has_factors else np.ones(spec.head_dim // 2),

@@ -6,8 +6,9 @@ from statistics import fmean
 
 from paged_demo.allocators.memory_map import Hole, MemoryMap
 from paged_demo.allocators.paged import PagedAllocator
-from paged_demo.checks import check_count, check_iterable
+from paged_demo.checks import check_count, check_iterable, follow
 from paged_demo.serving.rules import AdmissionPolicy, admit_always, keep_pages_free
+from paged_demo.serving.run import Progress
 from paged_demo.serving.scheduler import Iteration, Scheduler, Snapshot
 from paged_demo.serving.sequence_group import KVAllocator
 from paged_demo.serving.workload import Request, check_requests
@@ -110,7 +111,7 @@ def _keep_full(scheduler: Scheduler) -> FullPool:
 
 
 def fill_by_page_size(
-    requests: Iterable[Request], page_sizes: Iterable[int], *, num_slots: int
+    requests: Iterable[Request], page_sizes: Iterable[int], *, num_slots: int, progress: Progress = iter
 ) -> dict[int, FullPool]:
     """Keep one pool full with the same requests, cut into pages of one size after the other.
 
@@ -124,6 +125,8 @@ def fill_by_page_size(
         Slots in a page, each at most ``num_slots``.
     num_slots : int
         Slots in the pool; the longest request must fit.
+    progress : callable
+        Called with the page sizes, such as ``tqdm``, to show how far it has come.
 
     Raises
     ------
@@ -135,7 +138,7 @@ def fill_by_page_size(
     checked = check_requests(requests)
     longest = max(request.final_tokens for request in checked)
     pools = {}
-    for size in check_iterable("page_sizes", page_sizes, "whole numbers"):
+    for size in follow(progress, check_iterable("page_sizes", page_sizes, "whole numbers")):
         page_size = check_count("page_size", size)
         num_pages = num_slots // page_size
         if num_pages == 0:

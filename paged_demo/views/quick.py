@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 Pixels = npt.NDArray[np.uint8]
 
 MOST_TEXTS = 2048
-"""Texts that are kept, of some thousand bytes each."""
+"""Texts that are kept, mostly of a few thousand pixels each."""
 
 PADDING_PX = 3
 """Letters may reach a little beyond the box that they are said to take."""

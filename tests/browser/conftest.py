@@ -68,6 +68,7 @@ explorer = Explorer(
         "width": choice("width (points)", [1, 2, 4]),
     },
     panels={"line": (0.1, 0.1, 0.8, 0.8)},
+    narrow={"line": 1.5},
     height=2,
 )
 explorer"""

@@ -57,6 +57,14 @@ window.inLab = {
 
   picture: box => box.querySelector('img'),
 
+  // Whether what was asked for is there, whole, and nothing that the page's width asks for is on its way.
+  async settled(box) {
+    for (let calm = 0; calm < 3;) {
+      await new Promise(requestAnimationFrame);
+      calm = inLab.picture(box)?.getAttribute('aria-busy') === 'true' ? 0 : calm + 1;
+    }
+  },
+
   words: box => box.querySelector('.paged-demo-words').textContent,
 
   // A control of ours, or the slider of `interact`.

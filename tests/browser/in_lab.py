@@ -181,6 +181,7 @@ class Explorer:
         self.box = box
         box.scroll_into_view_if_needed()
         self.picture.wait_for()
+        self.wait_until_settled()
 
     @property
     def picture(self):
@@ -253,8 +254,13 @@ class Explorer:
             arg=[self.box.element_handle(), looks],
         )
 
+    def wait_until_settled(self):
+        """Wait until the picture is whole, and as wide as the page asks for."""
+        self.evaluate("box => inLab.settled(box)")
+
     def wait_for_words_to_follow(self):
-        """Wait until the words below the picture are those of the picture."""
+        """Wait until the picture is whole, and the words below it are its own."""
+        self.wait_until_settled()
         self.page.wait_for_function(
             "box => inLab.words(box) === 'In words: ' + inLab.picture(box).alt",
             arg=self.box.element_handle(),

@@ -109,6 +109,27 @@ def test_a_kernel_that_keeps_a_reader_waiting_is_told(live, explorer):
     assert explorer.box.locator(".paged-demo-state").inner_text() == ""
 
 
+def test_a_picture_has_a_form_for_a_window_of_480_pixels(live, explorer):
+    words, picture = explorer.words, explorer.picture
+    wide = picture.get_attribute("width")
+    live.look(width=480, theme="JupyterLab Light")
+    explorer.page.wait_for_function(
+        "picture => picture.getAttribute('width') < 600", arg=picture.element_handle()
+    )
+    narrow, shown = int(picture.get_attribute("width")), picture.bounding_box()["width"]
+    # Letters of 11 points are 15 px high in a picture that is not made smaller.
+    assert 15 * shown / narrow > 10
+    assert explorer.words == words
+    slider_of(explorer, "height (m)").press("ArrowRight")
+    explorer.page.get_by_text("A black line at 51, 1 wide.").wait_for()
+    assert int(picture.get_attribute("width")) == narrow
+    live.look(width=1280, theme="JupyterLab Light")
+    explorer.page.wait_for_function(
+        "([picture, wide]) => picture.getAttribute('width') === wide", arg=[picture.element_handle(), wide]
+    )
+    explorer.page.get_by_text("A black line at 51, 1 wide.").wait_for()
+
+
 def test_what_was_on_the_screen_is_what_is_saved(live, explorer, folder):
     slider_of(explorer, "height (m)").press("End")
     explorer.page.get_by_text("A black line at 100, 1 wide.").wait_for()
