@@ -6,7 +6,6 @@ from contextlib import redirect_stderr, redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from time import thread_time
 from typing import Any, TypeVar
 
 from paged_demo.course.exercises.fence import (
@@ -22,6 +21,7 @@ from paged_demo.course.exercises.fence import (
     Returned,
     Unreadable,
     attempt,
+    computing_s,
 )
 from paged_demo.course.exercises.kinds import Exercise, Function, Misconception, add
 from paged_demo.course.exercises.reading import plain, read_whole_number, same
@@ -128,7 +128,7 @@ class FunctionExercise(Exercise):
         outcomes: list[Outcome] = []
         first, printed = None, Printed()
         mistakes = self.mistakes
-        until = thread_time() + MOST_SECONDS
+        until = computing_s() + MOST_SECONDS
         for case, right in zip(cases, expected, strict=True):
             with redirect_stdout(Printed()) as output, redirect_stderr(output):
                 outcome = self._try(answer, case, until)
