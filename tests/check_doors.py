@@ -40,9 +40,9 @@ def check_codespaces():
     with clean_copy() as (copy, variables):
         says = json.loads((copy / ".devcontainer/devcontainer.json").read_text(encoding="utf-8"))
         run = {"cwd": copy, "env": variables}
-        subprocess.run(["bash", "-c", says["postCreateCommand"]], check=True, check=True, **run)
+        subprocess.run(["bash", "-c", says["postCreateCommand"]], check=True, **run)
         [port] = says["forwardPorts"]
-        with subprocess.Popen(["bash", "-c", f"exec {says['postAttachCommand']}"], check=True, **run) as lab:
+        with subprocess.Popen(["bash", "-c", f"exec {says['postAttachCommand']}"], **run) as lab:
             try:
                 # The page has GitHub's address; what it asks for reaches the server as if from this machine.
                 theirs = f"https://any-name-{port}.app.github.dev"
@@ -70,9 +70,8 @@ def check_binder():
     """Run what is run after Binder's own JupyterLab is there, and then the imports of a notebook."""
     with clean_copy() as (copy, variables):
         run = {"cwd": copy, "env": variables}
-        subprocess.run(
-            ["python3", "-m", "pip", "install", "nbformat"], check=True, **run
-        )  # of what Binder has
+        # Binder has it.
+        subprocess.run(["python3", "-m", "pip", "install", "nbformat"], check=True, **run)
         subprocess.run([copy / ".binder/postBuild"], check=True, **run)
         subprocess.run(["python3", "-c", IMPORTS], check=True, **run)
 
