@@ -25,6 +25,8 @@ from paged_demo.views.controls import Control, Item, LiveView, StepButton, numbe
 from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.picture import WIDTH_INCHES, WIDTH_PX, Picture, draw, encode_png, new_figure
 
+check_widgets(ipywidgets)
+
 DRAWING = threading.RLock()
 """Held by whoever draws. JupyterLab may see to a slider in a second thread, and Matplotlib's settings, which
 a style changes while it is applied, are those of all threads."""
@@ -88,7 +90,6 @@ class Explorer:
         key: Sequence[str] = (),
         rows: Sequence[Sequence[Item]] = (),
     ) -> None:
-        check_widgets(ipywidgets)
         self.controls = dict(controls)
         self.words = ""
         self._fill = fill
