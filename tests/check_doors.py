@@ -33,7 +33,8 @@ def clean_copy():
         copy, venv = Path(temporary, "copy"), Path(temporary, "python")
         subprocess.run(["git", "clone", "--quiet", "--depth=1", ROOT.as_uri(), copy], check=True)
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-        yield copy, os.environ | {"PATH": f"{venv / 'bin'}:{os.environ['PATH']}", "PIP_QUIET": "1"}
+        settings = {"PIP_QUIET": "1", "PIP_NO_COMPILE": "1", "PATH": f"{venv / 'bin'}:{os.environ['PATH']}"}
+        yield copy, os.environ | settings
 
 
 def check_codespaces():
