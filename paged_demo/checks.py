@@ -253,5 +253,6 @@ def check_widgets(ipywidgets: Any) -> None:
     """Raise an ImportError that says what to install if this ipywidgets cannot show an explorer."""
     if ipywidgets.__version__.startswith("7.") or not hasattr(ipywidgets.Widget, "_repr_mimebundle_"):
         raise ImportError(
-            f"explorers need ipywidgets 8, got {ipywidgets.__version__}: pip install 'ipywidgets>=8.1,<9'"
+            f"the sliders need ipywidgets 8, got {ipywidgets.__version__}: "
+            "pip install 'ipywidgets>=8.1,<9', then restart the kernel"
         )

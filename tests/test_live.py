@@ -1,9 +1,10 @@
 """Explorers in a kernel that sees to messages in several threads."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 
-import ipywidgets
 import matplotlib as mpl
 import pytest
 from explorers import hear, pixels
@@ -76,10 +77,19 @@ def test_whoever_takes_a_picture_meanwhile_waits_too(draw):
     assert done.is_set()
 
 
-def test_with_ipywidgets_7_one_sentence_says_what_an_explorer_needs(monkeypatch):
-    monkeypatch.setattr(ipywidgets, "__version__", "7.8.1")
-    with pytest.raises(ImportError, match=r"^explorers need ipywidgets 8, got 7\.8\.1: pip install"):
-        Explorer(lambda panels: "", {}, panels={}, height=1)
+@pytest.mark.parametrize("notebook", ["nb00", "nb06"])
+def test_with_ipywidgets_7_the_first_cell_says_in_one_sentence_what_to_do(notebook):
+    first_cell = f"""\
+import ipywidgets
+ipywidgets.__version__ = "7.8.1"
+from paged_demo.course import check, hint, {notebook}
+"""
+    run = subprocess.run([sys.executable, "-c", first_cell], capture_output=True, text=True, check=False)
+    *_, last = run.stderr.splitlines()
+    assert last == (
+        "ImportError: the sliders need ipywidgets 8, got 7.8.1: "
+        "pip install 'ipywidgets>=8.1,<9', then restart the kernel"
+    )
 
 
 def explore_in_bits(num_bits=3):

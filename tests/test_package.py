@@ -1,5 +1,6 @@
 import ast
 import json
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -13,6 +14,7 @@ import paged_demo
 from paged_demo.__main__ import requirements
 
 PACKAGE = Path(paged_demo.__file__).parent
+ROOT = Path(__file__).resolve().parent.parent
 
 # What each room may import, itself included. Everybody may import paged_demo.checks.
 ALLOWED = {
@@ -112,6 +114,16 @@ def test_the_package_without_extras_brings_no_jupyter():
     assert not core & {"ipykernel", "notebook", "pyzmq", "tornado"}
     # It is ipywidgets' half that runs in a page, and has no code in Python.
     assert [name for name in core if name.startswith("jupyter")] == ["jupyterlab-widgets"]
+
+
+def test_what_the_site_gives_to_browsers_is_what_is_run_in_webassembly():
+    pins = [
+        dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE))
+        for path in (".github/lite/requirements.txt", "tests/wasm/requirements.txt")
+    ]
+    both = pins[0].keys() & pins[1].keys()
+    assert both == {"anywidget", "comm", "ipywidgets", "psygnal"}
+    assert all(pins[0][name] == pins[1][name] for name in both)
 
 
 def test_importing_the_package_loads_nothing_heavy():

@@ -26,6 +26,8 @@ from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.picture import DPI, PX_PER_INCH, Picture, draw, encode_png, new_figure
 from paged_demo.views.screen import NARROW_INCHES, Screen, below_each_other
 
+check_widgets(ipywidgets)
+
 DRAWING = threading.RLock()
 """Held by whoever draws. JupyterLab may see to a slider in a second thread, and Matplotlib's settings, which
 a style changes while it is applied, are those of all threads."""
@@ -98,7 +100,6 @@ class Explorer:
         key: Sequence[str] = (),
         rows: Sequence[Sequence[Item]] = (),
     ) -> None:
-        check_widgets(ipywidgets)
         self.controls = dict(controls)
         self.words = ""
         self._fill = fill
