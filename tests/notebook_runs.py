@@ -17,6 +17,9 @@ TAKES_LONG = re.compile(
 """What computes a figure of the paper, fills its pool at every page size, or measures time."""
 
 
+SOLVED = "-solved"
+
+
 class Ran(NamedTuple):
     """What came of a run: the cells that ran, as committed and afresh, and what was said to each solution."""
 
@@ -29,50 +32,64 @@ class Ran(NamedTuple):
 def cells_that_take_long(notebook):
     """Name the cells that take long, and those that need what such a cell has made."""
     ids, made = set(), set()
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            names = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)]
-            if TAKES_LONG.search(cell.source) or made & {node.id for node in names}:
-                ids.add(cell.id)
-                made |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    for cell in code_of(notebook):
+        names = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)]
+        if TAKES_LONG.search(cell.source) or made & {node.id for node in names}:
+            ids.add(cell.id)
+            made |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
     return ids
+
+
+def with_solutions(notebook):
+    """Return a notebook in which the solution of each exercise is run too, below its blank cell."""
+    solved = {
+        cell.id: nbformat.v4.new_code_cell(
+            f"{solution}\n{CHECK.search(cell.source)[0]}", id=f"{exercise_id.replace('.', '-')}{SOLVED}"
+        )
+        for cell, exercise_id, _, solution in exercise_cells(notebook)
+    }
+    whole = nbformat.from_dict(notebook)
+    whole.cells = [each for cell in whole.cells for each in (cell, solved.get(cell.id)) if each]
+    return whole
+
+
+def take_out_solutions(fresh):
+    """Take out of a notebook that ran what `with_solutions` put in, and return what was said to each."""
+    said = {
+        cell.id.removesuffix(SOLVED).replace("-", "."): "".join(
+            output.get("data", {}).get("text/plain", "") for output in cell.outputs
+        )
+        for cell in fresh.cells
+        if cell.id.endswith(SOLVED)
+    }
+    fresh.cells = [cell for cell in fresh.cells if not cell.id.endswith(SOLVED)]
+    return said
+
+
+def code_of(notebook):
+    """Return the cells of code."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def count_in_order(fresh, ids):
+    """Count the cells that ran as if all with these identities had run, and no solutions."""
+    for cell in code_of(fresh):
+        assert cell.execution_count
+        cell.execution_count = ids.index(cell.id) + 1
 
 
 @cache
 def run(path):
     """Run a notebook, and below the blank cell of each exercise its solution."""
     committed = nbformat.read(path, as_version=4)
-    code = [cell for cell in committed.cells if cell.cell_type == "code"]
-    counts = {cell.id: count for count, cell in enumerate(code, start=1)}
+    ids = [cell.id for cell in code_of(committed)]
     left_out = amount(short=cells_that_take_long(committed), long=set())
-    solved = {
-        cell.id: (exercise_id, f"{solution}\n{CHECK.search(cell.source)[0]}")
-        for cell, exercise_id, _, solution in exercise_cells(committed)
-    }
     committed.cells = [cell for cell in committed.cells if cell.id not in left_out]
-    whole = nbformat.from_dict(committed)
-    whole.cells = []
-    for cell in committed.cells:
-        whole.cells.append(cell)
-        if cell.id in solved:
-            whole.cells.append(nbformat.v4.new_code_cell(solved[cell.id][1], id=f"{cell.id}-solved"))
     before = os.times()
-    fresh = freeze.run(whole)
+    fresh = freeze.run(with_solutions(committed))
     # Seconds of work, since a machine may have other work to do; Windows does not count them.
     after = os.times()
     spent_s = after.children_user + after.children_system - before.children_user - before.children_system
-
-    cells = {cell.id: cell for cell in fresh.cells}
-    said = {
-        exercise_id: "".join(
-            output.get("data", {}).get("text/plain", "") for output in cells[f"{cell_id}-solved"].outputs
-        )
-        for cell_id, (exercise_id, _) in solved.items()
-    }
-    fresh.cells = [cells[cell.id] for cell in committed.cells]
-    for cell in fresh.cells:
-        if cell.cell_type == "code":
-            # As without the solutions and with what was left out.
-            assert cell.execution_count
-            cell.execution_count = counts[cell.id]
+    said = take_out_solutions(fresh)
+    count_in_order(fresh, ids)
     return Ran(committed, fresh, said, spent_s)

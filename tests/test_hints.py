@@ -19,7 +19,8 @@ def _no_hint_was_given(monkeypatch):
 
 @each_exercise
 def test_who_asks_again_gets_the_next_hint_and_after_the_last_is_told_that_it_was(exercise_id):
-    hints = EXERCISES[exercise_id].hints
+    exercise = EXERCISES[exercise_id]
+    hints = [exercise.fill(words) for words in exercise.hints]
     given = [hint(exercise_id) for _ in hints]
     assert [each.number for each in given] == list(range(1, len(hints) + 1))
     for each, words in zip(given, hints, strict=True):

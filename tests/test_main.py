@@ -188,8 +188,15 @@ def test_a_clone_is_recognised_on_windows_and_on_a_network_share(main, monkeypat
 
 def test_a_python_without_the_test_packages_opens_the_notebooks_only(main, tmp_path):
     install_everything(main, tmp_path, leaving_out=["pytest"])
-    assert main.is_installed(main.requirements(), [str(tmp_path)])
+    assert main.is_installed(main.requirements("lab"), [str(tmp_path)])
     assert not main.is_installed(main.requirements("test"), [str(tmp_path)])
+
+
+def test_a_venv_that_has_the_package_and_no_jupyter_is_made_anew(main, fake):
+    ran(main)
+    shutil.rmtree(next(Path(main.venv_packages()).glob("jupyter-*")))
+    ran(main)
+    assert fake.names == ["venv", "pip"] * 2
 
 
 def test_the_first_run_makes_a_venv_and_says_so(main, fake, capsys):
@@ -380,7 +387,8 @@ def test_what_to_open_is_said_once_the_weights_are_there(main, capsys, code):
 
 
 def test_an_extra_that_names_another_asks_for_what_that_one_does(main):
-    assert set(main.requirements("llm")) < set(main.requirements("test")) < set(main.requirements("dev"))
+    lab, test, dev = (set(main.requirements(*extras)) for extras in (("lab", "llm"), ("test",), ("dev",)))
+    assert lab < test < dev
     assert not any(line.startswith("paged_demo") for line in main.requirements("dev"))
 
 

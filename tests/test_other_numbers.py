@@ -36,7 +36,7 @@ def ask_for(exercise_id, seed):
 
 @each_asked
 def test_with_other_numbers_the_right_answer_is_right_and_each_mistake_gets_its_diagnosis(exercise_id):
-    for seed in amount(short=range(2), long=range(30)):
+    for seed in amount(short=range(1), long=range(30)):
         asked = ask_for(exercise_id, seed)
         verdict = check(exercise_id, asked.right_number())
         assert verdict.mark == "right"
@@ -70,9 +70,10 @@ def test_the_answer_to_the_notebooks_question_is_not_that_to_another(exercise_id
 
 @each_asked
 def test_the_same_seed_asks_the_same_and_others_ask_something_else(exercise_id):
-    asked = [ask(exercise_id, seed=seed).words for seed in range(20)]
-    assert asked == [ask(exercise_id, seed=seed).words for seed in range(20)]
-    assert len(set(asked)) >= 3
+    seeds, fewest = amount(short=range(6), long=range(20)), amount(short=2, long=3)
+    asked = [ask(exercise_id, seed=seed).words for seed in seeds]
+    assert asked[:3] == [ask(exercise_id, seed=seed).words for seed in seeds[:3]]
+    assert len(set(asked)) >= fewest
     for words in asked:
         question, _, answer = words.rpartition(" Answer: ")
         assert "?" in question or "enough" in question

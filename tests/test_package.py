@@ -2,11 +2,15 @@ import ast
 import json
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import paged_demo
+from paged_demo.__main__ import requirements
 
 PACKAGE = Path(paged_demo.__file__).parent
 
@@ -85,6 +89,29 @@ def loaded_after(statement):
     code = f"import json, sys; {statement}; print(json.dumps(sorted(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return {name.split(".")[0] for name in json.loads(run.stdout)}
+
+
+def brought_along_by(lines):
+    """Name what pip installs for these requirements, by the metadata of the packages that are here."""
+    found, waiting = set(), [(Requirement(line), "") for line in lines]
+    while waiting:
+        needed, extra_of_parent = waiting.pop()
+        if needed.marker and not needed.marker.evaluate({"extra": extra_of_parent}):
+            continue
+        for extra in ["", *needed.extras]:
+            if (needed.name, extra) not in found:
+                found.add((needed.name, extra))
+                waiting += [(Requirement(line), extra) for line in metadata.requires(needed.name) or []]
+    return {canonicalize_name(name) for name, _ in found}
+
+
+def test_the_package_without_extras_brings_no_jupyter():
+    assert {"jupyterlab", "ipykernel", "pyzmq"} <= brought_along_by(requirements("lab"))
+    core = brought_along_by(requirements())
+    assert "ipywidgets" in core
+    assert not core & {"ipykernel", "notebook", "pyzmq", "tornado"}
+    # It is ipywidgets' half that runs in a page, and has no code in Python.
+    assert [name for name in core if name.startswith("jupyter")] == ["jupyterlab-widgets"]
 
 
 def test_importing_the_package_loads_nothing_heavy():

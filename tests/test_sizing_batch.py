@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import pytest
+from amounts import amount
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,7 +64,7 @@ def test_the_example_of_a_3090_is_bound_by_its_pool():
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_gpu_reads_what_its_layers_may_still_see(name):
     model = model_of(name)
-    for tokens in (1, 100, 5000):
+    for tokens in (1, 100, amount(short=1200, long=5000)):
         walked = Fraction(0)
         for layer in model.layers:
             if isinstance(layer, TokenLayer):

@@ -5,7 +5,6 @@ from types import MappingProxyType
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from tqdm.auto import tqdm as progress  # noqa: F401 - the notebook uses it
 
 from paged_demo.allocators.memory_map import MemoryUsage, account
 from paged_demo.allocators.studies import keep_one_sequence
@@ -16,6 +15,7 @@ from paged_demo.views import plots, style
 from paged_demo.views.controls import choice, number
 from paged_demo.views.live import MARK, Explorer, Panels
 from paged_demo.views.picture import new_axes, with_words
+from paged_demo.views.progress import progress  # noqa: F401 - the notebook uses it
 from paged_demo.views.strip import slot_strip
 from paged_demo.views.style import amount_of, count_of, memory_of, percent, scale_of
 

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from tqdm.auto import tqdm as progress  # noqa: F401 - the notebook uses it
 
 from paged_demo.allocators.memory_map import MemoryMap, MemoryUsage, account, fates
 from paged_demo.allocators.placement import PlacementPolicy, best_fit, buddy, first_fit
@@ -28,6 +27,7 @@ from paged_demo.views import style
 from paged_demo.views.controls import choice, number
 from paged_demo.views.live import Explorer, Panels
 from paged_demo.views.picture import new_axes, with_words
+from paged_demo.views.progress import progress  # noqa: F401 - the notebook uses it
 from paged_demo.views.strip import slot_strip
 from paged_demo.views.style import percent
 

@@ -7,7 +7,6 @@ from functools import lru_cache
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
-from tqdm.auto import tqdm as progress  # noqa: F401 - the notebook uses it
 
 from paged_demo.allocators.memory_map import account
 from paged_demo.allocators.traditional import reserve_max
@@ -24,6 +23,7 @@ from paged_demo.serving.workload import DATA_SETS, Request, azure_code, azure_co
 from paged_demo.views import style
 from paged_demo.views.controls import choice, number
 from paged_demo.views.live import MARK, Explorer, Filling, Panels
+from paged_demo.views.progress import progress  # noqa: F401 - the notebook uses it
 from paged_demo.views.strip import letter, slot_strip
 from paged_demo.views.style import count_of, percent
 

@@ -241,6 +241,7 @@ def running_where_slots_are_reserved() -> int:
     return max(len(snapshot.future_tokens) for snapshot in film)
 
 
+@cache
 def served_at_two_per_second(scheme: str) -> Run:
     """Serve 400 requests of ShareGPT at two per second."""
     rng = np.random.default_rng(0)
@@ -259,6 +260,7 @@ def who_keeps_up() -> str:
     return {4: "a", 2: "b", 1: "c"}[len(keep_up)]
 
 
+@cache
 def gain_of_pages(pool_size: float = 1.0) -> float:
     """Measure vLLM's gain over Orca (Max) while neither queue is ever empty, in a pool of another size."""
     setup = Setup(num_slots=round(pool_size * NUM_SLOTS_13B))

@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from IPython import get_ipython
-from tqdm.auto import tqdm
 
 from paged_demo.course.nb07_texts import MOST_ROWS, Frame, frame_of, key_of_pool, pool_of_pages, texts_so_far
 from paged_demo.llm.cache import PagedCache
@@ -22,13 +21,11 @@ from paged_demo.llm.weights import what_is_missing
 from paged_demo.views.controls import Button, Line, TextField, number
 from paged_demo.views.live import DRAWING, Box, Explorer, Panels
 from paged_demo.views.picture import DPI
+from paged_demo.views.progress import progress  # noqa: F401 - the notebook uses it
 from paged_demo.views.style import count_of
 
 if TYPE_CHECKING:  # It loads a package that a reader may not have.
     from paged_demo.llm.tokenizer import Tokenizer
-
-progress = tqdm
-"""Shows how far something has come: the notebook uses it."""
 
 NUM_PAGES = 16
 PAGE_SIZE = 16

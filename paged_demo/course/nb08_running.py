@@ -9,7 +9,6 @@ from paged_demo.sizing.presets import model_of
 from paged_demo.sizing.server import Server, rules_of
 
 GEMMA_3 = model_of("google/gemma-3-27b-it").layers
-GPT_OSS = model_of("openai/gpt-oss-120b").layers
 QWEN = model_of("Qwen/Qwen3.5-27B").layers
 
 
@@ -121,22 +120,20 @@ def kinds_not_groups(blocks: int) -> float:
     return blocks // 2 * 16
 
 
-def _gpt_oss(short: int, long: int) -> dict[str, int]:
-    planned = plan(GPT_OSS, Server(max_num_batched_tokens=2048))
-    needs = (sum(planned.blocks_for(length)) for length in (short, long))
-    return dict(zip(("few", "many"), needs, strict=True)) | {
-        "short": short,
-        "long": long,
-        "size": planned.block_bytes[0],
-    }
+def _gpt_oss(model: str, short: int, long: int) -> dict[str, object]:
+    layers = model_of(f"openai/{model}").layers
+    planned = plan(layers, Server(max_num_batched_tokens=2048))
+    few, many = (sum(planned.blocks_for(length)) for length in (short, long))
+    told = {"model": model, "each": len(layers) // 2, "short": short, "long": long}
+    return told | {"few": few, "many": many, "size": planned.block_bytes[0]}
 
 
 @ask_number(
     "8.7",
-    numbers=_gpt_oss(32_768, 131_072),
-    draw_numbers=lambda rng: _gpt_oss(16_384 * rng.randint(1, 2), 16_384 * rng.randint(4, 8)),
+    numbers=_gpt_oss("gpt-oss-120b", 32_768, 131_072),
+    draw_numbers=lambda rng: _gpt_oss("gpt-oss-20b", 16_384 * rng.randint(1, 2), 16_384 * rng.randint(4, 8)),
     ask_with=(
-        "gpt-oss-120b, 18 full layers, 18 windows: a request of {short:,} tokens needs {few:,} blocks,"
+        "{model}, {each} full layers, {each} windows: a request of {short:,} tokens needs {few:,} blocks,"
         " one of {long:,} needs {many:,}, and a block is {size:,} bytes. How many bytes does one more token"
         " of a long request cost?"
     ),
@@ -145,30 +142,34 @@ def _gpt_oss(short: int, long: int) -> dict[str, int]:
         "({many} - {few}) x {size} / ({long} - {short}).",
     ),
     insight=(
-        "{expected:,.0f}, which is 18 full layers alone. A pool divided by its tokens mixes the fixed part"
-        " in, and says something else at each `max_model_len`."
+        "{expected:,.0f}, which is the {each} full layers alone. A pool divided by its tokens mixes the"
+        " fixed part in, and says something else at each `max_model_len`."
     ),
 )
-def one_more_token(short: int, long: int, few: int, many: int, size: int) -> float:
+def one_more_token(short: int, long: int, few: int, many: int, size: int, **others: object) -> float:
     """Take the slope between two needs."""
     return (many - few) * size / (long - short)
 
 
 @mistake("8.7")
-def the_long_request_shared_out(short: int, long: int, few: int, many: int, size: int) -> float:
+def the_long_request_shared_out(
+    short: int, long: int, few: int, many: int, size: int, **others: object
+) -> float:
     """What the windows hold is in it, and grows no more. Take the difference of two requests."""
     return many * size / long
 
 
 @mistake("8.7")
-def the_short_request_shared_out(short: int, long: int, few: int, many: int, size: int) -> float:
+def the_short_request_shared_out(
+    short: int, long: int, few: int, many: int, size: int, **others: object
+) -> float:
     """The shorter the request, the more the fixed part of the windows weighs. Take a difference."""
     return few * size / short
 
 
 @mistake("8.7")
-def all_layers_grow(short: int, long: int, few: int, many: int, size: int) -> float:
-    """This is a token in all 36 layers. Windows keep no more than 128 of them in the end."""
+def all_layers_grow(short: int, long: int, few: int, many: int, size: int, **others: object) -> float:
+    """This is a token in the windows too. Windows keep no more than 128 of them in the end."""
     return 2 * one_more_token(short, long, few, many, size)
 
 

@@ -2,9 +2,9 @@
 
 import linecache
 import sys
+import time
 from collections.abc import Callable, Iterator
 from io import StringIO
-from time import thread_time
 from types import CodeType, FrameType, FunctionType, ModuleType, TracebackType
 from typing import Any, NamedTuple
 
@@ -17,6 +17,9 @@ MOST_STEPS = 300_000
 MOST_SECONDS = 3
 """Of computing, for all calls of a check: a few steps may be long ones. What else keeps the machine busy does
 not count. The longest check of a solution takes 0.3 s."""
+
+computing_s = getattr(time, "thread_time", time.process_time)
+"""Seconds that this thread has computed. In WebAssembly a process has one thread, and no clock for it."""
 
 STEPS_BETWEEN_LOOKS_AT_THE_CLOCK = 16
 MOST_STEPS_OF_TEXT = 30_000
@@ -101,7 +104,7 @@ def attempt(
     most_steps : int
         Steps that it may take before it is stopped.
     until : float, optional
-        The second of `thread_time` after which it is stopped; if left out, `MOST_SECONDS` from now.
+        The second of `computing_s` after which it is stopped; if left out, `MOST_SECONDS` from now.
     written : callable, optional
         What the reader wrote, where that is not ``function`` but called by it: its lines are told of errors.
 
@@ -181,7 +184,7 @@ def printable(text: str) -> str:
 
 def _run(function: Callable[..., Any], *arguments: Any, most_steps: int, until: float | None = None) -> Any:
     num_steps = 0
-    until = thread_time() + MOST_SECONDS if until is None else until
+    until = computing_s() + MOST_SECONDS if until is None else until
 
     def count(frame: FrameType, event: str, argument: Any) -> Any:
         nonlocal num_steps
@@ -192,7 +195,7 @@ def _run(function: Callable[..., Any], *arguments: Any, most_steps: int, until: 
         num_steps += 1
         if num_steps > most_steps:
             raise _OutOfStepsError(f"{most_steps:,} steps")
-        if num_steps % STEPS_BETWEEN_LOOKS_AT_THE_CLOCK == 0 and thread_time() > until:
+        if num_steps % STEPS_BETWEEN_LOOKS_AT_THE_CLOCK == 0 and computing_s() > until:
             raise _OutOfStepsError(f"{MOST_SECONDS} seconds of computing")
         return count
 

@@ -7,7 +7,6 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
-from time import thread_time
 from typing import Any, TypeVar
 
 from paged_demo.course.exercises.fence import (
@@ -23,6 +22,7 @@ from paged_demo.course.exercises.fence import (
     Returned,
     Unreadable,
     attempt,
+    computing_s,
 )
 from paged_demo.course.exercises.kinds import Exercise, Function, Misconception, add
 from paged_demo.course.exercises.numbers import NumberExercise
@@ -155,7 +155,7 @@ class FunctionExercise(Exercise):
         outcomes: list[Outcome] = []
         first, printed, printed_for = None, Printed(), None
         mistakes = self.mistakes
-        until = thread_time() + MOST_SECONDS
+        until = computing_s() + MOST_SECONDS
         for case, right in zip(cases, expected, strict=True):
             with redirect_stdout(Printed()) as output, redirect_stderr(output):
                 outcome = self._try(answer, case, until)
