@@ -93,6 +93,30 @@ RIGHT_ALL_THE_SAME = {
             "- if counts[page_id] == 0:; + if counts[page_id] <= 0:"
         ]
     },
+    "8.4": {
+        "neither line needs the other": [
+            f"+ {line}; - {line}"
+            for line in (
+                "head_dim = config.get('head_dim', config['hidden_size'] // heads)",
+                "blocks = 0",
+                "blocks += 1",
+            )
+        ],
+        "a sum in any order": [
+            "- for kind in config['layer_types']:; + for kind in config['layer_types'][::-1]:"
+        ],
+        "64.0 elements are 64": [
+            "- head_dim = config.get('head_dim', config['hidden_size'] // heads);"
+            " + head_dim = config.get('head_dim', config['hidden_size'] / heads)"
+        ],
+        "of two kinds this one is the last in the alphabet": [
+            "- if kind == 'sliding_attention':; + if kind >= 'sliding_attention':"
+        ],
+        "the smaller of two, in any order": [
+            "- held = min(config['sliding_window'] - 1 + 2 * 2048, max_model_len);"
+            " + held = min(max_model_len, config['sliding_window'] - 1 + 2 * 2048)"
+        ],
+    },
     "6.1": {
         "the same time is the latest": [
             "- return max(running, key=lambda request: request.start_s).name;"
