@@ -63,6 +63,8 @@ class PagedAllocator:
     (``tests/test_conformance.py``); it has no fork and no copy-on-write any more, and takes misuse silently.
     """
 
+    _sequence_type: type[PagedSequence] = PagedSequence
+
     def __init__(
         self, num_pages: int, page_size: int, *, prefix_caching: bool = False, seal_late: bool = False
     ) -> None:
@@ -174,8 +176,7 @@ class PagedAllocator:
         """
         sequence = self._sequences[seq_id]
         most = check_whole("budget", budget)
-        if not sequence.rest:
-            raise ValueError(f"seq_id {seq_id!r} has its whole prompt; append is for what comes after it")
+        sequence.require_rest("seq_id", seq_id)
         self._require_free(sequence.pages_for(most))
         self._store(sequence, most)
         return sequence.num_tokens
@@ -265,7 +266,7 @@ class PagedAllocator:
         """Make a sequence of a prompt, with nothing stored yet."""
         root_key = self._keys.root(cache_salt, key_parts)
         keys = self._keys.of_prefix(tokens, root_key) if self._prefix_caching else []
-        return PagedSequence(page_size=self.page_size, key=root_key, rest=tokens, rest_keys=keys)
+        return self._sequence_type(page_size=self.page_size, key=root_key, rest=tokens, rest_keys=keys)
 
     def _look_up(self, draft: PagedSequence) -> list[int]:
         """Find the pages of a prompt's longest cached prefix."""

@@ -52,6 +52,11 @@ class PagedSequence:
         return -len(self.tail) % self.page_size
 
     @property
+    def num_idle(self) -> int:
+        """Slots of the last page that hold nothing."""
+        return self.num_unfilled
+
+    @property
     def num_tokens(self) -> int:
         """Tokens that have a slot."""
         return (self.num_gone + len(self.page_table)) * self.page_size - self.num_unfilled
@@ -78,6 +83,26 @@ class PagedSequence:
     def pages_to_begin(self, budget: int, pool: PagePool) -> int:
         """Count the free pages that the first piece needs: new ones, and those that were found free."""
         return self.pages_for(budget) + sum(pool.ref_count(page_id) == 0 for page_id in self.page_table)
+
+    def pages_to_append(self, pool: PagePool) -> int:
+        """Count the pages that the next token needs: it starts one, or writes to one that is shared."""
+        return int(not self.tail or (self.is_guarded and pool.ref_count(self.page_table[-1]) > 1))
+
+    def pages_to_extend(self, budget: int, pool: PagePool) -> int:
+        """Count the pages that the next piece needs, beside those that it gives back first."""
+        return self.pages_for(budget)
+
+    def behind(self, first_kept: int) -> list[int]:
+        """List the pages that lie before a logical page, and are still held."""
+        return self.page_table[: max(0, first_kept - self.num_gone)]
+
+    def give_back(self, first_kept: int, pool: PagePool) -> list[int]:
+        """Let go of the pages before a logical page, and return them."""
+        pages = self.behind(first_kept)
+        pool.release_table(pages)
+        del self.page_table[: len(pages)]
+        self.num_gone += len(pages)
+        return pages
 
     def share(self, pool: PagePool) -> None:
         """Add a reference to every page of the table."""
@@ -136,6 +161,11 @@ class PagedSequence:
             missing = f"{len(self.rest)} tokens are missing"
             raise ValueError(f"{name} {seq_id!r} needs its whole prompt first, {missing}")
 
+    def require_rest(self, name: str, seq_id: Hashable) -> None:
+        """Raise a ValueError that names the sequence if nothing of its prompt is still to come."""
+        if not self.rest:
+            raise ValueError(f"{name} {seq_id!r} has its whole prompt; append is for what comes after it")
+
     def check(self) -> None:
         """Assert every invariant of a sequence by itself."""
         assert self.page_table or self.num_gone, "a sequence without a page"
@@ -156,8 +186,8 @@ def map_pages(
     for seq_id, sequence in sequences:
         for page_id in sequence.page_table:
             holders.setdefault(page_id, []).append(seq_id)
-        if sequence.num_unfilled:
-            unfilled[sequence.page_table[-1]] = sequence.num_unfilled
+        if sequence.num_idle:  # of a group with other pages: the same share of a page
+            unfilled[sequence.page_table[-1]] = sequence.num_idle * page_size // sequence.page_size
     regions = tuple(
         Region(
             page_id * page_size,
