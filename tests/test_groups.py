@@ -1,5 +1,7 @@
 """Several groups of layers in one pool: random histories of random groups, and what is refused."""
 
+from copy import deepcopy
+
 import pytest
 from amounts import amount
 from hypothesis import settings
@@ -205,6 +207,10 @@ def test_a_full_group_alone_is_the_paged_allocator():
     for allocator in (paged, grouped):
         allocator.free(0)
     assert paged.memory_map() == grouped.memory_map()
+    before, copied = grouped.memory_map(), deepcopy(grouped)
+    for token_id in range(4):
+        copied.append(1, token_id)
+    assert grouped.memory_map() == before != copied.memory_map()
 
 
 def test_a_window_holds_at_most_its_pages_however_long_the_sequence():
