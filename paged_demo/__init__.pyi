@@ -41,6 +41,10 @@ from paged_demo.attention.quick_kernel import (
     paged_attention as paged_attention,
     paged_attention_prefill as paged_attention_prefill,
 )
+from paged_demo.attention.latent import (
+    latent_attention as latent_attention,
+    latent_attention_naive as latent_attention_naive,
+)
 from paged_demo.serving.workload import Request as Request, poisson_arrivals as poisson_arrivals
 from paged_demo.serving.traces import (
     read_trace as read_trace,
