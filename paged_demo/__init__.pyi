@@ -25,6 +25,12 @@ from paged_demo.allocators.traditional import (
 from paged_demo.allocators.placement import first_fit as first_fit, best_fit as best_fit, buddy as buddy
 from paged_demo.allocators.page_pool import PageKeys as PageKeys, PagePool as PagePool
 from paged_demo.allocators.paged import PagedAllocator as PagedAllocator
+from paged_demo.allocators.group_kinds import (
+    FullGroup as FullGroup,
+    SlidingGroup as SlidingGroup,
+    StateGroup as StateGroup,
+)
+from paged_demo.allocators.groups import GroupedAllocator as GroupedAllocator
 from paged_demo.allocators.studies import hit_share as hit_share, keep_one_sequence as keep_one_sequence
 from paged_demo.attention.store import KVStore as KVStore
 from paged_demo.attention.kernels import (
@@ -34,6 +40,10 @@ from paged_demo.attention.kernels import (
 from paged_demo.attention.quick_kernel import (
     paged_attention as paged_attention,
     paged_attention_prefill as paged_attention_prefill,
+)
+from paged_demo.attention.latent import (
+    latent_attention as latent_attention,
+    latent_attention_naive as latent_attention_naive,
 )
 from paged_demo.serving.workload import Request as Request, poisson_arrivals as poisson_arrivals
 from paged_demo.serving.traces import (

@@ -1,6 +1,7 @@
 """Random walks over the package, as long as you like: nothing may ever differ from a model or another engine.
 
-``python tests/walk.py paged 1000000`` does so many operations of the paged allocator, ``traditional`` of the
+``python tests/walk.py paged 1000000`` does so many operations of the paged allocator, ``groups`` of the one
+with several groups of layers, ``traditional`` of the
 other one with all reservations and placements, and ``workloads 1000`` serves so many workloads with both
 engines. Each tells how many there were of each kind, or stops at the first difference and names its seed. The
 suite walks a shorter way.
@@ -9,11 +10,16 @@ suite walks a shorter way.
 import sys
 from collections import Counter
 
-from walk_paged import PagedWalk
+from walk_paged import GroupedWalk, PagedWalk
 from walk_traditional import TraditionalWalk
 from walk_workloads import Workload
 
-WALKS = {"paged": (PagedWalk, 200), "traditional": (TraditionalWalk, 200), "workloads": (Workload, 1)}
+WALKS = {
+    "paged": (PagedWalk, 200),
+    "groups": (GroupedWalk, 200),
+    "traditional": (TraditionalWalk, 200),
+    "workloads": (Workload, 1),
+}
 """What makes a history from a seed, and how many steps each history has."""
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Hashable, Iterable, Mapping
 
-from paged_demo.allocators.memory_map import CacheFullError, MemoryMap, Region, holes_between
+from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
 from paged_demo.allocators.page_pool import NO_PARTS, PageKeys, PagePool
-from paged_demo.allocators.paged_sequence import PagedSequence
+from paged_demo.allocators.paged_sequence import PagedSequence, check_pages_of, map_pages
 from paged_demo.allocators.sequences import (
     MAX_TOKEN_ID,
     Append,
@@ -62,6 +62,8 @@ class PagedAllocator:
     Kwon et al. (2023), sections 4.2 to 4.4. Prefix caching and pieces are those of vLLM 0.33.0, page by page
     (``tests/test_conformance.py``); it has no fork and no copy-on-write any more, and takes misuse silently.
     """
+
+    _sequence_type: type[PagedSequence] = PagedSequence
 
     def __init__(
         self, num_pages: int, page_size: int, *, prefix_caching: bool = False, seal_late: bool = False
@@ -139,19 +141,11 @@ class PagedAllocator:
         most = len(tokens) if budget is None else check_whole("budget", budget)
         self._sequences.require_new("seq_id", seq_id)
 
-        root_key, keys, found = self._look_up(tokens, cache_salt, key_parts)
-        num_found = len(found) * self.page_size
-        sequence = PagedSequence(
-            page_size=self.page_size,
-            page_table=found,
-            key=keys[len(found) - 1] if found else root_key,
-            rest=tokens[num_found:],
-            rest_keys=keys[len(found) :],
-        )
-        num_revived = sum(self._pool.ref_count(page_id) == 0 for page_id in found)
-        self._require_free(sequence.pages_for(most) + num_revived)
-        for page_id in found:
-            self._pool.share(page_id)
+        sequence = self._draft(tokens, cache_salt, key_parts)
+        sequence.begin(self._look_up(sequence))
+        num_found = sequence.num_tokens
+        self._require_free(sequence.pages_to_begin(most, self._pool))
+        sequence.share(self._pool)
         self._store(sequence, most)
         self._sequences[seq_id] = sequence
         return num_found
@@ -160,8 +154,8 @@ class PagedAllocator:
         self, token_ids: Iterable[int], *, cache_salt: str = "", key_parts: Mapping[str, str] = NO_PARTS
     ) -> int:
         """Count the tokens of a prompt that `allocate` would find now. Looking up moves nothing."""
-        _, _, found = self._look_up(check_prompt(token_ids), cache_salt, key_parts)
-        return len(found) * self.page_size
+        draft = self._draft(check_prompt(token_ids), cache_salt, key_parts)
+        return len(self._look_up(draft)) * self.page_size
 
     def extend(self, seq_id: Hashable, budget: int) -> int:
         """Give the next piece of a prompt slots, and return how many of its tokens are stored now.
@@ -182,8 +176,7 @@ class PagedAllocator:
         """
         sequence = self._sequences[seq_id]
         most = check_whole("budget", budget)
-        if not sequence.rest:
-            raise ValueError(f"seq_id {seq_id!r} has its whole prompt; append is for what comes after it")
+        sequence.require_rest("seq_id", seq_id)
         self._require_free(sequence.pages_for(most))
         self._store(sequence, most)
         return sequence.num_tokens
@@ -263,39 +256,22 @@ class PagedAllocator:
 
     def memory_map(self) -> MemoryMap:
         """Take a snapshot of the pool: a region for each page that is held or cached."""
-        holders: dict[int, list[Hashable]] = {page_id: [] for page_id in self._pool.cached_pages}
-        unfilled: dict[int, int] = {}
-        for seq_id, sequence in self._sequences.items():
-            for page_id in sequence.page_table:
-                holders.setdefault(page_id, []).append(seq_id)
-            unfilled[sequence.page_table[-1]] = sequence.num_unfilled
-        size = self.page_size
-        regions = tuple(
-            Region(page_id * size, size, size, size - unfilled.get(page_id, 0), tuple(holders[page_id]))
-            for page_id in sorted(holders)
-        )
-        holes = holes_between(regions, self.num_slots)
-        return MemoryMap(num_slots=self.num_slots, regions=regions, holes=holes, page_size=size)
+        return map_pages(self._pool, self.page_size, self._sequences.items())
 
     def check(self) -> None:
         """Assert every invariant of the allocator. Takes time proportional to the pool."""
-        self._pool.check()
-        references = [0] * self.num_pages
-        for sequence in self._sequences.values():
-            sequence.check()
-            for page_id in sequence.page_table:
-                references[page_id] += 1
-        for page_id, num_references in enumerate(references):
-            assert self._pool.ref_count(page_id) == num_references, f"page {page_id} is miscounted"
+        check_pages_of(self._pool, self._sequences.values())
 
-    def _look_up(
-        self, tokens: list[int], cache_salt: str, key_parts: Mapping[str, str]
-    ) -> tuple[bytes, list[bytes], list[int]]:
-        """Return the key before a prompt's first page, those of its full pages, and the pages found."""
+    def _draft(self, tokens: list[int], cache_salt: str, key_parts: Mapping[str, str]) -> PagedSequence:
+        """Make a sequence of a prompt, with nothing stored yet."""
         root_key = self._keys.root(cache_salt, key_parts)
         keys = self._keys.of_prefix(tokens, root_key) if self._prefix_caching else []
+        return self._sequence_type(page_size=self.page_size, key=root_key, rest=tokens, rest_keys=keys)
+
+    def _look_up(self, draft: PagedSequence) -> list[int]:
+        """Find the pages of a prompt's longest cached prefix."""
         # The last token is always computed, since its output is wanted.
-        return root_key, keys, self._pool.find(keys[: (len(tokens) - 1) // self.page_size])
+        return self._pool.find(draft.rest_keys[: (len(draft.rest) - 1) // self.page_size])
 
     def _require_free(self, needed: int) -> None:
         if needed > self._pool.num_free:

@@ -1,7 +1,8 @@
 """Attention over plain arrays, and page by page as the paper tells it: the readable kernels.
 
 All kernels compute the same, softmax(query . keys / sqrt(head_dim)) . values, for the last tokens of a
-context; each of them sees the tokens up to itself. The letters of the axes, here and in ``quick_kernel``:
+context; each of them sees the tokens up to itself, or with a window the last few of these. The letters of
+the axes, here and in ``quick_kernel``:
 
     S  sequences of a batch
     Q  queries of one sequence: the last Q tokens of its context; one when decoding
@@ -38,12 +39,13 @@ from paged_demo.attention.shapes import (
     check_ints,
     check_pages,
     check_shape,
+    first_read,
     needed_pages,
 )
 from paged_demo.checks import check_count
 
 
-def dense_attention(queries: Floats, keys: Floats, values: Floats) -> Floats:
+def dense_attention(queries: Floats, keys: Floats, values: Floats, *, window: int | None = None) -> Floats:
     """Attend to keys and values that lie in plain arrays, as without paging.
 
     Parameters
@@ -52,6 +54,8 @@ def dense_attention(queries: Floats, keys: Floats, values: Floats) -> Floats:
         Of the last Q tokens of the context. One is decoding, Q = T a whole prompt.
     keys, values : numpy.ndarray, shape (T, K, D)
         Of the context, in order.
+    window : int, optional
+        Tokens that a query sees: itself, and ``window - 1`` before it. All of them if left out.
 
     Returns
     -------
@@ -80,11 +84,12 @@ def dense_attention(queries: Floats, keys: Floats, values: Floats) -> Floats:
     check_heads("queries", num_query_heads, num_kv_heads)
     if num_queries > num_tokens:
         raise ValueError(f"queries must be of at most the {num_tokens} tokens of the keys, got {num_queries}")
+    reach = check_window(window)
 
     dtype = computing_dtype(queries, keys, values)
     rows = group_heads(queries, num_kv_heads, dtype)
     scores = rows @ keys.transpose(1, 2, 0).astype(dtype, copy=False)
-    hide_the_future(scores, num_queries, num_tokens)
+    hide_unseen(scores, num_queries, num_tokens, reach)
     scores -= scores.max(axis=-1, keepdims=True)
     weights = np.exp(scores, out=scores)
     sum_of_values = weights @ values.transpose(1, 0, 2).astype(dtype, copy=False)
@@ -92,7 +97,13 @@ def dense_attention(queries: Floats, keys: Floats, values: Floats) -> Floats:
 
 
 def paged_attention_pagewise(
-    query: Floats, key_pages: Floats, value_pages: Floats, page_table: Sequence[int] | Ints, num_tokens: int
+    query: Floats,
+    key_pages: Floats,
+    value_pages: Floats,
+    page_table: Sequence[int] | Ints,
+    num_tokens: int,
+    *,
+    window: int | None = None,
 ) -> Floats:
     """Attend from one token to its context, one page after the other.
 
@@ -107,9 +118,12 @@ def paged_attention_pagewise(
     value_pages : numpy.ndarray, shape (N, K, P, D)
         The pool: ``store.keys`` and ``store.values`` of a `KVStore`.
     page_table : sequence of int, shape (L,)
-        The physical page of each logical page. What follows the last one needed is ignored.
+        The physical page of each logical page. What follows the last one needed is ignored, and what lies
+        before a window too.
     num_tokens : int
         Length of the context, the query's own token included.
+    window : int, optional
+        Tokens that the query sees: itself, and ``window - 1`` before it. Others are not read.
 
     Returns
     -------
@@ -131,16 +145,22 @@ def paged_attention_pagewise(
     >>> paged_attention_pagewise(np.ones((1, 1)), key_pages, value_pages, [1, 0], 3).tolist()
     [[2.0]]
 
+    With a window of two tokens the mean is that of 2 and 3:
+
+    >>> paged_attention_pagewise(np.ones((1, 1)), key_pages, value_pages, [1, 0], 3, window=2).tolist()
+    [[2.5]]
+
     References
     ----------
-    Kwon et al. (2023), section 4.1, equation 4.
+    Kwon et al. (2023), section 4.1, equation 4. Windows: Beltagy et al. (2020), arXiv 2004.05150.
     """
     check_floats("query", query, "num_query_heads head_dim")
     check_pages("query", query.shape, key_pages, value_pages)
     num_kv_heads, page_size = value_pages.shape[1:3]
     table = check_ints("page_table", page_table, 1)
     length = check_count("num_tokens", num_tokens)
-    page_ids = needed_pages(value_pages, table, length)
+    first = first_read(length, 1, check_window(window))
+    page_ids = needed_pages(value_pages, table, length, first=first)
 
     dtype = computing_dtype(query, key_pages, value_pages)
     rows = group_heads(query[np.newaxis], num_kv_heads, dtype)
@@ -148,10 +168,11 @@ def paged_attention_pagewise(
     # In float64: each page adds little to what has been added before it.
     sum_of_weights = np.zeros(highest.shape)
     sum_of_values = np.zeros(rows.shape)
-    for logical, page_id in enumerate(page_ids):
-        num_filled = min(page_size, length - logical * page_size)
-        keys = key_pages[page_id, :, :, :num_filled].astype(dtype, copy=False)
-        values = value_pages[page_id, :, :num_filled].astype(dtype, copy=False)
+    for logical in range(first // page_size, len(page_ids)):
+        start = logical * page_size
+        seen = slice(max(0, first - start), min(page_size, length - start))
+        keys = key_pages[page_ids[logical], :, :, seen].astype(dtype, copy=False)
+        values = value_pages[page_ids[logical], :, seen].astype(dtype, copy=False)
         scores = rows @ keys
         higher = np.maximum(highest, scores.max(axis=-1, keepdims=True))
         weights = np.exp(scores - higher)
@@ -201,15 +222,24 @@ def weight_of_before(highest: Floats, higher: Floats) -> Floats:
         return np.exp(highest - higher)
 
 
-def hide_the_future(scores: Floats, num_queries: int, num_tokens: int) -> None:
+def check_window(window: int | None) -> int | None:
+    """Return the tokens of a window as an int, or None if there is none."""
+    return None if window is None else check_count("window", window)
+
+
+def hide_unseen(scores: Floats, num_queries: int, num_tokens: int, window: int | None) -> None:
     """Set the scores (K, R, T) of tokens that a query may not see to minus infinity, in place.
 
     The queries belong to the last of ``num_tokens`` tokens. There may be more scores, or fewer.
     """
     scores[:, :, num_tokens:] = -np.inf
-    if num_queries > 1:
-        own = num_tokens - num_queries + np.arange(num_queries)
-        first = max(0, own[0])
-        is_hidden = np.arange(first, scores.shape[-1]) > own[:, np.newaxis, np.newaxis]
-        by_query = scores.reshape(len(scores), num_queries, -1, scores.shape[-1])
-        np.copyto(by_query[..., first:], -np.inf, where=is_hidden)
+    if num_queries == 1 and window is None:
+        return
+    own = (num_tokens - num_queries + np.arange(num_queries))[:, np.newaxis, np.newaxis]
+    first = 0 if window else max(0, num_tokens - num_queries)  # Without a window all see what comes before.
+    tokens = np.arange(first, scores.shape[-1])
+    is_hidden = tokens > own
+    if window:
+        is_hidden |= tokens <= own - window
+    by_query = scores.reshape(len(scores), num_queries, -1, scores.shape[-1])
+    np.copyto(by_query[..., first:], -np.inf, where=is_hidden)

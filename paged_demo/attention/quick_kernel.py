@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from paged_demo.attention.kernels import (
+    check_window,
     computing_dtype,
     group_heads,
-    hide_the_future,
+    hide_unseen,
     lowest_scores,
     ungroup_heads,
     weight_of_before,
@@ -24,6 +25,7 @@ from paged_demo.attention.shapes import (
     check_floats,
     check_ints,
     check_pages,
+    first_read,
     needed_pages,
 )
 from paged_demo.checks import check_count
@@ -44,6 +46,8 @@ def paged_attention(
     value_pages: Floats,
     page_tables: Sequence[Sequence[int]] | Ints,
     context_lens: Sequence[int] | Ints,
+    *,
+    window: int | None = None,
 ) -> Floats:
     """Attend from the last token of each sequence of a batch to its context: an iteration of decoding.
 
@@ -55,9 +59,12 @@ def paged_attention(
     value_pages : numpy.ndarray, shape (N, K, P, D)
         The pool: ``store.keys`` and ``store.values`` of a `KVStore`.
     page_tables : sequence of sequences of int, shape (S, L)
-        The page table of each sequence, padded to equal lengths. The padding may be anything.
+        The page table of each sequence, padded to equal lengths. The padding may be anything, and so may what
+        lies before a window.
     context_lens : sequence of int, shape (S,)
         Tokens of each context, the query's own token included.
+    window : int, optional
+        Tokens that a query sees: itself, and ``window - 1`` before it. Others are not read.
 
     Returns
     -------
@@ -91,8 +98,16 @@ def paged_attention(
     for name, array in (("page_tables", tables), ("context_lens", lengths)):
         if len(array) != num_seqs:
             raise ValueError(f"{name} must be of the {num_seqs} sequences of the queries, got {len(array)}")
+    reach = check_window(window)
     needed = [
-        needed_pages(value_pages, table, length, f"page_tables[{index}]", f"context_lens[{index}]")
+        needed_pages(
+            value_pages,
+            table,
+            length,
+            f"page_tables[{index}]",
+            f"context_lens[{index}]",
+            first=first_read(length, 1, reach),
+        )
         for index, (table, length) in enumerate(zip(tables, lengths.tolist(), strict=True))
     ]
 
@@ -101,12 +116,20 @@ def paged_attention(
     for index, page_ids in enumerate(needed):
         query = queries[index : index + 1]
         length = int(lengths[index])
-        outputs[index] = _attend(query, key_pages, value_pages, page_ids, num_tokens=length, buffer=buffer)[0]
+        outputs[index] = _attend(
+            query, key_pages, value_pages, page_ids, num_tokens=length, window=reach, buffer=buffer
+        )[0]
     return outputs
 
 
 def paged_attention_prefill(
-    queries: Floats, key_pages: Floats, value_pages: Floats, page_table: Sequence[int] | Ints, num_tokens: int
+    queries: Floats,
+    key_pages: Floats,
+    value_pages: Floats,
+    page_table: Sequence[int] | Ints,
+    num_tokens: int,
+    *,
+    window: int | None = None,
 ) -> Floats:
     """Attend from the last tokens of one sequence to its context: a prompt, or the rest of one.
 
@@ -117,7 +140,7 @@ def paged_attention_prefill(
     ----------
     queries : numpy.ndarray, shape (Q, H, D)
         Of the last Q tokens of the context. Each sees the tokens up to itself.
-    key_pages, value_pages, page_table, num_tokens
+    key_pages, value_pages, page_table, num_tokens, window
         As for `paged_attention_pagewise`.
 
     Returns
@@ -147,7 +170,9 @@ def paged_attention_prefill(
     page_size = value_pages.shape[2]
     table = check_ints("page_table", page_table, 1)
     length = check_count("num_tokens", num_tokens)
-    page_ids = needed_pages(value_pages, table, length)
+    reach = check_window(window)
+    first = first_read(length, min(num_queries, length), reach)
+    page_ids = needed_pages(value_pages, table, length, first=first)
     if num_queries > length:
         raise ValueError(f"queries must be of at most the {length} tokens of the context, got {num_queries}")
 
@@ -158,7 +183,7 @@ def paged_attention_prefill(
         num_seen = length - num_queries + start + len(some)
         seen_ids = page_ids[: -(-num_seen // page_size)]
         outputs[start : start + len(some)] = _attend(
-            some, key_pages, value_pages, seen_ids, num_tokens=num_seen, buffer=buffer
+            some, key_pages, value_pages, seen_ids, num_tokens=num_seen, window=reach, buffer=buffer
         )
     return outputs
 
@@ -170,10 +195,13 @@ def _attend(
     page_ids: Ints,
     *,
     num_tokens: int,
+    window: int | None,
     buffer: Floats,
 ) -> Floats:
     """Attend from the last tokens of a context: as the pagewise kernel, with many pages for one."""
     num_kv_heads, page_size = value_pages.shape[1:3]
+    num_gone, num_behind = divmod(first_read(num_tokens, len(queries), window), page_size)
+    page_ids, num_tokens = page_ids[num_gone:], num_tokens - num_gone * page_size
     rows = group_heads(queries, num_kv_heads, buffer.dtype)
     highest = lowest_scores(rows)
     sum_of_weights = np.zeros(highest.shape)
@@ -182,32 +210,34 @@ def _attend(
     for start in range(0, len(page_ids), pages_at_once):
         some_ids = page_ids[start : start + pages_at_once]
         num_left = num_tokens - start * page_size
-        scores = _score(rows, key_pages, some_ids, num_left, buffer)
-        hide_the_future(scores, len(queries), num_left)
+        read = range(0 if start else num_behind, num_left)
+        scores = _score(rows, key_pages, some_ids, read, buffer)
+        hide_unseen(scores, len(queries), num_left, window)
         higher = np.maximum(highest, scores.max(axis=-1, keepdims=True))
         scores -= higher
         weights = np.exp(scores, out=scores)
         rescale = weight_of_before(highest, higher)
         sum_of_weights = rescale * sum_of_weights + weights.sum(axis=-1, keepdims=True)
         sum_of_values *= rescale
-        sum_of_values += _weigh(weights, value_pages, some_ids, num_left, buffer)
+        sum_of_values += _weigh(weights, value_pages, some_ids, read, buffer)
         highest = higher
     return ungroup_heads(sum_of_values / sum_of_weights, queries)
 
 
-def _score(rows: Floats, key_pages: Floats, page_ids: Ints, num_tokens: int, buffer: Floats) -> Floats:
-    """Multiply rows (K, R, D) with the keys of some pages: scores (K, R, L x P)."""
+def _score(rows: Floats, key_pages: Floats, page_ids: Ints, read: range, buffer: Floats) -> Floats:
+    """Multiply rows (K, R, D) with the keys of some pages, of the tokens to read: scores (K, R, L x P)."""
     page_size = key_pages.shape[3]
     scores = np.empty((*rows.shape[:2], len(page_ids) * page_size), buffer.dtype)
     by_page = _split_into_pages(scores, page_size)
     for piece, keys in _gather(key_pages, page_ids, buffer):
-        # What lies beyond the context may be anything, and a product with infinity would warn.
-        keys[-1, :, :, num_tokens - (piece.stop - 1) * page_size :] = 0
+        # What lies outside the context may be anything, and a product with infinity would warn.
+        keys[0, :, :, : max(0, read.start - piece.start * page_size)] = 0
+        keys[-1, :, :, read.stop - (piece.stop - 1) * page_size :] = 0
         np.matmul(rows, keys, out=by_page[piece])
     return scores
 
 
-def _weigh(weights: Floats, value_pages: Floats, page_ids: Ints, num_tokens: int, buffer: Floats) -> Floats:
+def _weigh(weights: Floats, value_pages: Floats, page_ids: Ints, read: range, buffer: Floats) -> Floats:
     """Add up the values of some pages by their weights (K, R, L x P): rows (K, R, D)."""
     page_size, head_dim = value_pages.shape[2:]
     num_kv_heads, num_rows, _ = weights.shape
@@ -215,8 +245,9 @@ def _weigh(weights: Floats, value_pages: Floats, page_ids: Ints, num_tokens: int
     by_page = _split_into_pages(weights, page_size)
     sums = np.empty((len(buffer), *total.shape) if num_rows < page_size else 0, buffer.dtype)
     for piece, values in _gather(value_pages, page_ids, buffer):
-        # The weight of what lies beyond the context is zero, but zero times NaN is NaN.
-        values[-1, :, num_tokens - (piece.stop - 1) * page_size :] = 0
+        # The weight of what lies outside the context is zero, but zero times NaN is NaN.
+        values[0, :, : max(0, read.start - piece.start * page_size)] = 0
+        values[-1, :, read.stop - (piece.stop - 1) * page_size :] = 0
         if num_rows < page_size:
             np.matmul(by_page[piece], values, out=sums[: len(values)])
             total += sums[: len(values)].sum(axis=0)

@@ -139,13 +139,31 @@ def check_pages(name: str, query_shape: tuple[int, ...], key_pages: Any, value_p
     check_heads(name, num_query_heads, num_kv_heads)
 
 
+def first_read(num_tokens: int, num_queries: int, window: int | None) -> int:
+    """Return the position of the first token that one of the last queries of a context reads.
+
+    Examples
+    --------
+    >>> first_read(10, 1, window=4), first_read(10, 3, window=4), first_read(10, 3, window=None)
+    (6, 4, 0)
+    """
+    return 0 if window is None else max(0, num_tokens - num_queries + 1 - window)
+
+
 def needed_pages(
-    value_pages: Floats, table: Ints, length: int, name: str = "page_table", length_name: str = "num_tokens"
+    value_pages: Floats,
+    table: Ints,
+    length: int,
+    name: str = "page_table",
+    length_name: str = "num_tokens",
+    *,
+    first: int = 0,
 ) -> Ints:
-    """Return the pages that a context of this length reads, or say what cannot be right.
+    """Return the pages of a context of this length, or say what cannot be right.
 
     The context must have a token, and a page table that is long enough. A page that comes twice cannot be
-    right: the keys of a token depend on where it stands.
+    right: the keys of a token depend on where it stands. Pages that lie before the token at ``first`` are not
+    looked at.
     """
     num_pages, _, page_size, _ = value_pages.shape
     if not 1 <= length <= len(table) * page_size:
@@ -154,7 +172,7 @@ def needed_pages(
             f" ({len(table)} pages of {page_size}), got {length}"
         )
     needed = table[: -(-length // page_size)]
-    in_order = np.sort(needed)
+    in_order = np.sort(needed[first // page_size :])
     if not 0 <= in_order[0] <= in_order[-1] < num_pages:
         raise ValueError(
             f"{name} must name pages from 0 to {num_pages - 1}, got {in_order[0]} to {in_order[-1]}"

@@ -1,4 +1,4 @@
-"""Operations a second of the paged allocator with prefix caching on.
+"""Operations a second of the paged allocator with prefix caching on, and of a full group alone.
 
 Run with ``python tests/benchmarks/bench_allocators.py``. An operation is one call: ``allocate``,
 ``append`` or ``free``. The time is processor time, the best of several rounds, and includes the
@@ -12,7 +12,7 @@ from collections import deque
 
 import numpy as np
 
-from paged_demo import PagedAllocator
+from paged_demo import FullGroup, GroupedAllocator, PagedAllocator
 from paged_demo.allocators.sequences import Append
 
 NUM_REQUESTS = 1024
@@ -96,6 +96,10 @@ def main():
     for name, requests, num_at_once in cases:
         for label, make in [
             (name, lambda: PagedAllocator(NUM_PAGES, PAGE_SIZE, prefix_caching=True)),
+            (
+                "    one full group",
+                lambda: GroupedAllocator(NUM_PAGES, PAGE_SIZE, [FullGroup()], prefix_caching=True),
+            ),
             ("    the loop alone", NoAllocator),
         ]:
             median, best, num_found = measure(make, requests, num_at_once)
