@@ -263,15 +263,16 @@ class PagedAllocator:
 
     def memory_map(self) -> MemoryMap:
         """Take a snapshot of the pool: a region for each page that is held or cached."""
-        holders: dict[int, list[Hashable]] = {page_id: [] for page_id in self._pool.cached_pages}
+        holders: dict[int, tuple[Hashable, ...]] = dict.fromkeys(self._pool.cached_pages, ())
         unfilled: dict[int, int] = {}
         for seq_id, sequence in self._sequences.items():
+            alone = (seq_id,)  # Most pages have one holder, and share this.
             for page_id in sequence.page_table:
-                holders.setdefault(page_id, []).append(seq_id)
+                holders[page_id] = holders[page_id] + alone if page_id in holders else alone
             unfilled[sequence.page_table[-1]] = sequence.num_unfilled
         size = self.page_size
         regions = tuple(
-            Region(page_id * size, size, size, size - unfilled.get(page_id, 0), tuple(holders[page_id]))
+            Region(page_id * size, size, size, size - unfilled.get(page_id, 0), holders[page_id])
             for page_id in sorted(holders)
         )
         holes = holes_between(regions, self.num_slots)
