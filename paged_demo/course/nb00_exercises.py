@@ -32,7 +32,7 @@ def running_requests_of_the_papers_pages() -> float:
     return round(running_requests(PAGE_SIZE), 1)
 
 
-@ask_before("0.2", unit="MiB", because="500 tokens take 32 pages of 16, and each token takes 0.5 MiB")
+@ask_before("0.2", unit="MiB", because="500 tokens take 32 pages of 16, and each token takes 512 KiB")
 def held_by_500_tokens() -> float:
     """Compute what 500 tokens of Llama-2-7B hold in pages of 16."""
     return LLAMA_2_7B.bytes_of(keep_one_sequence(500, page_size=PAGE_SIZE)["paged"].allocated) / MIB
