@@ -2,6 +2,7 @@
 
 import ast
 import os
+import random
 import re
 import subprocess
 from functools import cache
@@ -90,6 +91,23 @@ def test_the_scheduler_of_notebook_06_does_what_the_package_does():
         while scheduler.num_waiting or scheduler.num_running:
             packaged.append(scheduler.step().num_running)
         assert made["serve_all"](requests, PagedAllocator(num_pages=32, page_size=8)) == packaged
+
+
+def test_the_allocator_of_notebook_03_gives_the_slots_that_the_package_gives():
+    made, rng = run_cells("03_pages", "imports", "pool", "core"), random.Random(0)
+    ours = made["Pages"](made["Pool"](200), page_size=4)
+    package = PagedAllocator(num_pages=200, page_size=4)
+    for _ in range(2000):
+        seq_id = rng.choice("ABCDEFGH")
+        if seq_id not in ours.tables:
+            package.allocate(seq_id, [0])
+            assert [ours.append(seq_id)] == package.slots(seq_id)
+        elif rng.random() < 0.05:
+            ours.free(seq_id)
+            package.free(seq_id)
+        else:
+            assert ours.append(seq_id) == package.append(seq_id, 0).slot
+    assert ours.tables == {seq_id: package.page_table(seq_id) for seq_id in ours.tables}
 
 
 def num_found(known, asked):
