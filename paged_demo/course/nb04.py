@@ -101,7 +101,7 @@ def cost_by_page_size(ratios: Mapping[int, float], *, ax: Axes | None = None) ->
     ax.axhline(1, color="black", linewidth=1.2, linestyle="--")
     ax.plot(page_sizes, list(ratios.values()), "o-", color=style.PAGED, linewidth=2.2, markersize=7)
     style.page_size_axis(ax, page_sizes)
-    ax.set(ylim=(0, max(1.6, 1.15 * max(ratios.values()))), ylabel="time, contiguous = 1")
+    ax.set(ylim=(0, max(1.6, 1.15 * max(ratios.values()))), ylabel="time (contiguous: 1)")
     labels = {
         "dashed: contiguous memory": "black",
         "shaded: the paper's kernel on an A100 (Fig. 18a, batch 32)": style.TRADITIONAL,
