@@ -12,7 +12,7 @@ from amounts import amount
 from solutions import CHECK, exercise_cells
 
 TAKES_LONG = re.compile(
-    r"\b(fig_\d+\w*|fill_by_page_size|best_seconds|sustained_rates|rates_by_kernel|move_each)\("
+    r"\b(fig_\d+\w*|fill_by_page_size|times_as_long|sustained_rates|rates_by_kernel|move_each)\("
 )
 """What computes a figure of the paper, fills its pool at every page size, or measures time."""
 

@@ -38,6 +38,12 @@ def test_llama_3_1_8b_needs_128_kib_a_token() -> None:
     assert PRESETS["Llama-3.1-8B"].kv_bytes_per_token == 128 * KIB
 
 
+def test_arrays_for_one_token_have_as_many_bytes_as_the_formula_says() -> None:
+    for model in PRESETS.values():
+        layer = np.empty((2, 1, model.num_kv_heads, model.head_dim), dtype=np.float16)
+        assert model.kv_bytes_per_token == model.num_layers * layer.nbytes
+
+
 @pytest.mark.parametrize(
     ("name", "kv_memory_gib", "published_slots"),
     [("OPT-13B", 12, 15_700), ("OPT-66B", 21, 9_700), ("OPT-175B", 264, 60_100)],

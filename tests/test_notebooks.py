@@ -2,6 +2,7 @@
 
 import ast
 import os
+import random
 import re
 import subprocess
 from functools import cache
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from notebook_runs import run
 from solutions import NOTEBOOKS, RESULTS, source_of
 
-from paged_demo import PagedAllocator, Request, Scheduler
+from paged_demo import PagedAllocator, Request, Scheduler, dense_attention, paged_attention_pagewise
 from paged_demo.allocators.page_pool import PageKeys
 from paged_demo.course.exercises.kinds import EXERCISES
 from paged_demo.views.frozen import (
@@ -96,6 +97,36 @@ def test_the_scheduler_of_notebook_06_does_what_the_package_does():
         while scheduler.num_waiting or scheduler.num_running:
             packaged.append(scheduler.step().num_running)
         assert made["serve_all"](requests, PagedAllocator(num_pages=32, page_size=8)) == packaged
+
+
+def test_the_allocator_of_notebook_03_gives_the_slots_that_the_package_gives():
+    made, rng = run_cells("03_pages", "imports", "pool", "core"), random.Random(0)
+    ours = made["Pages"](made["Pool"](200), page_size=4)
+    package = PagedAllocator(num_pages=200, page_size=4)
+    for _ in range(2000):
+        seq_id = rng.choice("ABCDEFGH")
+        if seq_id not in ours.tables:
+            package.allocate(seq_id, [0])
+            assert [ours.append(seq_id)] == package.slots(seq_id)
+        elif rng.random() < 0.05:
+            ours.free(seq_id)
+            package.free(seq_id)
+        else:
+            assert ours.append(seq_id) == package.append(seq_id, 0).slot
+    assert ours.tables == {seq_id: package.page_table(seq_id) for seq_id in ours.tables}
+
+
+def test_the_attention_of_notebook_04_is_that_of_the_package(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # The first cell sets it.
+    made = run_cells(
+        "04_same_attention", "imports", "tables", "write", "attend", "plain", "walk", "walk-check"
+    )
+    query, store = made["query"], made["store"]
+    dense = dense_attention(query[np.newaxis, np.newaxis], *made["contexts"]["A"])[0, 0]
+    assert made["plain"] == pytest.approx(dense, rel=1e-5, abs=1e-6)
+    table = made["tables"]["A"]
+    pagewise = paged_attention_pagewise(query[np.newaxis], store.keys, store.values, table, 29)[0]
+    assert made["walked"] == pytest.approx(pagewise, rel=1e-5, abs=1e-6)
 
 
 def num_found(known, asked):

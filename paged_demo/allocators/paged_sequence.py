@@ -181,11 +181,12 @@ def map_pages(
     pool: PagePool, page_size: int, sequences: Iterable[tuple[Hashable, PagedSequence]]
 ) -> MemoryMap:
     """Take a snapshot of a pool: a region for each page that is held, by these sequences, or cached."""
-    holders: dict[int, list[Hashable]] = {page_id: [] for page_id in pool.cached_pages}
+    holders: dict[int, tuple[Hashable, ...]] = dict.fromkeys(pool.cached_pages, ())
     unfilled: dict[int, int] = {}
     for seq_id, sequence in sequences:
+        alone = (seq_id,)  # Most pages have one holder, and share this.
         for page_id in sequence.page_table:
-            holders.setdefault(page_id, []).append(seq_id)
+            holders[page_id] = holders[page_id] + alone if page_id in holders else alone
         if sequence.num_idle:  # of a group with other pages: the same share of a page
             unfilled[sequence.page_table[-1]] = sequence.num_idle * page_size // sequence.page_size
     regions = tuple(
@@ -194,7 +195,7 @@ def map_pages(
             page_size,
             page_size,
             page_size - unfilled.get(page_id, 0),
-            tuple(holders[page_id]),
+            holders[page_id],
         )
         for page_id in sorted(holders)
     )

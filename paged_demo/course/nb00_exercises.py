@@ -1,11 +1,14 @@
-"""Exercises of notebook 00: page sizes between the two ends of the dial."""
+"""Predictions and exercises of notebook 00: page sizes between the two ends of the dial."""
 
 from functools import cache
 
 import numpy as np
 
+from paged_demo.allocators.studies import keep_one_sequence
 from paged_demo.course.exercises.kinds import ask_letters, mistake
 from paged_demo.course.exercises.numbers import ask_number
+from paged_demo.course.exercises.predictions import ask_before
+from paged_demo.model import LLAMA_2_7B, MIB
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_SLOTS_13B, PAGE_SIZE
 from paged_demo.serving.saturation import fill_by_page_size
 from paged_demo.serving.workload import sharegpt
@@ -16,8 +19,24 @@ ASKED_PAGE_SIZE = 512
 @cache
 def running_requests(page_size: int, num_slots: int) -> float:
     """Measure the batch at one page size, as notebook 00 does."""
-    requests = sharegpt.sample(1000, rng=np.random.default_rng(0))
+    requests = sharegpt.sample(400, rng=np.random.default_rng(9))
     return fill_by_page_size(requests, [page_size], num_slots=num_slots)[page_size].mean_running
+
+
+@ask_before(
+    "0.1",
+    unit="requests",
+    because="a request holds no more pages than its tokens need, so nearly every slot holds a token",
+)
+def running_requests_of_the_papers_pages() -> float:
+    """Measure the batch at pages of 16."""
+    return round(running_requests(PAGE_SIZE, NUM_SLOTS_13B), 1)
+
+
+@ask_before("0.2", unit="MiB", because="500 tokens take 32 pages of 16, and each token takes 512 KiB")
+def held_by_500_tokens() -> float:
+    """Compute what 500 tokens of Llama-2-7B hold in pages of 16."""
+    return LLAMA_2_7B.bytes_of(keep_one_sequence(500, page_size=PAGE_SIZE)["paged"].allocated) / MIB
 
 
 @ask_number(
@@ -31,7 +50,7 @@ def running_requests(page_size: int, num_slots: int) -> float:
     tolerance=0.15,
     hints=(
         f"How many pages of {ASKED_PAGE_SIZE} slots does the pool of {{num_slots:,}} have?",
-        "The words under the dial give the tokens that the requests hold at page size 16: about 460 each."
+        "The words under the dial give the tokens that the requests hold at page size 16: about 475 each."
         " Some hold more than 512, and then they hold a second page, or a third.",
     ),
     insight=(

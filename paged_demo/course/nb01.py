@@ -1,6 +1,6 @@
 """Notebook 01: what the memory of a GPU goes to."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from paged_demo.checks import check_count
 from paged_demo.model import GIB, KIB, PRESETS, MemoryBudget, ModelSpec
 from paged_demo.paper.numbers import MAX_TOKENS
+from paged_demo.serving.iteration_time import OPT_13B_ITERATION
 from paged_demo.views import style
 from paged_demo.views.controls import choice, number
 from paged_demo.views.live import Explorer, Panels
@@ -91,7 +92,41 @@ def bytes_per_token(models: Iterable[ModelSpec], *, ax: Axes | None = None) -> A
 
 
 @style.applied()
-def memory_bar(budget: MemoryBudget, *, ax: Axes | None = None) -> Axes:
+def reading_times(batches: Sequence[int], *, tokens_per_request: int, ax: Axes | None = None) -> Axes:
+    """Draw how long one iteration of OPT-13B reads on an A100: the weights once, and keys and values.
+
+    Parameters
+    ----------
+    batches : sequence of int
+        Requests that run at once, from top to bottom.
+    tokens_per_request : int
+        Tokens that each has so far.
+    """
+    ax = ax or new_axes(2.2)
+    weights_ms = 1000 * OPT_13B_ITERATION.weights_s
+    times_ms = [1000 * OPT_13B_ITERATION.reading_s(batch * tokens_per_request) for batch in batches]
+    labels = [
+        f"{time_ms:.1f} ms for {batch} tokens: {time_ms / batch:.1f} ms each"
+        for batch, time_ms in zip(batches, times_ms, strict=True)
+    ]
+    bars = {"weights": (0.0, weights_ms, WEIGHTS)}
+    for row, (time_ms, label) in enumerate(zip(times_ms, labels, strict=True)):
+        bars["keys and values"] = (weights_ms, time_ms, style.FATES["used"].patch_style())
+        for name, (start, end, look) in bars.items():
+            ax.barh(row, end - start, left=start, height=0.6, label="" if row else name, **look)
+        style.note(ax, label, (time_ms, row), (6, 0))
+    ax.set_yticks(range(len(batches)), [f"{batch} requests" for batch in batches])
+    ax.set(
+        ylim=(len(batches) - 0.5, -0.5), xlim=(0, 1.7 * max(times_ms)), xlabel="reading in one iteration (ms)"
+    )
+    ax.tick_params(axis="y", length=0)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    told = "; ".join(f"{batch} requests, {label}" for batch, label in zip(batches, labels, strict=True))
+    return with_words(ax, f"{told}. The weights take {weights_ms:.1f} ms in each.")
+
+
+@style.applied()
+def memory_bar(budget: MemoryBudget, *, axis_gib: float | None = None, ax: Axes | None = None) -> Axes:
     """Draw what a GPU's memory goes to, as one bar: the weights, each request, and what is free.
 
     What does not fit is drawn beyond the end of the memory, as far as there is room.
@@ -100,10 +135,12 @@ def memory_bar(budget: MemoryBudget, *, ax: Axes | None = None) -> Axes:
     ----------
     budget : MemoryBudget
         What to draw.
+    axis_gib : float, optional
+        How far the axis reaches, in GiB; a little beyond the memory if left out.
     """
     ax = ax or new_axes(1.8)
     memory, weights = budget.memory_bytes / GIB, budget.model.weight_bytes / GIB
-    reach = AXIS_REACH * memory
+    reach = axis_gib or AXIS_REACH * memory
     whole = weights + budget.kv_bytes / GIB
     end = min(whole, reach)
     free = style.FATES["free"].patch_style()
@@ -151,6 +188,7 @@ def _break_off(ax: Axes, end: float, told: str) -> None:
 
 BYTES_BY_TYPE = {"FP16": 2, "FP8": 1, "FP32": 4}
 CONTEXTS = tuple(2**power for power in range(8, 18))
+SHEET_MEMORY_GIB = 40
 MEMORIES_GIB = (16, 24, 40, 80, 160, 320, 640)
 MOST_REQUESTS = 64
 
@@ -160,7 +198,9 @@ def _fill(panels: Panels, *, model: str, context: int, batch: int, kv_type: str,
     budget = MemoryBudget(
         model=spec, memory_bytes=memory_gib * GIB, num_requests=batch, tokens_per_request=context
     )
-    bar = memory_bar(budget, ax=panels["bar"])
+    # On a sheet all bars have one scale, as far as they fit.
+    axis_gib = None if "key" in panels else AXIS_REACH * max(memory_gib, SHEET_MEMORY_GIB)
+    bar = memory_bar(budget, axis_gib=axis_gib, ax=panels["bar"])
     fits = f"{count_of(budget.most_requests, 'request')} of {context:,} tokens fit"
     if budget.most_requests == 1:
         fits = fits.replace(" fit", " fits")
@@ -208,7 +248,7 @@ def explore_memory(model: str = "OPT-13B") -> Explorer:
             "context": choice("context (tokens)", CONTEXTS, MAX_TOKENS),
             "batch": number("batch (requests)", 7, lowest=1, highest=MOST_REQUESTS),
             "kv_type": choice("type of the cache", BYTES_BY_TYPE),
-            "memory_gib": choice("memory (GiB)", MEMORIES_GIB, 40),
+            "memory_gib": choice("memory (GiB)", MEMORIES_GIB, SHEET_MEMORY_GIB),
         },
         panels={"bar": (0.03, 0.44, 0.94, 0.384), "key": (0, 0, 1, 0.2)},
         sheet={"bar": (0.03, 0.3, 0.94, 0.48)},

@@ -1,4 +1,4 @@
-"""Exercises of notebook 01: what a token costs."""
+"""Predictions and exercises of notebook 01: what a token costs."""
 
 from collections.abc import Iterator
 from random import Random
@@ -6,9 +6,11 @@ from random import Random
 from paged_demo.course.exercises.functions import ask_function
 from paged_demo.course.exercises.kinds import ask_letters, mistake
 from paged_demo.course.exercises.numbers import ask_number
+from paged_demo.course.exercises.predictions import ask_before
 from paged_demo.course.exercises.reading import read_number
-from paged_demo.model import GIB, LLAMA_2_7B, LLAMA_2_70B, OPT_13B
-from paged_demo.paper.numbers import NUM_SLOTS_13B
+from paged_demo.model import GIB, LLAMA_2_7B, LLAMA_2_70B, OPT_13B, MemoryBudget
+from paged_demo.paper.numbers import MAX_TOKENS, NUM_SLOTS_13B
+from paged_demo.serving.iteration_time import OPT_13B_ITERATION
 
 NUM_QUERY_HEADS_70B = 64
 """Query heads of Llama-2-70B (``num_attention_heads`` of its config)."""
@@ -95,6 +97,30 @@ def half_a_byte_is_lost(layers: int, query_heads: int, kv_heads: int, head_dim: 
 def one_head_only(layers: int, query_heads: int, kv_heads: int, head_dim: int, bits: int) -> int:
     """Every KV head keeps its own key and its own value."""
     return 2 * layers * head_dim * bits // 8
+
+
+@ask_before("1.1", because="each step computes all tokens of the sequence so far")
+def computed_without_a_cache() -> int:
+    """Count the tokens whose keys and values twelve steps compute without a cache."""
+    return sum(range(1, 13))
+
+
+@ask_before("1.2", unit="requests", because="what the weights leave is ten times 1.56 GiB, and a rest")
+def requests_beside_the_weights() -> int:
+    """Count the requests of the greatest length that fit beside the weights of OPT-13B."""
+    return MemoryBudget(
+        model=OPT_13B, memory_bytes=40 * GIB, num_requests=1, tokens_per_request=MAX_TOKENS
+    ).most_requests
+
+
+@ask_before(
+    "1.3",
+    unit="times",
+    because="all share one reading of the weights, and only keys and values grow with them",
+)
+def times_as_long_to_read() -> float:
+    """Compare what an iteration of 30 requests reads with what one of 7 reads, 500 tokens each."""
+    return round(OPT_13B_ITERATION.reading_s(30 * 500) / OPT_13B_ITERATION.reading_s(7 * 500), 1)
 
 
 @ask_number(

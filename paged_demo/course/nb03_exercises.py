@@ -1,17 +1,23 @@
-"""Exercises of notebook 03: slots, pages, and where an analogy stops. 3.3 is in ``nb03_double_free.py``."""
+"""Predictions and exercises of notebook 03: slots, pages, an analogy. 3.3 is in ``nb03_double_free.py``."""
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from functools import cache
 from random import Random
 from statistics import fmean
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from paged_demo.allocators.studies import PageSizeEffect, measure_page_size
 from paged_demo.course.exercises.functions import ask_function
 from paged_demo.course.exercises.kinds import ask_letters, mistake
 from paged_demo.course.exercises.numbers import ask_number
+from paged_demo.course.exercises.predictions import ask_before
 from paged_demo.course.exercises.reading import read_whole_number, read_whole_numbers
 from paged_demo.course.exercises.verdict import DrawnPool
 from paged_demo.paper.numbers import PAGE_SIZE
+from paged_demo.serving.workload import alpaca
 
 SlotCase = tuple[list[int], int, int]
 """A token to look up: its sequence's page table, its position, and the page size."""
@@ -193,6 +199,45 @@ def a_page_for_every_token(
     """The last page has room until it is full. Only the token that finds it full starts a new one."""
     page_table.append(free_pages.pop(0))
     return page_table[-1] * page_size + num_tokens % page_size
+
+
+@ask_before(
+    "3.1", because="page 1 is full, so the word takes the first slot of the next page in the queue, page 3"
+)
+def slot_of_brought() -> int:
+    """Append the ninth token of A, as in the answer to exercise 3.2."""
+    return append(page_table=[7, 1], num_tokens=8, free_pages=[3, 5, 2, 0, 4, 6], page_size=4)
+
+
+@cache
+def short_texts_in_pages_of(page_size: int) -> PageSizeEffect:
+    """Measure what pages of one size mean for the short instructions of notebook 03."""
+    requests = alpaca.sample(1000, rng=np.random.default_rng(0))
+    prompts = [request.num_prompt_tokens for request in requests]
+    finals = [request.num_prompt_tokens + request.num_output_tokens for request in requests]
+    return measure_page_size(prompts, finals, page_size=page_size)
+
+
+@ask_before(
+    "3.2", unit="%", because="nearly every sequence holds one whole page, and most have far fewer tokens"
+)
+def wasted_by_short_texts() -> float:
+    """Compute the share of the held slots that short texts waste in pages of 256."""
+    return round(100 * short_texts_in_pages_of(256).wasted_share, 1)
+
+
+@ask_before(
+    "3.3", because="a table has an entry for each page; larger pages waste more, and fewer prompts fill one"
+)
+def worse_with_smaller_pages() -> str:
+    """Compare pages of 16 with pages of 64, and say which of three is worse with the smaller."""
+    small, large = map(short_texts_in_pages_of, (16, 64))
+    is_worse = {
+        "a": small.wasted_share > large.wasted_share,
+        "b": small.mean_pages > large.mean_pages,
+        "c": small.shareable_share < large.shareable_share,
+    }
+    return next(letter for letter in is_worse if is_worse[letter])
 
 
 @ask_number(

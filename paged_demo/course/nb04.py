@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,7 @@ def cost_by_page_size(ratios: Mapping[int, float], *, ax: Axes | None = None) ->
     ax.axhline(1, color="black", linewidth=1.2, linestyle="--")
     ax.plot(page_sizes, list(ratios.values()), "o-", color=style.PAGED, linewidth=2.2, markersize=7)
     style.page_size_axis(ax, page_sizes)
-    ax.set(ylim=(0, max(1.6, 1.15 * max(ratios.values()))), ylabel="time, contiguous = 1")
+    ax.set(ylim=(0, max(1.6, 1.15 * max(ratios.values()))), ylabel="time (contiguous: 1)")
     labels = {
         "dashed: contiguous memory": "black",
         "shaded: the paper's kernel on an A100 (Fig. 18a, batch 32)": style.TRADITIONAL,
@@ -191,23 +192,27 @@ def rate_against_batch(
     return ax
 
 
-def best_seconds(ways: Mapping[Any, Callable[[], Any]], *, num_rounds: int = 60) -> dict[Any, float]:
-    """Run some functions in turn, and return the time of the best round of each.
+def times_as_long(
+    ways: Mapping[Any, Callable[[], Any]], *, reference: Any, num_rounds: int = 60
+) -> dict[Any, float]:
+    """Run functions in turn; return, as medians over rounds, how many times as long as one each takes.
 
     Parameters
     ----------
     ways : mapping of name to callable
         What to run.
-    num_rounds : int
-        How often; other programs only ever make a round slower.
+    reference : object
+        The name of the one to compare with.
     """
-    seconds: dict[Any, list[float]] = {way: [] for way in ways}
+    rounds: list[dict[Any, float]] = []
     for _ in range(check_count("num_rounds", num_rounds)):
+        seconds = {}
         for way, run in ways.items():
             start = time.perf_counter()
             run()
-            seconds[way].append(time.perf_counter() - start)
-    return {way: min(taken) for way, taken in seconds.items()}
+            seconds[way] = time.perf_counter() - start
+        rounds.append(seconds)
+    return {way: median(seconds[way] / seconds[reference] for seconds in rounds) for way in ways}
 
 
 NUM_TOKENS = 29
@@ -276,18 +281,15 @@ def _shuffled_table(shuffle: int, page_size: int) -> Ints:
 
 def _fill_roofline(panels: Panels, *, batch: int, slower_percent: int) -> str:
     slowdown = 1 + slower_percent / 100
-    num_kv_tokens = batch * TOKENS_PER_SEQUENCE
+    num_kv_tokens, weights_s = batch * TOKENS_PER_SEQUENCE, OPT_13B_ITERATION.weights_s
     reading_s = OPT_13B_ITERATION.reading_s(num_kv_tokens, slowdown=slowdown)
     rate = batch / reading_s
     # A sheet does not move, so its axis need not reach for the slowest kernel of the slider.
     slowest_percent = LARGEST_SLOWDOWN if "curve" in panels else 100
     longest_s = OPT_13B_ITERATION.reading_s(NUM_SLOTS_13B, slowdown=1 + slowest_percent / 100)
+    axis_ms = 1150 * max(longest_s, reading_s)
     bars = reading_bars(
-        OPT_13B_ITERATION,
-        num_kv_tokens=num_kv_tokens,
-        slowdown=slowdown,
-        axis_ms=1150 * max(longest_s, reading_s),
-        ax=panels["bars"],
+        OPT_13B_ITERATION, num_kv_tokens=num_kv_tokens, slowdown=slowdown, axis_ms=axis_ms, ax=panels["bars"]
     )
     sequences = count_of(batch, "sequence")
     bars.set_title(f"{sequences}: {rate:,.0f} tokens per second, paged")
@@ -298,10 +300,8 @@ def _fill_roofline(panels: Panels, *, batch: int, slower_percent: int) -> str:
         curve.plot(batch, rate, **MARK)
     return (
         f"A batch of {sequences}, a kernel {slower_percent} % slower: one iteration reads the weights in"
-        f" {1000 * OPT_13B_ITERATION.weights_s:.1f} ms, and the keys and values of"
-        f" {num_kv_tokens:,.0f} tokens in"
-        f" {1000 * (reading_s - OPT_13B_ITERATION.weights_s):.1f} ms. That allows"
-        f" {rate:,.0f} tokens per second;"
+        f" {1000 * weights_s:.1f} ms, and the keys and values of {num_kv_tokens:,.0f} tokens in"
+        f" {1000 * (reading_s - weights_s):.1f} ms. That allows {rate:,.0f} tokens per second;"
         f" over contiguous memory it would be {batch / OPT_13B_ITERATION.reading_s(num_kv_tokens):,.0f}."
     )
 

@@ -1,4 +1,4 @@
-"""Exercises of notebook 04: fetch through a table, tell Flash from Paged. 4.2 is in ``nb04_walk.py``."""
+"""Predictions and exercises of notebook 04: gather, Flash or Paged. 4.2 is in ``nb04_walk.py``."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -6,14 +6,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from paged_demo.allocators.paged import PagedAllocator
+from paged_demo.attention.kernels import paged_attention_pagewise
+from paged_demo.attention.quick_kernel import paged_attention
 from paged_demo.attention.store import KVStore
 from paged_demo.course.exercises.fence import NoAnswerError
 from paged_demo.course.exercises.functions import ask_function, keep_as_given
 from paged_demo.course.exercises.kinds import ask_letters, mistake
 from paged_demo.course.exercises.numbers import ask_number
+from paged_demo.course.exercises.predictions import ask_before
 from paged_demo.course.exercises.reading import read_items, read_table, unexpected
 from paged_demo.model import OPT_13B, PRESETS, ModelSpec
-from paged_demo.paper.numbers import PAGE_SIZE
+from paged_demo.paper.numbers import FIG_13, PAGE_SIZE, tokens_in_pool
+from paged_demo.serving.iteration_time import OPT_13B_ITERATION
 
 HEAD_DIM = 3
 READABLE_PAGE_SIZE = 4
@@ -95,7 +100,7 @@ def fetch(store: KVStore, table: list[int], positions: NDArray[np.int64]) -> Arr
         "Make an array of the positions first. Where does each lie: which logical page, which offset?",
         "`np.divmod(np.arange(first, last), store.page_size)` gives both, and the table the pages.",
     ),
-    insight="The table is looked up for each token, and the numbers come as they were written.",
+    insight="Every token is where the table says, and its numbers come as they were written.",
 )
 def gather(store: KVStore, table: list[int], first: int, last: int) -> Arrays:
     """Fetch the keys and values of the positions from ``first`` up to, but not including, ``last``."""
@@ -218,3 +223,81 @@ def a_table_for_each_layer(page_size: int, model: ModelSpec) -> float:
 def upside_down(page_size: int, model: ModelSpec) -> float:
     """This is cache per byte of table. The question is about table per byte of cache."""
     return 1 / share_of_the_tables(page_size, model)
+
+
+def poisoned_store(tables: list[list[int]], num_tokens: int) -> KVStore:
+    """Make a store of nine pages in which only the first tokens of these tables were ever written."""
+    rng = np.random.default_rng(4)
+    store = KVStore(num_pages=9, page_size=8, num_kv_heads=1, head_dim=HEAD_DIM)
+    logical, offsets = np.divmod(np.arange(num_tokens), store.page_size)
+    for table in tables:
+        keys, values = rng.standard_normal((2, num_tokens, 1, HEAD_DIM), dtype=np.float32)
+        store.write(np.array(table)[logical] * store.page_size + offsets, keys, values)
+    return store
+
+
+@ask_before("4.1", because="the same numbers in the same order go through the same lines")
+def how_close_gathering_comes() -> str:
+    """Fetch a context that was written through a table, and compare it with the same in order."""
+    written, in_order = (poisoned_store([table], 29) for table in ([4, 3, 0, 6], [0, 1, 2, 3]))
+    gathered = fetch(written, [4, 3, 0, 6], np.arange(29))
+    plain = fetch(in_order, [0, 1, 2, 3], np.arange(29))
+    return "a" if all(map(np.array_equal, gathered, plain)) else "c"
+
+
+@ask_before("4.2", because="the table changes, and the numbers that are read do not")
+def numbers_that_move() -> int:
+    """Attend through two tables to the same keys and values, and count the numbers that differ."""
+    query = np.ones((1, 1, HEAD_DIM), dtype=np.float32)
+    outputs = []
+    for table in ([0, 1, 2, 3], [4, 0, 2, 1]):
+        store = poisoned_store([table], 29)
+        outputs.append(paged_attention(query, store.keys, store.values, np.array([table]), [29]))
+    return int((outputs[0] != outputs[1]).sum())
+
+
+@ask_before("4.3", because="B's numbers are as good as A's, and what was never written is NaN")
+def wrong_and_looks_right() -> str:
+    """Attend through three wrong tables, and name the one whose output is a number."""
+    query = np.ones((1, HEAD_DIM), dtype=np.float32)
+    store = poisoned_store([[4, 3, 0, 6], [2, 1, 5, 7]], 29)
+    wrong = {"a": ([4, 3, 0, 6], 30), "b": ([4, 3, 0, 8], 29), "c": ([4, 3, 0, 2], 29)}
+    outputs = {
+        letter: paged_attention_pagewise(query, store.keys, store.values, table, num_tokens)
+        for letter, (table, num_tokens) in wrong.items()
+    }
+    return next(letter for letter, output in outputs.items() if not np.isnan(output).any())
+
+
+@ask_before("4.4", unit="entries", because="a table has one entry for each page, and not one for each token")
+def entries_for_one_token() -> int:
+    """Count the entries of the page table of a sequence of 1,024 tokens."""
+    allocator = PagedAllocator(num_pages=64, page_size=PAGE_SIZE)
+    allocator.allocate("A", range(1024))
+    return len(allocator.page_table("A"))
+
+
+def reading_s(scheme: str) -> float:
+    """Return what an iteration reads at a batch of the paper, in seconds."""
+    return OPT_13B_ITERATION.reading_s(tokens_in_pool(scheme))
+
+
+@ask_before(
+    "4.5",
+    unit="times",
+    because="four times as many requests share the weights, and keys and values take longer",
+)
+def gain_by_reading() -> float:
+    """Compare the tokens per second of the batches with pages and with reservations."""
+    batches = FIG_13["ShareGPT"]
+    rates = [batches[scheme] / reading_s(scheme) for scheme in ("vLLM", "Orca (Max)")]
+    return round(rates[0] / rates[1], 1)
+
+
+@ask_before("4.6", unit="times", because="keys and values are the smaller part of what is read")
+def slowness_without_gain() -> float:
+    """Find how slow a kernel over pages makes the same tokens per second as the smaller batch."""
+    batches = FIG_13["ShareGPT"]
+    time_s = reading_s("Orca (Max)") * batches["vLLM"] / batches["Orca (Max)"]
+    of_kv_s = OPT_13B_ITERATION.kv_read_s * tokens_in_pool("vLLM")
+    return round((time_s - OPT_13B_ITERATION.weights_s) / of_kv_s, 1)

@@ -15,8 +15,8 @@ from paged_demo.serving.workload import Request, check_requests
 
 WAITING_SHARE_WHEN_WARM = 0.8
 WAITING_SHARE_AT_END = 0.1
-NUM_SNAPSHOTS = 30
-"""For the whole queue; about 20 of them fall between those two shares."""
+NUM_SNAPSHOTS = 15
+"""For the whole queue; about 10 of them fall between those two shares."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class FullPool:
     num_preempted : int
         How often a request was sent back to the queue, to compute its tokens again.
     memory_map : MemoryMap
-        The pool in one iteration: of 20 or so, the one nearest to the means.
+        The pool in one iteration: of 10 or so, the one nearest to the means.
     future_tokens : mapping
         Tokens that the requests of that map had yet to generate.
     """

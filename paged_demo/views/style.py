@@ -121,7 +121,7 @@ RC: dict[str, Any] = {
 # Behind a label that a line may cross.
 PLATE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
 
-MOST_PAGE_SIZE_LABELS = 9
+MOST_LABELLED_DIGITS = 18
 LABELLED_PAGE_SIZES = (1, 4, 16, 64, 256, 2048)
 
 
@@ -169,7 +169,8 @@ def bare(ax: Axes) -> None:
 def page_size_axis(ax: Axes, sizes: Sequence[int]) -> None:
     """Give some axes page sizes, powers of two, from left to right. Of many only some have a label."""
     ax.set_xscale("log", base=2)
-    labelled = sizes if len(sizes) <= MOST_PAGE_SIZE_LABELS else LABELLED_PAGE_SIZES
+    num_digits = sum(len(str(size)) for size in sizes)
+    labelled = sizes if num_digits <= MOST_LABELLED_DIGITS else LABELLED_PAGE_SIZES
     ax.set_xticks(sizes, [str(size) if size in labelled else "" for size in sizes])
     ax.set_xlabel("page size (slots)")
 
