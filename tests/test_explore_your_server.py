@@ -23,7 +23,7 @@ kv_cache_size=3.81GiB gpu_memory_utilization=0.90
 # GPU blocks: 1952
 Maximum concurrency for 20000 tokens per request: 1.56x
 """
-QWEN = Server(tensor_parallel=2, kv_cache_dtype="fp8", state_bytes=4)
+QWEN = Server(tensor_parallel=2, kv_cache_dtype="fp8")
 LINE = (
     "Available KV cache memory: 4.99 GiB\n"
     "GPU KV cache size: 302,921 tokens, Maximum concurrency for 131,072 tokens per request: 2.31x"

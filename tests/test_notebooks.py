@@ -42,6 +42,7 @@ MOST_IMPORT_LINES = 6
 MOST_WORDS_SHOWN = 60
 MOST_BYTES = 250_000
 MOST_CELLS = 45
+MOST_WORDS = 2_000
 
 WITH_EXERCISES = [
     path for path in NOTEBOOKS if any(name.startswith(f"{int(path.stem[:2])}.") for name in EXERCISES)
@@ -280,6 +281,13 @@ def test_a_notebook_has_8_to_17_words_of_prose_for_a_line_of_code(path):
     num_words = sum(len(prose(cell.source)) for cell in cells_of(path, "markdown"))
     lines = [line for cell in cells_of(path, "code") for line in cell.source.splitlines() if line.strip()]
     assert 8 <= num_words / len(lines) <= MOST_WORDS_PER_LINE.get(path.stem, 17)
+
+
+def test_notebook_08_is_read_in_twenty_minutes():
+    path = ROOT / "notebooks" / "08_your_server.ipynb"
+    told = cells_of(path, "markdown")
+    assert len(told) + len(cells_of(path, "code")) <= MOST_CELLS
+    assert sum(len(cell.source.split()) for cell in told) <= MOST_WORDS
 
 
 @each_notebook

@@ -113,10 +113,10 @@ def _draw_curve(ax: Axes, planned: Plan, longest: int) -> None:
 
 
 def _draw_curve_axes(ax: Axes) -> None:
-    ax.set(xscale="log", yscale="log", xlim=(1700, 200_000), ylim=(LOWEST_K, 800))
+    ax.set(xscale="log", yscale="log", xlim=(1700, 200_000), ylim=(LOWEST_K, 4000))
     ax.set(xlabel="max_model_len (tokens)", ylabel="K (requests of that length)")
     ax.set_xticks([2048, 8192, 32_768, 131_072], ["2,048", "8,192", "32,768", "131,072"])
-    ax.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
+    ax.set_yticks([0.1, 1, 10, 100, 1000], ["0.1", "1", "10", "100", "1,000"])
     ax.minorticks_off()
     ax.axhspan(LOWEST_K, 1, color="#F2E3DD", linewidth=0, zorder=0)
     ax.axhline(1, color="black", linewidth=0.8, linestyle="--", zorder=0.5)
@@ -126,7 +126,7 @@ def _draw_curve_axes(ax: Axes) -> None:
 def _draw_key(ax: Axes) -> None:
     ax.set_axis_off()
     handles = [Rectangle((0, 0), 1, 1, label=label, **look) for label, look in nb08_plots.LOOKS.items()]
-    ax.legend(handles=handles, loc="center", ncols=len(handles), fontsize=10)
+    ax.legend(handles=handles, loc="center", ncols=3, fontsize=10)
 
 
 def explore_chain() -> Explorer:
@@ -140,12 +140,12 @@ def explore_chain() -> Explorer:
             "kv_type": choice("kv_cache_dtype", KV_TYPES, "bfloat16"),
         },
         panels={
-            "bars": (0.155, 0.29, 0.375, 0.62),
-            "curve": (0.615, 0.29, 0.365, 0.62),
-            "key": (0, 0, 1, 0.1),
+            "bars": (0.11, 0.32, 0.4, 0.6),
+            "curve": (0.615, 0.32, 0.365, 0.6),
+            "key": (0, 0, 1, 0.14),
         },
-        sheet={"bars": (0.3, 0.2, 0.67, 0.66)},
+        sheet={"bars": (0.2, 0.2, 0.77, 0.66)},
         narrow={"bars": 2.4, "curve": 2.4, "key": 0.8},
-        height=3.4,
+        height=3.6,
         background={"curve": _draw_curve_axes, "key": _draw_key},
     )

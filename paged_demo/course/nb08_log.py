@@ -108,7 +108,8 @@ def explain(
     config : path or mapping
         The model's ``config.json``, or its fields.
     server : Server, optional
-        The flags. What the log has of them need not be given.
+        The flags. What the log has of them need not be given, and ``state_bytes`` only where the config does
+        not say it.
 
     Raises
     ------
@@ -117,6 +118,8 @@ def explain(
         the flags neither.
     """
     said, model, flags = read_log(log), read_config(config), server or Server()
+    if flags.state_bytes == Server().state_bytes:
+        flags = replace(flags, state_bytes=model.state_bytes)
     if flags.max_model_len is None:
         if said.max_model_len is None and model.max_model_len is None:
             raise ValueError("server must have max_model_len: neither the log nor the config has it")

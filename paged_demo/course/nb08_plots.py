@@ -44,11 +44,11 @@ def waterfall(memory: Memory, planned: Plan, *, ax: Axes | None = None) -> Axes:
     total = memory.total_bytes
     weights, peak, outside, _ = memory.parts
     steps = [
-        ("GPU", total, COMPUTED),
-        ("not asked for", total - memory.requested_bytes, COMPUTED),
+        ("card", total, COMPUTED),
+        ("not asked", total - memory.requested_bytes, COMPUTED),
         ("weights", weights[1], COMPUTED if planned.server.tensor_parallel > 1 else MEASURED),
-        ("peak of trial", peak[1], MEASURED),
-        ("outside torch", outside[1], MEASURED),
+        ("trial run", peak[1], MEASURED),
+        ("other", outside[1], MEASURED),
     ]
     end = total
     for row, (_, size, look) in enumerate(steps):
@@ -65,7 +65,7 @@ def waterfall(memory: Memory, planned: Plan, *, ax: Axes | None = None) -> Axes:
     if need > left:
         ax.add_patch(Rectangle((held / GIB, 5.6), (min(need, total) - held) / GIB, 0.8, **LACKING))
     _label(ax, (0, min(need, total)), 6, in_gib(need), total)
-    ax.set_yticks(range(7), [*(name for name, *_ in steps), "= pool", "one request"])
+    ax.set_yticks(range(7), [*(name for name, *_ in steps), "= pool", "request"], fontsize=10)
     ax.set(xlim=(0, total / GIB), ylim=(6.6, -0.6), xlabel="GiB of one GPU")
     ax.tick_params(axis="y", length=0)
     return with_words(ax, f"{in_gib(left)} GiB are left of {in_gib(total)}; a request takes {in_gib(need)}.")
@@ -73,7 +73,7 @@ def waterfall(memory: Memory, planned: Plan, *, ax: Axes | None = None) -> Axes:
 
 def _label(ax: Axes, span: tuple[int, int], row: int, text: str, total: int) -> None:
     """Write an amount right of its bar, or left of it where there is no room."""
-    start, end = span
+    start, end = (max(each, 0) for each in span)
     plate = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
     if end < 0.84 * total:
         ax.text(end / GIB + 0.3, row, text, va="center", fontsize=9)
