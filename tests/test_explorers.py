@@ -2,6 +2,7 @@
 
 import io
 import itertools
+from base64 import b64decode
 from typing import NamedTuple
 
 import numpy as np
@@ -190,7 +191,7 @@ def test_panels_that_lie_side_by_side_have_a_narrow_form(name):
 
 def test_a_notebook_output_has_the_live_view_the_picture_and_the_words(explorer):
     bundle, metadata = explorer._repr_mimebundle_()
-    assert bundle["image/png"].startswith(b"\x89PNG")
+    assert b64decode(bundle["image/png"]).startswith(b"\x89PNG")
     assert bundle["text/plain"] == explorer.words
     assert bundle[WIDGET_VIEW]["model_id"]
     assert metadata["image/png"]["width"] == 900

@@ -1,4 +1,5 @@
 import io
+from base64 import b64decode
 from statistics import stdev
 
 import numpy as np
@@ -255,7 +256,7 @@ def test_a_plot_without_axes_makes_its_own_picture(draw):
     picture = show(draw(), "what it shows")
     assert isinstance(picture, Picture)
     bundle, metadata = picture.bundle()
-    assert bundle["image/png"].startswith(b"\x89PNG")
+    assert b64decode(bundle["image/png"]).startswith(b"\x89PNG")
     assert bundle["text/plain"] == "what it shows"
     assert metadata["image/png"]["width"] == 900
 

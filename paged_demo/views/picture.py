@@ -1,6 +1,7 @@
 """A finished picture: pixels for those who see it, words for those who do not."""
 
 import io
+from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,8 +45,12 @@ class Picture:
         display(told_below(self.words), raw=True)
 
     def bundle(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the picture by media type, and its metadata, as Jupyter wants them."""
-        return {"image/png": self.png, "text/plain": self.words}, {"image/png": {"width": WIDTH_PX}}
+        """Return the picture by media type, and its metadata, as Jupyter wants them.
+
+        Kernels that run in a browser send on what they get, so bytes have to be text here.
+        """
+        png = b64encode(self.png).decode("ascii")
+        return {"image/png": png, "text/plain": self.words}, {"image/png": {"width": WIDTH_PX}}
 
 
 def new_figure(height: float, width: float = WIDTH_INCHES) -> Figure:
