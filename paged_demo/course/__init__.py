@@ -15,6 +15,7 @@ from paged_demo.course import nb04_walk as nb04_walk
 from paged_demo.course import nb05_exercises as nb05_exercises
 from paged_demo.course import nb05_writes as nb05_writes
 from paged_demo.course import nb06_exercises as nb06_exercises
+from paged_demo.course import nb09_exercises as nb09_exercises
 from paged_demo.course.exercises.asking import ask as ask
 from paged_demo.course.exercises.asking import check as check
 from paged_demo.course.exercises.asking import hint as hint
