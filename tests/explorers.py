@@ -32,6 +32,7 @@ from paged_demo.course.nb06 import explore_film, explore_serving
 from paged_demo.course.nb07 import PromptBox, explore_run
 from paged_demo.course.nb07_texts import record
 from paged_demo.course.nb08 import explore_chain
+from paged_demo.course.nb09 import explore_context, play_growth
 from paged_demo.llm.cache import PagedCache
 from paged_demo.llm.generate import Engine
 from paged_demo.llm.load import load_model
@@ -105,6 +106,8 @@ EXPLORERS = {
     "film": lambda: explore_film(small_films()),
     "run": lambda: explore_run(small_run(), step=3),
     "chain": explore_chain,
+    "growth": play_growth,
+    "context": explore_context,
     "prompt_box": lambda: PromptBox(tiny_model(), make_tokenizer(), "hello, what is 12?", num_tokens=9),
 }
 

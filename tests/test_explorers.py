@@ -181,7 +181,9 @@ def pairs(items):
     return itertools.combinations(items, 2)
 
 
-@pytest.mark.parametrize("name", ["page_size", "page_choice", "samples", "prefixes", "serving", "chain"])
+@pytest.mark.parametrize(
+    "name", ["page_size", "page_choice", "samples", "prefixes", "serving", "chain", "context"]
+)
 def test_panels_that_lie_side_by_side_have_a_narrow_form(name):
     explorer = EXPLORERS[name]()
     boxes = [ax.get_position() for ax in explorer.panels.values()]

@@ -6,8 +6,10 @@ import re
 import pytest
 from test_docs import DOCUMENTS, ROOT, markdown
 
+from paged_demo.course.nb09 import COUNTED_AS_FULL, bytes_of_request, requests_of
 from paged_demo.model import GIB, LLAMA_2_7B, LLAMA_2_70B, OPT_13B
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_SLOTS_13B, TABLE_1
+from paged_demo.sizing.presets import model_of
 from paged_demo.views.style import memory_of
 
 VLLM, SGLANG = "0.33.0", "0.5.23"
@@ -55,6 +57,10 @@ AMOUNTS = {
     "45 KiB": 2 * 30 * 3 * 64 * 4,
     "538 MB": 4 * WEIGHTS,
     "3.4 GB": 170 * 20_000_000,
+    "16 GiB": bytes_of_request(model_of("meta-llama/Llama-3.1-8B"), 131_072),
+    "10.72 GiB": bytes_of_request(model_of("deepseek-ai/DeepSeek-V3"), 163_840),
+    "62 GiB": requests_of(131_072)[COUNTED_AS_FULL],
+    "10.41 GiB": bytes_of_request(model_of("google/gemma-3-27b-it"), 131_072),
 }
 """Amounts that prose computes, in bytes."""
 

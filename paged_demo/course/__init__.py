@@ -18,6 +18,7 @@ from paged_demo.course import nb06_exercises as nb06_exercises
 from paged_demo.course import nb08_exercises as nb08_exercises
 from paged_demo.course import nb08_need as nb08_need
 from paged_demo.course import nb08_running as nb08_running
+from paged_demo.course import nb09_exercises as nb09_exercises
 from paged_demo.course.exercises.asking import ask as ask
 from paged_demo.course.exercises.asking import check as check
 from paged_demo.course.exercises.asking import hint as hint

@@ -1,0 +1,302 @@
+"""Notebook 09: layers that keep less, in one pool: their tables, what a request holds, what a hit needs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from paged_demo.allocators.group_kinds import FullGroup, PageGroup, SlidingGroup, StateGroup
+from paged_demo.allocators.groups import GroupedAllocator
+from paged_demo.model import GIB
+from paged_demo.sizing.config import ModelConfig
+from paged_demo.sizing.layers import Full, HeadLayer, Layer, Sliding, StateLayer
+from paged_demo.sizing.presets import model_of
+from paged_demo.views import style
+from paged_demo.views.controls import choice
+from paged_demo.views.live import MARK, Explorer, Panels, Player
+from paged_demo.views.picture import new_axes, with_words
+from paged_demo.views.plots.pages import CELL_HEIGHT, Cell, draw_cells
+from paged_demo.views.style import count_of, memory_of
+
+GROUPS: Mapping[str, PageGroup] = {
+    "full": FullGroup(),
+    "sliding": SlidingGroup(window=6),
+    "latent": FullGroup(page_size=8),
+    "state": StateGroup(),
+}
+"""Four groups of the small pool. A latent vector is half as large here, so a page holds twice as many."""
+
+TINTS = dict(zip(GROUPS, style.SEQUENCE_TINTS, strict=False))
+SMALL_POOL, SMALL_PAGE, LONGEST = 22, 4, 32
+POOL_ROW = 5.6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """The small pool after one step: what happened, A's page tables, and who holds each page."""
+
+    title: str
+    num_tokens: int
+    tables: Mapping[str, Sequence[int | None]]
+    holders: Mapping[int, tuple[str, str]]
+    given_back: Sequence[int] = field(default=())
+
+
+def tell_growth() -> list[Moment]:
+    """Let a sequence grow in four groups over one pool, and another one arrive.
+
+    Examples
+    --------
+    >>> [len(moment.given_back) for moment in tell_growth()]
+    [0, 1, 1, 1, 0, 1, 1]
+    """
+    pool = GroupedAllocator(SMALL_POOL, SMALL_PAGE, GROUPS.values())
+    moments: list[Moment] = []
+
+    def note(title: str, given_back: Sequence[int] = ()) -> None:
+        held = {seq_id: dict(zip(GROUPS, pool.page_tables(seq_id), strict=True)) for seq_id in seq_ids}
+        holders = {
+            page_id: (seq_id, name)
+            for seq_id, tables in held.items()
+            for name, table in tables.items()
+            for page_id in table
+            if page_id is not None
+        }
+        num_tokens = len(pool.slots("A"))
+        moments.append(
+            Moment(
+                title=title,
+                num_tokens=num_tokens,
+                tables=held["A"],
+                holders=holders,
+                given_back=[page_id for page_id in given_back if page_id not in holders],
+            )
+        )
+
+    def grow(num_tokens: int) -> list[int]:
+        gone = []
+        for _ in range(num_tokens):
+            gone += pool.give_back("A")
+            pool.append("A", 0)
+        return gone
+
+    seq_ids = ["A"]
+    pool.allocate("A", [0] * 10)
+    note("A's prompt has 10 tokens")
+    note("1 token more", grow(1))
+    note("3 tokens more", grow(3))
+    note("4 tokens more", grow(4))
+    seq_ids.append("B")
+    pool.allocate("B", [0] * 5)
+    note("B arrives with 5 tokens")
+    note("4 tokens more", grow(4))
+    note("4 tokens more", grow(4))
+    return moments
+
+
+@style.applied()
+def tables_over_pool(moment: Moment, *, ax: Axes | None = None) -> Axes:
+    """Draw the page tables of A's groups, one below the other, and the pool that they all take from.
+
+    Parameters
+    ----------
+    moment : Moment
+        The pool to draw. A page that came free just now has a frame.
+    """
+    ax = ax or new_axes(3.4)
+    for row, (name, table) in enumerate(moment.tables.items()):
+        size = GROUPS[name].page_size or SMALL_PAGE
+        cells = [
+            Cell(number * size, 1.1 * row, "" if page_id is None else str(page_id), size)
+            for number, page_id in enumerate(table)
+        ]
+        held = [cell for cell, page_id in zip(cells, table, strict=True) if page_id is not None]
+        gone = [cell for cell in cells if cell not in held]
+        draw_cells(ax, held, facecolor=TINTS[name], edgecolor="black", linewidth=1)
+        draw_cells(ax, gone, facecolor="none", edgecolor="#8C8C8C", linewidth=0.8)
+    width = LONGEST / SMALL_POOL
+    for page_id in range(SMALL_POOL):
+        seq_id, name = moment.holders.get(page_id, ("", "free"))
+        fill = TINTS.get(name, style.FATES["free"].colour)
+        cell = Cell(page_id * width, POOL_ROW, seq_id, width)
+        draw_cells(ax, [cell], facecolor=fill, edgecolor="black", linewidth=0.8)
+        if page_id in moment.given_back:
+            draw_cells(ax, [cell], is_new=True, facecolor="none")
+        ax.text(cell.x + width / 2, POOL_ROW + 0.9, str(page_id), ha="center", va="top", fontsize=8)
+    ax.set(xlim=(-0.1, LONGEST + 0.1), ylim=(POOL_ROW + 1.6, -0.15), xticks=[])
+    rows = [1.1 * row + CELL_HEIGHT / 2 for row in range(len(GROUPS))]
+    ax.set_yticks([*rows, POOL_ROW + CELL_HEIGHT / 2], [*GROUPS, "pool"])
+    style.bare(ax)
+    return ax
+
+
+def _listed(table: Sequence[int | None]) -> str:
+    return " ".join("-" if page_id is None else str(page_id) for page_id in table)
+
+
+def play_growth() -> Player:
+    """Play a sequence that grows in four groups, as `tell_growth` tells it."""
+    moments = tell_growth()
+
+    def fill(panels: Panels, *, step: int) -> str:
+        moment = moments[step - 1]
+        ax = tables_over_pool(moment, ax=panels["tables"])
+        length = count_of(moment.num_tokens, "token")
+        number = f"step {step} of {len(moments)}:" if panels["tables"].bbox.width > 600 else f"{step}."
+        ax.set_title(f"{number} {moment.title}; A has {moment.num_tokens}", fontsize=10.5)
+        tables = "; ".join(f"{name} {_listed(table)}" for name, table in moment.tables.items())
+        came_free = f" Free again: {_listed(moment.given_back)}." if moment.given_back else ""
+        return (
+            f"Step {step} of {len(moments)}, {moment.title}. A has {length}. Its pages: {tables}.{came_free}"
+        )
+
+    return Player(
+        fill,
+        len(moments),
+        begin_with=2,
+        panels={"tables": (0.08, 0.02, 0.91, 0.88)},
+        sheet={"tables": (0.13, 0.02, 0.86, 0.84)},
+        height=3.4,
+    )
+
+
+GEMMA, DEEPSEEK, QWEN = "google/gemma-3-27b-it", "deepseek-ai/DeepSeek-V3", "Qwen/Qwen3.5-27B"
+CONTEXTS = (256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072)
+COUNTED_AS_FULL = "Gemma-3-27B, all layers counted as full"
+PAGE_SIZE = 16
+
+
+def bytes_of_request(model: ModelConfig, num_tokens: int) -> int:
+    """Return the bytes that a model needs of one request of so many tokens, in bfloat16.
+
+    Examples
+    --------
+    >>> bytes_of_request(model_of("deepseek-ai/DeepSeek-V3"), 1)
+    70272
+    """
+    return sum(
+        layer.state_bytes(model.state_bytes)
+        if isinstance(layer, StateLayer)
+        else int(layer.bytes_for(num_tokens))
+        for layer in model.layers
+        if layer is not None
+    )
+
+
+def counted_as_full(layer: Layer | None) -> Layer | None:
+    """Return a layer as a calculator sees it that does not know windows."""
+    if isinstance(layer, HeadLayer):
+        return Full(kv_heads=layer.kv_heads, head_dim=layer.head_dim)
+    return layer
+
+
+@cache
+def requests_of(num_tokens: int) -> Mapping[str, int]:
+    """Return the bytes of one request, by model, and as a calculator has them that does not know windows."""
+    gemma = model_of(GEMMA)
+    wrong = ModelConfig(
+        model_type=gemma.model_type,
+        layers=tuple(map(counted_as_full, gemma.layers)),
+        max_model_len=None,
+        state_bytes=gemma.state_bytes,
+    )
+    models = {
+        COUNTED_AS_FULL: wrong,
+        "Gemma-3-27B: 5 sliding to 1 full": gemma,
+        "DeepSeek-V3: latent": model_of(DEEPSEEK),
+        "Qwen3.5-27B: 3 states to 1 full": model_of(QWEN),
+    }
+    return {name: bytes_of_request(model, num_tokens) for name, model in models.items()}
+
+
+LOOKS: Sequence[Mapping[str, Any]] = (
+    {"color": style.TRADITIONAL, "linestyle": "--"},
+    {"color": style.PAGED},
+    {"color": "#609F71", "linestyle": "-."},
+    {"color": "#A89020", "linestyle": ":"},
+)
+
+
+def pages_of_layers(num_tokens: int) -> str:
+    """Say how many pages of 16 tokens a layer of each kind still needs."""
+    window = next(layer.window for layer in model_of(GEMMA).layers if isinstance(layer, Sliding))
+    allocator = {"full": FullGroup(), "sliding": SlidingGroup(window=window), "state": StateGroup()}
+    last = -(-num_tokens // PAGE_SIZE)
+    pages = {name: last - group.first_kept(num_tokens, PAGE_SIZE) for name, group in allocator.items()}
+    return (
+        f"in pages of {PAGE_SIZE} a full or latent layer holds {count_of(pages['full'], 'page')},"
+        f" a sliding one {pages['sliding']}, a state {pages['state']}"
+    )
+
+
+def _draw_curves(ax: Axes) -> None:
+    for name, look in zip(requests_of(1), LOOKS, strict=True):
+        needs = [requests_of(length)[name] / GIB for length in CONTEXTS]
+        ax.plot(CONTEXTS, needs, linewidth=2, label=name, **look)
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log", base=2)
+    ax.set_xticks(CONTEXTS[::3], [f"{length:,}" for length in CONTEXTS[::3]])
+    ax.set_yticks([1 / 16, 1 / 4, 1, 4, 16, 64], ["1/16", "1/4", "1", "4", "16", "64"])
+    ax.set(xlabel="context (tokens)", ylabel="one request (GiB)")
+    ax.tick_params(labelsize=9)
+    ax.minorticks_off()
+
+
+def _fill_context(panels: Panels, *, context: int) -> str:
+    needs = requests_of(context)
+    bars = panels["bars"]
+    for row, (name, look) in enumerate(zip(needs, LOOKS, strict=True)):
+        bars.barh(row, needs[name] / GIB, color=look["color"], height=0.42)
+        bars.text(0, row - 0.3, f"{name}: {memory_of(needs[name], 'GiB')}", va="bottom", fontsize=8.5)
+        if "curves" in panels:
+            panels["curves"].plot(context, needs[name] / GIB, **MARK | {"markersize": 9})
+    # One scale for all parts of a sheet.
+    longest = max((needs if "curves" in panels else requests_of(CONTEXTS[-1])).values()) / GIB
+    bars.set(xlim=(0, 1.02 * longest), ylim=(len(needs) - 0.6, -0.85), yticks=[])
+    bars.spines["left"].set_visible(False)
+    bars.tick_params(labelsize=9)
+    bars.set_xlabel("GiB", fontsize=9)
+    bars.set_title(f"one request of {context:,} tokens", fontsize=10.5)
+    told = "; ".join(f"{name}, {memory_of(need, 'GiB')}" for name, need in needs.items())
+    return f"One request of {context:,} tokens: {told}. Of one layer, {pages_of_layers(context)}."
+
+
+def explore_context() -> Explorer:
+    """Explore what one request holds, by the kinds of the layers, as its context grows."""
+    return Explorer(
+        _fill_context,
+        {"context": choice("context (tokens)", CONTEXTS, CONTEXTS[-1])},
+        panels={"curves": (0.085, 0.17, 0.4, 0.72), "bars": (0.56, 0.17, 0.42, 0.72)},
+        narrow={"curves": 2.4, "bars": 2.2},
+        sheet={"bars": (0.04, 0.2, 0.92, 0.64)},
+        height=3.3,
+        background={"curves": _draw_curves},
+    )
+
+
+@style.applied()
+def what_a_hit_needs(num_pages: int, window: int, page_size: int, *, ax: Axes | None = None) -> Axes:
+    """Draw which pages of a known beginning a full and a sliding group need, so that it is a hit.
+
+    Parameters
+    ----------
+    num_pages : int
+        Full pages of the beginning.
+    window : int
+        Tokens of the window.
+    page_size : int
+        Tokens of a page.
+    """
+    ax = ax or new_axes(1.7)
+    first = SlidingGroup(window=window).first_kept(num_pages * page_size, page_size)
+    for row, (name, needed) in enumerate((("full", 0), ("sliding", first))):
+        cells = [Cell(number, 1.2 * row, str(number)) for number in range(num_pages)]
+        draw_cells(ax, cells[:needed], facecolor="none", edgecolor="#8C8C8C", linewidth=0.8)
+        draw_cells(ax, cells[needed:], facecolor=TINTS[name], edgecolor="black", linewidth=1)
+    ax.set(xlim=(-0.1, num_pages + 0.1), ylim=(2.2, -0.2), xticks=[])
+    ax.set_yticks([0.4, 1.6], ["full", "sliding"])
+    style.bare(ax)
+    told = f"Of {num_pages} pages the full group needs all, the sliding one those from {first} on"
+    return with_words(ax, f"{told}; the {first} pages before may be forgotten.")
