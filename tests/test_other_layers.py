@@ -107,6 +107,15 @@ def test_the_latent_kernel_of_the_notebook_is_the_packages():
     np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
+def test_a_token_of_deepseek_v3_takes_what_its_config_says():
+    exercise = EXERCISES["9.2"]
+    config = CONFIGS[nb09.DEEPSEEK]
+    assert exercise.right_number() == nb09.bytes_of_request(model_of(nb09.DEEPSEEK), 1) == 70_272
+    asked = {"layers": "num_hidden_layers", "latent": "kv_lora_rank", "rope": "qk_rope_head_dim"}
+    assert all(exercise.numbers[name] == config[field] for name, field in asked.items())
+    assert exercises.keys_and_values_of_all_heads(**exercise.numbers) == 3_997_696
+
+
 def test_the_shortest_prompt_that_finds_something_is_what_an_allocator_says():
     made = {}
     exec(all_solutions()["9.4"][1], made)

@@ -124,6 +124,18 @@ RIGHT_ALL_THE_SAME = {
             for shift in "+-"
         ]
     },
+    "9.5": {
+        "nothing is nothing": [
+            "- return 0; + return -0",
+            "- return 0; + return 0 // 2",
+            "- return 0; + return 0 % 2",
+            "- for pages in range(full_run, 0, -1):; + for pages in range(full_run, -1, -1):",
+        ],
+        "the larger of two": [
+            "- first = max(0, pages * page_size - window + 1) // page_size;"
+            " + first = max(pages * page_size - window + 1, 0) // page_size"
+        ],
+    },
 }
 
 

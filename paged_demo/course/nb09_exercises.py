@@ -10,7 +10,7 @@ from paged_demo.course.exercises.functions import ask_function
 from paged_demo.course.exercises.kinds import ask_letters, mistake
 from paged_demo.course.exercises.numbers import ask_number
 from paged_demo.course.exercises.predictions import ask_before
-from paged_demo.course.nb09 import DEEPSEEK, QWEN, bytes_of_request, requests_of, tell_growth
+from paged_demo.sizing.layers import Latent
 from paged_demo.sizing.pages import raise_block
 from paged_demo.sizing.presets import model_of
 from paged_demo.sizing.server import Server
@@ -57,64 +57,86 @@ def the_new_tokens_are_left_out(window: int, page_size: int, chunk: int) -> int:
 
 @mistake("9.1")
 def one_token_too_many(window: int, page_size: int, chunk: int) -> int:
-    """A token sees itself and window - 1 before it: the first of the new tokens is part of its own window."""
+    """The first of the new tokens is part of its own window: window - 1 + chunk tokens are in a row. (vLLM
+    0.33.0 reserves so many pages, to be safe.)
+    """
     return (window + chunk + page_size - 2) // page_size + 1
 
 
 @mistake("9.1")
-def what_an_engine_reserves(window: int, page_size: int, chunk: int) -> int:
-    """That is safe, and vLLM 0.33.0 reserves so many. If all but one of the tokens fill whole pages, it is
-    one page above what can happen.
-    """
-    return -(-(window - 1 + chunk) // page_size) + 1
+def two_runs_of_pages(window: int, page_size: int, chunk: int) -> int:
+    """The new tokens follow the window without a gap, and may share a page with its end: it is one run."""
+    return (window + page_size - 3) // page_size + (chunk + page_size - 2) // page_size + 2
+
+
+@mistake("9.1", "Tokens, not pages")
+def tokens_not_pages(window: int, page_size: int, chunk: int) -> int:
+    """So many tokens have to be in pages at once. How many pages can that be?"""
+    return window - 1 + chunk
+
+
+def draw_latents(rng: Random) -> dict[str, int]:
+    """Draw the shape of another model with latent vectors."""
+    return {
+        "layers": rng.choice([27, 40, 48, 60]),
+        "heads": rng.choice([16, 64, 96]),
+        "latent": rng.choice([256, 384, 512]),
+        "rope": rng.choice([32, 64]),
+    }
 
 
 @ask_number(
     "9.2",
+    numbers={"layers": 61, "heads": 128, "latent": 512, "rope": 64},
+    draw_numbers=draw_latents,
+    ask_with=(
+        "A model has {layers} layers, {heads} heads, a latent vector of {latent} numbers and {rope} for the"
+        " position. How many bytes does a token take, with numbers of 2 bytes?"
+    ),
     hints=(
-        "A token keeps one vector in each layer. `kv_lora_rank` and `qk_rope_head_dim` are its two parts.",
-        "512 + 64 numbers of 2 bytes, in 61 layers. K and V are both made of them, so nothing is doubled.",
+        "A token keeps two parts in each layer: the latent vector and that of the position.",
+        "Numbers have 2 bytes. K and V are both made of the same ones, so nothing is doubled.",
     ),
     insight=(
-        "{expected:,} bytes: 57 times less than keys and values of 128 heads would take. And every GPU of a"
-        " tensor-parallel group keeps the whole vector, since all heads read it."
+        "{expected:,} bytes, however many heads there are. And every GPU of a tensor-parallel group keeps the"
+        " whole vector, since all heads read it."
     ),
 )
-def bytes_of_a_latent_token() -> int:
-    """Compute the bytes of a token of DeepSeek-V3."""
-    return bytes_of_request(model_of(DEEPSEEK), 1)
+def bytes_of_a_latent_token(layers: int, heads: int, latent: int, rope: int) -> int:
+    """Compute the bytes of a token of a model with latent vectors, in bfloat16."""
+    return layers * int(Latent(latent=latent, rope=rope).bytes_per_token())
 
 
 @mistake("9.2")
-def keys_and_values_of_all_heads() -> int:
-    """This counts K and V of 128 heads. The model keeps the one vector that they are made of."""
-    return 61 * 2 * 128 * 128 * 2
+def keys_and_values_of_all_heads(layers: int, heads: int, latent: int, rope: int) -> int:
+    """This counts K and V of {heads} heads. The model keeps the one vector that they are made of."""
+    return layers * 2 * heads * 128 * 2
 
 
 @mistake("9.2")
-def the_vector_twice() -> int:
+def the_vector_twice(layers: int, heads: int, latent: int, rope: int) -> int:
     """There is no second vector for V: keys and values are made of the same one."""
-    return 61 * 2 * (512 + 64) * 2
+    return layers * 2 * (latent + rope) * 2
 
 
 @mistake("9.2")
-def the_position_is_left_out() -> int:
-    """The part of the key that carries the position, `qk_rope_head_dim`, cannot be made of the latent vector,
-    and is kept beside it.
+def the_position_is_left_out(layers: int, heads: int, latent: int, rope: int) -> int:
+    """The part of the key that carries the position cannot be made of the latent vector, and is kept beside
+    it.
     """
-    return 61 * 512 * 2
+    return layers * latent * 2
 
 
 @mistake("9.2")
-def one_layer() -> int:
+def one_layer(layers: int, heads: int, latent: int, rope: int) -> int:
     """That is a token in one layer. Every layer keeps a vector of its own."""
-    return (512 + 64) * 2
+    return (latent + rope) * 2
 
 
 @mistake("9.2")
-def numbers_not_bytes() -> int:
-    """Those are numbers. In bfloat16 each of them has 2 bytes."""
-    return 61 * (512 + 64)
+def numbers_not_bytes(layers: int, heads: int, latent: int, rope: int) -> int:
+    """Those are numbers. Each of them has 2 bytes."""
+    return layers * (latent + rope)
 
 
 ask_letters(
@@ -146,7 +168,7 @@ ask_letters(
     ask_with="A page holds {page_size} tokens. Which is the shortest prompt that can find something?",
     hints=(
         "At most whole pages of n - 1 tokens are found. When is that one page?",
-        "A prompt of {page_size} tokens is one token too short: its last token is always computed.",
+        "A prompt of as many tokens as a page is one too short: its last token is always computed.",
     ),
     insight=(
         "{expected:,} tokens find {page_size:,}. Below that the hit rate is 0 %, and nothing is broken: what"
@@ -192,7 +214,7 @@ def hit_cases() -> Iterator[HitCase]:
     yield 1, [0, 1], 1, 4
     yield 2, [], 1, 4
     rng = Random(0)
-    for _ in range(60):
+    for _ in range(400):
         num_pages, page_size = rng.randint(1, 7), rng.choice([1, 2, 4, 16])
         found = [page for page in range(num_pages) if rng.random() < 0.7]
         yield rng.randint(0, num_pages), found, rng.randint(1, 4 * page_size), page_size
@@ -265,12 +287,17 @@ def pages_not_tokens(full_run: int, sliding: Sequence[int], window: int, page_si
 )
 def held_by_the_window() -> int:
     """Count the pages of the sliding group at the end of the story."""
+    # Matplotlib is slow to load, and the notebook has loaded it.
+    from paged_demo.course.nb09 import tell_growth  # noqa: PLC0415
+
     return sum(page_id is not None for page_id in tell_growth()[-1].tables["sliding"])
 
 
 @ask_before("9.2", unit="times", because="only 10 of its 62 layers keep all tokens")
 def times_too_much() -> float:
     """Compute how many times too much a calculator says that does not know windows."""
+    from paged_demo.course.nb09 import requests_of  # noqa: PLC0415
+
     wrong, right, *_ = requests_of(131_072).values()
     return wrong / right
 
@@ -280,7 +307,9 @@ def times_too_much() -> float:
 )
 def found_of_700() -> int:
     """Ask a prompt of 700 tokens twice, with the pages of Qwen3.5-27B."""
-    raised = raise_block([layer for layer in model_of(QWEN).layers if layer], Server(state_bytes=4))
+    raised = raise_block(
+        [layer for layer in model_of("Qwen/Qwen3.5-27B").layers if layer], Server(state_bytes=4)
+    )
     size = raised.block_size if raised else 16
     pool = GroupedAllocator(8, size, [FullGroup(), StateGroup()], prefix_caching=True)
     pool.allocate("first", range(700))
