@@ -9,6 +9,9 @@ from matplotlib.axes import Axes
 
 from paged_demo.allocators.group_kinds import FullGroup, PageGroup, SlidingGroup, StateGroup
 from paged_demo.allocators.groups import GroupedAllocator
+from paged_demo.attention.kernels import dense_attention  # noqa: F401 - the notebook uses it
+from paged_demo.attention.latent import latent_attention_naive  # noqa: F401 - the notebook uses it
+from paged_demo.attention.quick_kernel import paged_attention  # noqa: F401 - the notebook uses it
 from paged_demo.model import GIB
 from paged_demo.sizing.config import ModelConfig
 from paged_demo.sizing.layers import Full, HeadLayer, Layer, Sliding, StateLayer

@@ -287,8 +287,7 @@ def pages_not_tokens(full_run: int, sliding: Sequence[int], window: int, page_si
 )
 def held_by_the_window() -> int:
     """Count the pages of the sliding group at the end of the story."""
-    # Matplotlib is slow to load, and the notebook has loaded it.
-    from paged_demo.course.nb09 import tell_growth  # noqa: PLC0415
+    from paged_demo.course.nb09 import tell_growth  # noqa: PLC0415 - Matplotlib is slow to load
 
     return sum(page_id is not None for page_id in tell_growth()[-1].tables["sliding"])
 
@@ -307,9 +306,8 @@ def times_too_much() -> float:
 )
 def found_of_700() -> int:
     """Ask a prompt of 700 tokens twice, with the pages of Qwen3.5-27B."""
-    raised = raise_block(
-        [layer for layer in model_of("Qwen/Qwen3.5-27B").layers if layer], Server(state_bytes=4)
-    )
+    layers = [layer for layer in model_of("Qwen/Qwen3.5-27B").layers if layer]
+    raised = raise_block(layers, Server(state_bytes=4))
     size = raised.block_size if raised else 16
     pool = GroupedAllocator(8, size, [FullGroup(), StateGroup()], prefix_caching=True)
     pool.allocate("first", range(700))
