@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 from explorers import move
+from solutions import source_of
 
 from paged_demo.course import nb08, nb08_log, nb08_plots, nb08_server
-from paged_demo.sizing.batch import GPUS, step_seconds
+from paged_demo.sizing.batch import GPUS, cache_bytes, step_seconds
+from paged_demo.sizing.cache_types import cache_type
 from paged_demo.sizing.plan import plan
 from paged_demo.sizing.presets import CONFIGS, model_of
 from paged_demo.sizing.server import Server
@@ -205,3 +207,24 @@ def test_the_bars_of_a_step_are_its_seconds():
     assert "The pool holds 64" in ax.get_label()
     with pytest.raises(ValueError, match="steps must hold"):
         nb08_plots.seconds_of_steps([], output_tokens=1, most_requests=1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("bfloat16", "the rate grows up to {:.1f}, at a batch of 76"),
+        ("fp8", "with `fp8` the bound is {:.1f}"),
+    ],
+)
+def test_beyond_the_knee_a_larger_batch_brings_nothing_and_fewer_bytes_a_token_do(kind, said):
+    card = GPUS["RTX 3090"]
+    each = cache_bytes(LLAMA, 650, cache=cache_type(kind))
+
+    def rate(batch):
+        step = step_seconds(card, batch, weights_bytes=2 * 8_030_261_248, cache_bytes_each=each)
+        return step.requests_per_s(300)
+
+    assert round(card.knee()) == 76
+    assert rate(47) < rate(64) < rate(76)
+    assert rate(76) == pytest.approx(rate(256), rel=0.005)
+    assert said.format(rate(256)) in source_of("08_your_server", "now")
