@@ -222,7 +222,7 @@ class Explorer:
     @property
     def status(self):
         """What is said beside the buttons of a form."""
-        return self.box.locator("span[role=status]").inner_text()
+        return self.box.locator("span[role=status]:not(summary > *)").inner_text()
 
     def wait_until_answered(self):
         """Wait until no answer grows: the kernel is idle between two tokens too."""
