@@ -9,6 +9,7 @@ import matplotlib as mpl
 import pytest
 from explorers import hear, pixels
 
+from paged_demo.views import live
 from paged_demo.views.controls import number
 from paged_demo.views.live import Explorer
 
@@ -154,7 +155,8 @@ def test_the_rest_is_left_when_a_reader_has_chosen_something_else():
 
     async def move():
         hear(explorer, {"height": 5})
-        await asyncio.sleep(0)
+        while (5, 0) not in explorer.done:
+            await asyncio.sleep(0)
         hear(explorer, {"height": 6})
         await until_whole(explorer)
         await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
@@ -163,6 +165,20 @@ def test_the_rest_is_left_when_a_reader_has_chosen_something_else():
     assert [words for words, is_whole in filter(None, sent) if is_whole] == ["height 6"]
     assert (5, 2) not in explorer.done
     assert explorer.words == "height 6"
+
+
+def test_while_a_slider_is_moved_the_rest_is_not_begun():
+    explorer = explore_in_bits()
+    explorer.done.clear()
+
+    async def move():
+        for height in (5, 6, 7):
+            hear(explorer, {"height": height})
+            await asyncio.sleep(live.REST_AFTER_S / 10)
+        await until_whole(explorer)
+
+    asyncio.run(move())
+    assert {height for height, _ in explorer.done} == {7}
 
 
 def test_what_a_program_sets_is_there_at_once_in_a_kernel_too():

@@ -35,6 +35,13 @@ a style changes while it is applied, are those of all threads."""
 SWITCH_INTERVAL_S = 0.0005
 """How long (s) another thread may compute before one that draws has its turn; Python's own is 0.005."""
 
+REST_AFTER_S = 0.2
+"""How long (s) the controls are left alone before a picture goes on with what takes long: while a slider is
+moved, nothing stands in the way of its next move."""
+
+PAUSE_S = 0.005
+"""How long (s) such a picture leaves to the kernel now and then: a message takes several turns to arrive."""
+
 MARK: dict[str, Any] = {"marker": "o", "markersize": 15, "markerfacecolor": "none", "color": "black"}
 """The look of a ring around the point of a curve that the controls are set to."""
 
@@ -229,8 +236,9 @@ class Explorer:
 
     async def _fill_the_rest(self, filling: Filling) -> None:
         """Go on in turns with the kernel's messages, one of which may bring other values."""
+        await asyncio.sleep(REST_AFTER_S)
         while self._filling is filling:
-            await asyncio.sleep(0)
+            await asyncio.sleep(PAUSE_S)
             with drawing():
                 if self._filling is not filling:
                     return
