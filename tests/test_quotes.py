@@ -24,6 +24,7 @@ from paged_demo.model import KIB, MIB, OPT_13B
 from paged_demo.paper import draw_trace
 from paged_demo.paper import numbers as paper
 from paged_demo.paper.experiment import SERVERS
+from paged_demo.paper.sensitivity import MOVED
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION, IterationTime
 from paged_demo.serving.rules import keep_pages_free
 
@@ -144,11 +145,12 @@ def test_prose_quotes_the_gains_that_the_results_compute():
     assert f"our {over_max} lies inside" in prose("results")
 
 
-def test_the_readme_counts_what_was_recorded_and_published():
+def test_the_readme_counts_what_was_recorded_published_and_moved():
     for quote in (
         f"page tables on {len(HISTORIES)} histories",
         f"the plan of {len(STARTUPS)} of its starts",
         f"what {len(PUBLISHED)} published logs print",
+        f"notebook 06 moves {len(MOVED)} of them",
     ):
         assert quote in prose("README.md")
 
