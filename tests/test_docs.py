@@ -11,11 +11,19 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / ".github" / "CONTRIBUTING.md",
+    ROOT / "notebooks" / "README.md",
     *sorted((ROOT / "notebooks").glob("*.ipynb")),
 ]
 TOP_LEVEL = {"notebooks", "paged_demo", "assets", "tests", "pyproject.toml", "README.md", "LICENSE"}
+MOST_WORDS = 1_500
+"""In the README, with all that is in its tables, its code and the words of its pictures."""
 
-each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 
 
 def markdown(path):
@@ -51,6 +59,19 @@ def test_every_picture_has_an_alternative_text(path):
     alternatives += re.findall(r'<img[^>]*?alt="([^"]*)"', text)
     assert len(alternatives) == len(re.findall(r"!\[|<img", text))
     assert all(len(alternative.split()) > 4 for alternative in alternatives)
+
+
+def test_the_readme_is_read_in_a_few_minutes():
+    assert len(markdown(ROOT / "README.md").split()) <= MOST_WORDS
+
+
+def test_the_readme_lists_every_notebook():
+    text = markdown(ROOT / "README.md")
+    listed = re.findall(r"\]\(notebooks/([^)\s]+\.ipynb)\) \|", text)
+    numbered = [path.name for path in DOCUMENTS if re.match(r"\d\d_", path.name)]
+    assert listed == numbered
+    assert "ten notebooks" in text
+    assert len(numbered) == 10
 
 
 def test_the_readme_begins_with_the_two_commands():

@@ -4,7 +4,7 @@ import ast
 import re
 
 import pytest
-from test_docs import DOCUMENTS, ROOT, markdown
+from test_docs import DOCUMENTS, ROOT, markdown, name_of
 
 from paged_demo.course.nb09 import COUNTED_AS_FULL, bytes_of_request, requests_of
 from paged_demo.model import GIB, LLAMA_2_7B, LLAMA_2_70B, OPT_13B
@@ -27,9 +27,8 @@ def is_text(value):
     return isinstance(value, str)
 
 
-PROSE = {path.name: markdown(path) for path in DOCUMENTS} | {
-    path.relative_to(ROOT).as_posix(): strings_of(path)
-    for path in sorted((ROOT / "paged_demo").rglob("*.py"))
+PROSE = {name_of(path): markdown(path) for path in DOCUMENTS} | {
+    name_of(path): strings_of(path) for path in sorted((ROOT / "paged_demo").rglob("*.py"))
 }
 each_prose = pytest.mark.parametrize("name", PROSE)
 

@@ -1,33 +1,28 @@
-"""Where the constants come from: the table, README and the figures agree; and what hangs on each constant."""
-
-import re
-from pathlib import Path
+"""Where the constants come from: the table and the notebook of results agree; and what hangs on each one."""
 
 import pytest
 from amounts import amount
+from test_quotes import shown
 
 from paged_demo.paper import move_each, predictions, provenance, sensitivity
 from paged_demo.paper import numbers as paper
 from paged_demo.paper.sensitivity import MOVED, Setup
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION
 
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
-
 
 @pytest.mark.parametrize("table", [provenance.constants, predictions.figures])
-def test_the_readme_has_the_table(table):
-    assert f"\n\n{provenance.as_markdown(table())}\n\n" in README
+def test_the_results_show_the_table_with_all_that_explains_it(table):
+    assert str(table()) in shown("results")
 
 
-def test_the_readme_says_which_figures_were_not_attempted():
-    told = re.findall(r"^- Fig\. (.*?) was not attempted: (.*)\.$", README, re.MULTILINE)
-    assert dict(told) == predictions.NOT_ATTEMPTED
-
-
-def test_every_origin_is_explained_and_used():
+def test_the_tables_explain_what_is_used_and_what_is_left_out():
     assert {constant.origin for constant in provenance.CONSTANTS} == set(provenance.ORIGINS)
-    for origin, meaning in provenance.ORIGINS.items():
-        assert f"*{origin}*: {meaning}" in README
+    assert all(
+        f"{origin}: {meaning}" in str(provenance.constants())
+        for origin, meaning in provenance.ORIGINS.items()
+    )
+    told = str(predictions.figures())
+    assert all(f"Fig. {figure}, {why}." in told for figure, why in predictions.NOT_ATTEMPTED.items())
 
 
 def test_what_is_computed_follows_from_what_is_printed():

@@ -1,10 +1,9 @@
 """Random walks over the package, as long as you like: nothing may ever differ from a model or another engine.
 
 ``python tests/walk.py paged 1000000`` does so many operations of the paged allocator, ``groups`` of the one
-with several groups of layers, ``traditional`` of the
-other one with all reservations and placements, and ``workloads 1000`` serves so many workloads with both
-engines. Each tells how many there were of each kind, or stops at the first difference and names its seed. The
-suite walks a shorter way.
+with several groups of layers, ``traditional`` of the other one with all reservations and placements, and
+``workloads 1000`` serves so many workloads with both engines. Each tells how many there were of each kind, or
+stops at the first difference and names its seed. The suite walks a shorter way.
 """
 
 import sys

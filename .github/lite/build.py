@@ -58,7 +58,8 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         build = ["lite", "build", "--contents", ROOT / "notebooks", "--output-dir", site, "--apps", "lab"]
-        run("jupyter_core", *build, "--no-sourcemaps", folder=work)
+        # The page beside the notebooks leads out of the site.
+        run("jupyter_core", *build, "--no-sourcemaps", "--extra-ignore-contents", "README[.]md$", folder=work)
         wheels = site / LOCK.parent
         wheels.mkdir(parents=True)
         pip("wheel", "--no-deps", "--wheel-dir", wheels, ROOT)

@@ -1,4 +1,4 @@
-"""What of each figure is predicted, and which figures were not tried: README and notebook 06 show it."""
+"""What of each figure is predicted, and which figures were not tried: the notebook of results shows it."""
 
 from typing import NamedTuple
 

@@ -1,6 +1,6 @@
 """Where every constant of the simulation comes from.
 
-The one place: README and notebook 06 show the table, and a test compares.
+The one place: the notebook of results shows the table.
 """
 
 from statistics import fmean
@@ -295,17 +295,3 @@ def constants() -> Table:
         setup="; ".join(f"{origin}: {meaning}" for origin, meaning in ORIGINS.items()),
         rows=[["constant", "value", "origin", "source", "enters figures"], *CONSTANTS],
     )
-
-
-def as_markdown(table: Table) -> str:
-    """Write a table's cells as Markdown.
-
-    Examples
-    --------
-    >>> print(as_markdown(Table(title="", setup="", rows=[["a", "b"], ["1", "2"]])))
-    | a | b |
-    |---|---|
-    | 1 | 2 |
-    """
-    names, *rows = (f"| {' | '.join(row)} |" for row in table.rows)
-    return "\n".join([names, f"|{'---|' * len(table.rows[0])}", *rows])
