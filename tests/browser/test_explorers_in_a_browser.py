@@ -116,13 +116,9 @@ def test_a_prompt_that_is_empty_or_too_long_is_told_before_anything_runs(opened)
 
 
 @each_notebook
-@pytest.mark.parametrize(
-    ("width", "theme"),
-    [(WIDE_PX, LIGHT), (NARROW_PX, LIGHT), (NARROW_PX, DARK), (WIDE_PX, DARK)],
-    ids=["wide-light", "narrow-light", "narrow-dark", "wide-dark"],
-)
-def test_an_explorer_can_be_seen_read_and_moved(opened, width, theme):
-    opened.look(width=width, theme=theme)
+@pytest.mark.parametrize("width", [WIDE_PX, NARROW_PX], ids=["wide", "narrow"])
+def test_no_picture_jumps_or_is_wider_than_the_page_whatever_is_set(opened, width):
+    opened.look(width=width, theme=LIGHT)
     for explorer in opened.explorers():
         for slider in explorer.sliders:
             start, looks = slider.value, explorer.looks
@@ -134,7 +130,17 @@ def test_an_explorer_can_be_seen_read_and_moved(opened, width, theme):
             slider.go_back_to(start)
             explorer.wait_for_looks(looks)
             assert len(explorer.evaluate("() => inLab.placesSeen()")) == 1
+    assert opened.errors == []
+
+
+@each_notebook
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [WIDE_PX, NARROW_PX], ids=["wide", "narrow"])
+def test_an_explorer_can_be_read_in_both_themes(opened, width, theme):
+    opened.look(width=width, theme=theme)
+    for explorer in opened.explorers():
         assert explorer.evaluate("box => inLab.corners(inLab.picture(box))") == 4 * [[255, 255, 255, 255]]
+        assert explorer.evaluate("box => inLab.tooWide(box)") == []
         contrasts = explorer.evaluate("box => inLab.contrasts(box)")
         assert len(contrasts) > len(explorer.sliders)
         assert [(text, ratio) for text, ratio in contrasts if ratio < READABLE] == []
