@@ -21,6 +21,7 @@ from paged_demo import (
     reserve_max,
     simulate,
 )
+from paged_demo.allocators.placement import buddy
 from paged_demo.allocators.studies import sample_in_parallel
 from paged_demo.course import nb00, nb01, nb02, nb03, nb04, nb05_plots, nb06, nb06_knees, nb06_plots
 from paged_demo.model import GIB, MemoryBudget
@@ -146,6 +147,27 @@ def test_each_fate_is_named_above_its_first_slots_and_told_with_its_count():
     assert places == {"used": 3.5, "reserved": 8, "internal": 16.5, "external": 56}
     words = "A: 7 used, 2 reserved, 15 internal. B: 3 used, 21 internal. Then 16 external slots."
     assert show(ax).words == words
+
+
+@pytest.mark.parametrize("num_reserved", [1, 16, 100, 128, 300, 512])
+def test_buddies_halve_a_chunk_until_it_is_the_one_that_the_allocator_gives(num_reserved):
+    ax = nb02.buddy_split(num_reserved, pool_slots=512, ax=new_axes())
+    rows = {}
+    for piece in ax.patches:
+        rows.setdefault(piece.get_y(), []).append((piece.get_x(), piece.get_width()))
+    assert all(sum(width for _, width in pieces) == 512 for pieces in rows.values())
+    placement = buddy(512)
+    run = placement.place(num_reserved)
+    (_, asked), (_, rounding), *free = rows[max(rows)]
+    assert (asked, asked + rounding) == (num_reserved, run.num_slots)
+    assert free == list(placement.holes())
+    assert f"gets one of {run.num_slots}: {rounding} of them are rounding" in show(ax).words
+
+
+@pytest.mark.parametrize("pool_slots", [0, 8, 500])
+def test_a_pool_that_buddies_cannot_halve_is_named(pool_slots):
+    with pytest.raises(ValueError, match=f"pool_slots must be a power of two from 16, got {pool_slots}"):
+        nb02.buddy_split(8, pool_slots=pool_slots)
 
 
 @pytest.mark.parametrize("position", range(12))

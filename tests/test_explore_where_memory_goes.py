@@ -5,7 +5,7 @@ from statistics import fmean
 import pytest
 from amounts import amount
 
-from paged_demo.course.nb02 import (
+from paged_demo.course.nb02_film import (
     MAX_TOKENS,
     MEAN_TOKENS,
     NUM_MOMENTS,
@@ -58,5 +58,6 @@ def test_requests_have_one_mean_length_whatever_the_spread_but_for_what_is_cut(s
 def test_what_the_notebook_says_of_the_oracle_is_so():
     shares = {placement: film("oracle", placement, 64, 0.5).mean_used_share for placement in PLACEMENTS}
     assert shares["buddy"] < shares["first fit"] < 0.6
+    assert shares["best fit"] == pytest.approx(shares["first fit"], rel=0.02)
     assert film("max", "buddy", 64, 0.5).mean_used_share < film("pow2", "buddy", 64, 0.5).mean_used_share
     assert film("pow2", "buddy", 64, 0.5).mean_used_share < shares["buddy"]

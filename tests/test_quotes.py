@@ -20,6 +20,7 @@ from paged_demo import (
     sharegpt,
     simulate,
 )
+from paged_demo.course.nb02_exercises import mean_of_the_running, the_mean_at_the_door
 from paged_demo.model import KIB, MIB, OPT_13B
 from paged_demo.paper import draw_trace
 from paged_demo.paper import numbers as paper
@@ -82,8 +83,11 @@ QUOTES = [
     ("00_one_slider", f"The paper reports {GAIN}"),
     ("00_one_slider", f"the longest sequence the model allows: {paper.MAX_TOKENS:,} tokens"),
     ("00_one_slider", f"and the paper {BATCH['vLLM']:.2f}"),
-    ("00_one_slider", f"leaves {paper.TABLE_1['OPT-13B'].kv_cache_gb} GB for the KV cache"),
-    ("00_one_slider", f"{paper.TABLE_1['OPT-13B'].thousand_slots}K slots (Table 1). We take {POOL} slots"),
+    ("00_one_slider", f"leaves {paper.TABLE_1['OPT-13B'].kv_cache_gb} GiB for the KV cache"),
+    (
+        "00_one_slider",
+        f"{paper.TABLE_1['OPT-13B'].thousand_slots}K slots (Table 1, which writes GB). We take {POOL} slots",
+    ),
     ("00_one_slider", f"{PROMPT:.0f} tokens of prompt and {OUTPUT:.0f} of output on average (Fig. 11)"),
     ("00_one_slider", f"the paper finds {CHAT[0]} to {CHAT[1]} good for this workload"),
     (
@@ -97,9 +101,10 @@ QUOTES = [
     ),
     (WASTE, f"Fig. 2 draws {paper.FIG_2['Orca (Max)']['other']:.3f} %"),
     (WASTE, f"leave {USED['Orca (Oracle)']:.0f} % in the paper"),
+    (WASTE, f"About {mean_of_the_running(0, ()):.0f} tokens, against"),
+    (WASTE, f"against {the_mean_at_the_door(0, ()):.0f} of all that arrive"),
     ("04_same_attention", f"The paper's own words are {SLOWER} longer"),
     ("04_same_attention", f"by {SLOWER} in the paper at a batch of 32"),
-    ("04_same_attention", f"the points of Fig. 18a for a batch of 8 are {SLOWER_AT_8} higher"),
     ("04_same_attention", f"{BATCH['Orca (Max)']:.2f} requests with reservations of {paper.MAX_TOKENS:,}"),
     ("04_same_attention", f"and {BATCH['vLLM']:.2f} with pages (Fig. 13)"),
     ("06_serving", f"the paper's {GAIN} (abstract)"),

@@ -8,6 +8,7 @@ from paged_demo.course import nb00_exercises as nb00_exercises
 from paged_demo.course import nb01_exercises as nb01_exercises
 from paged_demo.course import nb02_exercises as nb02_exercises
 from paged_demo.course import nb02_fragment as nb02_fragment
+from paged_demo.course import nb02_predictions as nb02_predictions
 from paged_demo.course import nb03_double_free as nb03_double_free
 from paged_demo.course import nb03_exercises as nb03_exercises
 from paged_demo.course import nb04_exercises as nb04_exercises

@@ -127,8 +127,7 @@ def explore_page_size(pools: Mapping[int, FullPool]) -> Explorer:
         usage = usages[page_size]
         return (
             f"Page size {page_size}: on average {pool.mean_running:.1f} requests run, and"
-            f" {percent(pool.mean_used_share)} of the {usage.num_slots:,} slots hold a token;"
-            f" {pool.num_preempted:,} preemptions among {pool.num_requests:,} requests."
+            f" {percent(pool.mean_used_share)} of the {usage.num_slots:,} slots hold a token."
             f" In the picture: {len(pool.future_tokens)} requests, {_describe_fates(usage)} slots."
         )
 

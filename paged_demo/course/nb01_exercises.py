@@ -262,7 +262,7 @@ ask_letters(
         a: Not a leak. A leak grows. This was taken in one piece at start-up, and stays as it is.
         b: Taken is not used. The pool is counted as taken from the start, empty or full: `nvidia-smi` cannot
            see inside it.
-        d: Not the weights alone. Those of a 13B take {OPT_13B.weight_bytes / 10**9:.0f} GB. Most of the
+        d: Not the weights alone. Those of a 13B take {OPT_13B.weight_bytes / GIB:.0f} GiB. Most of the
            rest is the pool of keys and values.
     """,
 )

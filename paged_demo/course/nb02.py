@@ -2,26 +2,26 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import astuple
-from functools import lru_cache, partial
 from itertools import groupby
-from statistics import fmean
-from typing import NamedTuple
 
-import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
-from paged_demo.allocators.memory_map import MemoryMap, MemoryUsage, account, fates
-from paged_demo.allocators.placement import PlacementPolicy, best_fit, buddy, first_fit
-from paged_demo.allocators.traditional import (
-    ReservationPolicy,
-    TraditionalAllocator,
-    reserve_max,
-    reserve_oracle,
-    reserve_pow2,
+from paged_demo.allocators.memory_map import MemoryMap, fates
+from paged_demo.allocators.placement import buddy
+from paged_demo.allocators.traditional import TraditionalAllocator, reserve_oracle
+from paged_demo.checks import came
+from paged_demo.course.nb02_film import (
+    MAX_TOKENS,
+    NUM_MOMENTS,
+    NUM_SLOTS,
+    PLACEMENTS,
+    RESERVATIONS,
+    SPREADS,
+    film,
 )
 from paged_demo.paper.numbers import NUM_SLOTS_13B
 from paged_demo.serving.saturation import keep_full
-from paged_demo.serving.scheduler import Scheduler
 from paged_demo.serving.workload import Request
 from paged_demo.views import style
 from paged_demo.views.controls import choice, number
@@ -34,107 +34,6 @@ from paged_demo.views.style import percent
 KEY = ("reserved", "internal", "rounding", "external")
 """Slots that hold a token have the tint and the letter of their request. In a full pool no hole
 takes the next request, so that no slot is just free."""
-
-NUM_SLOTS = 240
-"""Small enough for a letter in each run, and no multiple of the greatest lengths, as in the paper's pool."""
-
-UNIT_SLOTS = 4
-MEAN_TOKENS = 20
-NUM_REQUESTS = 400
-WARM_UP = 60
-NUM_MOMENTS = 200
-
-RESERVATIONS = ("max", "pow2", "oracle")
-PLACEMENTS = ("first fit", "best fit", "buddy")
-MAX_TOKENS = (32, 64, 128)
-SPREADS = (0.0, 0.5, 1.0, 1.5)
-
-
-class Still(NamedTuple):
-    """One picture of a film: the small pool in one iteration.
-
-    Attributes
-    ----------
-    memory_map, future_tokens
-        As for `paged_demo.account`.
-    request_slots : int
-        What the next request asks for.
-    usage : MemoryUsage
-        The slots by their fate.
-    """
-
-    memory_map: MemoryMap
-    future_tokens: Mapping[Hashable, int]
-    request_slots: int
-    usage: MemoryUsage
-
-
-class Film(NamedTuple):
-    """The small pool over many iterations.
-
-    Attributes
-    ----------
-    stills : tuple of Still
-        One for each iteration.
-    mean_running, mean_used_share : float
-        Running requests, and the share of the slots that hold a token: means over the stills.
-    """
-
-    stills: tuple[Still, ...]
-    mean_running: float
-    mean_used_share: float
-
-
-@lru_cache(maxsize=128)
-def film(reservation: str, placement: str, max_tokens: int, spread: float) -> Film:
-    """Keep the small pool full, and return what it looks like once the first requests have gone.
-
-    Parameters
-    ----------
-    reservation, placement : str
-        Of `RESERVATIONS` and `PLACEMENTS`.
-    max_tokens : int
-        The longest sequence.
-    spread : float
-        Of the lengths: the standard deviation of their logarithm.
-    """
-    reserve: ReservationPolicy = {
-        "max": reserve_max(max_tokens),
-        "pow2": reserve_pow2(max_tokens),
-        "oracle": reserve_oracle,
-    }[reservation]
-    placements: dict[str, PlacementPolicy] = {
-        "first fit": first_fit,
-        "best fit": best_fit,
-        "buddy": partial(buddy, unit_slots=UNIT_SLOTS, max_tokens=max_tokens),
-    }
-    requests = _requests(max_tokens, spread)
-    allocator = TraditionalAllocator(NUM_SLOTS, reserve=reserve, placement=placements[placement])
-    scheduler = Scheduler(allocator, requests)
-    stills = []
-    for iteration in range(WARM_UP + NUM_MOMENTS):
-        scheduler.step()
-        if iteration >= WARM_UP:
-            snapshot = scheduler.snapshot()
-            following = requests[snapshot.waiting[0]]
-            wanted = reserve(following.num_prompt_tokens, following.final_tokens)
-            usage = account(snapshot.memory_map, snapshot.future_tokens, request_slots=wanted)
-            stills.append(Still(snapshot.memory_map, snapshot.future_tokens, wanted, usage))
-    return Film(
-        stills=tuple(stills),
-        mean_running=fmean(len(still.future_tokens) for still in stills),
-        mean_used_share=fmean(still.usage.used for still in stills) / NUM_SLOTS,
-    )
-
-
-def _requests(max_tokens: int, spread: float) -> list[Request]:
-    """Draw requests of one mean length, whatever the spread: a quarter of each is its prompt."""
-    rng = np.random.default_rng(0)
-    lengths = MEAN_TOKENS * np.exp(spread * rng.standard_normal(NUM_REQUESTS) - spread**2 / 2)
-    finals = np.clip(np.rint(lengths).astype(int), 2, max_tokens).tolist()
-    return [
-        Request(index, max(1, final // 4), final - max(1, final // 4)) for index, final in enumerate(finals)
-    ]
 
 
 def _fill(
@@ -196,7 +95,7 @@ def fates_by_name(
     Parameters
     ----------
     memory_map, future_tokens, request_slots
-        As for `paged_demo.fates`; the next request finds no room.
+        As for `paged_demo.fates`.
     """
     ax = slot_strip(memory_map, future_tokens, request_slots=request_slots, ax=ax or new_axes(1.9))
     runs = fates(memory_map, future_tokens, request_slots=request_slots)
@@ -208,3 +107,44 @@ def fates_by_name(
         parts = ", ".join(f"{run.num_slots} {run.fate}" for run in held)
         told.append(f"{', '.join(map(str, seq_ids))}: {parts}." if seq_ids else f"Then {parts} slots.")
     return with_words(ax, " ".join(told))
+
+
+@style.applied()
+def buddy_split(num_reserved: int, *, pool_slots: int, ax: Axes | None = None) -> Axes:
+    """Draw how buddies halve a free chunk until a half would be too small, a row for each size.
+
+    Parameters
+    ----------
+    num_reserved : int
+        Slots that a request asks for.
+    pool_slots : int
+        Slots in the pool, which is one free chunk: a power of two from 16.
+    """
+    if pool_slots < 16 or pool_slots & (pool_slots - 1):
+        raise ValueError(f"pool_slots must be a power of two from 16, got {came(pool_slots)}")
+    run = buddy(pool_slots, max_tokens=pool_slots).place(num_reserved)
+    rounding = run.num_slots - num_reserved
+    sizes = [pool_slots]
+    while sizes[-1] > run.num_slots:
+        sizes.append(sizes[-1] // 2)
+    ax = ax or new_axes(0.7 + 0.5 * len(sizes))
+    for row, size in enumerate(sizes):
+        pieces = [(size, "free", f"{size}, free")]
+        if size == run.num_slots:
+            pieces = [(num_reserved, "reserved", f"asked for: {num_reserved}"), (rounding, "rounding", "")]
+        pieces += [(half, "free", f"{half}, free") for half in sizes[row:0:-1]]
+        left = 0
+        for width, fate, label in pieces:
+            ax.add_patch(Rectangle((left, row), width, 0.72, **style.FATES[fate].patch_style()))
+            place = (left + width / 2, row + 0.36)
+            ax.text(*place, label, ha="center", va="center", **style.FATES[fate].text_style())
+            left += width
+    held = f"held: {run.num_slots}, of which {rounding} are rounding"
+    style.note(ax, held, (0, len(sizes) - 0.28), (0, -6), va="top")
+    ax.set(xlim=(-2, pool_slots + 2), ylim=(len(sizes) + 0.3, -0.1), xticks=[], yticks=[])
+    style.bare(ax)
+    return with_words(
+        ax,
+        f"a free chunk is halved from row to row: {', '.join(map(str, sizes))} slots. A request for"
+        f" {num_reserved} slots gets one of {run.num_slots}: {rounding} of them are rounding.",
+    )

@@ -1,6 +1,6 @@
 """Exercises of notebook 02: three wastes, and why an oracle does not help much.
 
-2.2 is in ``nb02_fragment.py``.
+2.2 is in ``nb02_fragment.py``; the predictions are in ``nb02_predictions.py``.
 """
 
 from collections.abc import Iterator
