@@ -32,6 +32,7 @@ def read(name, key):
 
 
 STARTUPS = read("startups.json", "startups")
+ODD = read("odd.json", "startups")
 PUBLISHED = read("published.json", "cases")
 
 

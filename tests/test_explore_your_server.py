@@ -4,14 +4,15 @@ import itertools
 import re
 from dataclasses import replace
 
+import nbformat
 import pytest
 from explorers import move
-from solutions import source_of
+from solutions import CHECK, FOLDER, source_of
 
 from paged_demo.course import nb08, nb08_log, nb08_plots, nb08_server
 from paged_demo.sizing.batch import GPUS, cache_bytes, step_seconds
 from paged_demo.sizing.cache_types import cache_type
-from paged_demo.sizing.plan import plan
+from paged_demo.sizing.plan import blocks_printed_as, plan
 from paged_demo.sizing.presets import CONFIGS, model_of
 from paged_demo.sizing.server import Server
 from paged_demo.sizing.units import bytes_of, in_gib
@@ -228,3 +229,86 @@ def test_beyond_the_knee_a_larger_batch_brings_nothing_and_fewer_bytes_a_token_d
     assert rate(47) < rate(64) < rate(76)
     assert rate(76) == pytest.approx(rate(256), rel=0.005)
     assert said.format(rate(256)) in source_of("08_your_server", "now")
+
+
+CELLS = nbformat.read(FOLDER / "08_your_server.ipynb", as_version=4).cells
+FOLD = re.compile(r"<details><summary>(.*?)</summary>(.*?)</details>", re.DOTALL)
+
+
+def test_between_two_exercises_of_the_notebook_something_is_taught():
+    told, taught = "", []
+    for cell in CELLS:
+        if cell.cell_type == "markdown":
+            told += FOLD.sub("", cell.source)
+        elif CHECK.search(cell.source):
+            taught.append(len(told.split("### Exercise", maxsplit=1)[0].split()))
+            told = ""
+    assert len(taught) == 8
+    assert min(taught) > 30
+
+
+def test_every_solution_of_the_notebook_says_why():
+    folds = [fold for cell in CELLS for fold in FOLD.findall(cell.source)]
+    solutions = [text.rpartition("```")[2] for title, text in folds if title == "Solution"]
+    assert len(solutions) == 8
+    assert all(len(why.split()) > 5 for why in solutions)
+
+
+def test_the_words_of_the_notebook_are_explained_before_they_are_needed():
+    told = "\n".join(cell.source for cell in CELLS if cell.cell_type == "markdown")
+    words = [
+        "tensor parallel",
+        "data parallel",
+        "null block",
+        "window",
+        "state",
+        "MLA",
+        "group",
+        "seats",
+        "budget",
+    ]
+    explained = [told.index(f"**{word}**") for word in words]
+    assert explained == sorted(explained)
+    assert max(explained) < told.index("| you see |")
+    assert told.index("**window**") < told.index("sliding_window")
+
+
+def test_the_blocks_of_the_log_are_one_more_than_its_printed_terms_leave():
+    blocks = (0.9 * 23.58 - 17.06 - 0.35) * 2**30 / 2**21
+    assert f"leave {blocks:,.1f}" in source_of("08_your_server", "ex-gpus")
+    assert 1952 in blocks_printed_as("3.81 GiB", plan(LLAMA, Server()))
+    assert in_gib(1952 * 2**21) == in_gib(int(blocks) * 2**21) == "3.81"
+
+
+def test_the_numbers_that_the_notebook_teaches_with_are_planned():
+    llama = plan(LLAMA, Server(max_model_len=20_000))
+    assert f"= {llama.block_bytes[0] // 16:,} bytes a token" in source_of("08_your_server", "ex-token")
+    assert f"**needs** {llama.need:,}," in source_of("08_your_server", "core-intro")
+    gpt_oss = plan(model_of("openai/gpt-oss-120b").layers, Server(max_num_batched_tokens=2048))
+    windows = {gpt_oss.blocks_for(length)[0] for length in (8192, 131_072)}
+    assert f"**{windows.pop()} blocks, however long" in source_of("08_your_server", "ex-need")
+    assert not windows
+    assert f"{gpt_oss.block_bytes[0]:,} bytes" in source_of("08_your_server", "ex-slope")
+    qwen = model_of("Qwen/Qwen3.5-27B")
+    grown = [
+        plan(
+            qwen.layers, replace(QWEN, kv_cache_dtype=kind, tensor_parallel=1, state_bytes=4)
+        ).raised.block_size
+        for kind in ("bfloat16", "fp8")
+    ]
+    assert "to {} tokens, with `fp8` to {:,}".format(*grown) in source_of("08_your_server", "ex-next")
+
+
+def test_what_the_notebook_says_of_seats_and_budget_bounds_the_blocks_that_are_held(runs):
+    setting = nb08_server.SETTINGS
+    at_the_end = -(-(500 + 300) // 16)
+    assert f"{at_the_end} blocks of 16" in source_of("08_your_server", "runs-intro")
+    answer = source_of("08_your_server", "ex-flag")
+    assert f"B has seats for {setting['B'].max_num_seqs * at_the_end} blocks" in answer
+    assert f"C has a budget for {setting['C'].max_num_batched_tokens} requests" in answer
+    for name in "BC":
+        most = min(setting[name].max_num_seqs, setting[name].max_num_batched_tokens)
+        assert max(each.running for each in runs[name]) <= most
+        assert most * at_the_end < setting[name].num_blocks
+    # What comes to D in the seconds of 300 steps holds two blocks of 784 each, at most.
+    assert max(each.usage for each in runs["D"]) < 1

@@ -126,6 +126,18 @@ def test_stages_may_have_pools_of_their_own(path_of, capsys):
     assert lines[-1] == LINE.format("32,768", "20,000", "1.64")
 
 
+def test_a_pool_of_a_flag_is_in_bytes_unless_it_has_a_unit(path_of, capsys):
+    pools = (
+        ("--kv-cache-memory-bytes", "4563402752"),
+        ("--kv-cache-memory-bytes", "4.25GiB"),
+        ("--available", "4.25GiB"),
+    )
+    said = [printed(capsys, path_of(LLAMA), "--max-model-len", "20000", *pool)[1][-1] for pool in pools]
+    assert said == [LINE.format("34,816", "20,000", "1.74")] * 3
+    assert command.main([path_of(LLAMA), "--kv-cache-memory-bytes", "4.25"]) == 2
+    assert "available must be a number with a unit" in capsys.readouterr().err
+
+
 def test_a_pool_of_blocks_needs_no_memory(path_of, capsys):
     _, lines = printed(
         capsys, path_of(LLAMA), "--num-gpu-blocks-override", "1952", "--max-model-len", "20000"

@@ -8,7 +8,7 @@ from amounts import amount
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sizing_by_hand import ByHand
-from sizing_cases import PUBLISHED, STARTUPS, layers_of, published_server, server_of
+from sizing_cases import ODD, PUBLISHED, STARTUPS, layers_of, published_server, server_of
 
 from paged_demo.sizing.cache_types import cache_type
 from paged_demo.sizing.layers import Chunked, DeltaNet, Full, Latent, Mamba1, Mamba2, Sliding
@@ -18,7 +18,7 @@ from paged_demo.sizing.units import GIB, in_gib, printed_as
 
 UNGROUPED = "cannot be grouped"
 PLANNED = {name: case for name, case in STARTUPS.items() if case["recorded"].get("refused") != UNGROUPED}
-each_startup = pytest.mark.parametrize("case", PLANNED.values(), ids=PLANNED)
+each_startup = pytest.mark.parametrize("case", (PLANNED | ODD).values(), ids=PLANNED | ODD)
 
 
 def one_or_list(values):

@@ -139,9 +139,9 @@ READ = {
         GEMMA_3,
         {Sliding(kv_heads=16, head_dim=128, window=1024): 52, Full(kv_heads=16, head_dim=128): 10},
     ),
-    "a pattern of its own": (
+    "a pattern of its own, and a window that does not count the token itself (Command R7B)": (
         alike(model_type="cohere2", sliding_window=4096, sliding_window_pattern=4),
-        {Sliding(**HEADS_128, window=4096): 24, FULL: 8},
+        {Sliding(**HEADS_128, window=4097): 24, FULL: 8},
     ),
     "Gemma-4-26B-A4B": (
         GEMMA_4,

@@ -192,6 +192,23 @@ def test_layers_that_keep_nothing_count_in_a_stage_and_nowhere_else():
     assert empty.blocks == 10**9 // 131_072
 
 
+@pytest.mark.parametrize(
+    ("tokens_more", "layout", "groups"),
+    [(0, "layers", [4, 4, 4, 4]), (0, "blocks", [4, 4, 8]), (16, "blocks", [4, 4, 4, 4])],
+)
+def test_a_smaller_state_is_padded_only_where_the_largest_is(tokens_more, layout, groups):
+    large, small = (Mamba1(d_inner=size, d_state=16, conv=4) for size in (2048, 1024))
+    full = Full(kv_heads=1, head_dim=64)
+    # 2,048 channels fill 304 tokens of 256 bytes; a block of a larger step leaves room for padding.
+    step = 16 if not tokens_more else large.state_bytes() // 256 + tokens_more
+    server = Server(max_model_len=4096, block_size=step, layout=layout)
+    planned = plan([full] * 4 + [large] * 4 + [small] * 8, server)
+    assert planned.raised is not None
+    assert (planned.raised.page_bytes == large.state_bytes()) == (not tokens_more)
+    assert [len(group.layers) for group in planned.groups] == groups
+    assert planned.block_bytes == (4 * planned.raised.page_bytes,)
+
+
 def test_scales_of_a_head_are_kept_for_each_token():
     for name in ("fp8_per_token_head", "int8_per_token_head"):
         token = plan([FULL], Server(kv_cache_dtype=name, block_size=1)).block_bytes[0]

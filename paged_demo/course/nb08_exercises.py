@@ -1,6 +1,6 @@
 """Predictions and exercises of notebook 08: public misreadings of a server's log, with other numbers.
 
-8.4 is in ``nb08_need.py``, 8.5 to 8.9 are in ``nb08_running.py``.
+8.4 is in ``nb08_need.py``, 8.5 to 8.8 are in ``nb08_running.py``.
 """
 
 from paged_demo.course.exercises.kinds import mistake
@@ -159,7 +159,15 @@ def where_k_crosses_1() -> int:
 
 
 @ask_before(
-    "8.2", because="the line is K times the length, and the windows of a request weigh less in a longer one"
+    "8.2", unit="requests", because="each holds 41 blocks on average, and nothing is kept for the rest"
+)
+def requests_of_650_tokens() -> int:
+    """Count the requests that the pool holds."""
+    return batch(plan(LLAMA, Server(num_gpu_blocks_override=1952)), 500, 300).requests
+
+
+@ask_before(
+    "8.3", because="the line is K times the length, and the windows of a request weigh less in a longer one"
 )
 def what_the_line_says_of_a_longer_maximum() -> str:
     """Plan the pool of 4,563,402,752 bytes for both lengths."""
@@ -171,15 +179,9 @@ def what_the_line_says_of_a_longer_maximum() -> str:
 
 
 @ask_before(
-    "8.3", unit="requests", because="each holds 41 blocks on average, and nothing is kept for the rest"
-)
-def requests_of_650_tokens() -> int:
-    """Count the requests that the pool holds."""
-    return batch(plan(LLAMA, Server(num_gpu_blocks_override=1952)), 500, 300).requests
-
-
-@ask_before(
-    "8.4", unit="of them", because="only in A the blocks run out; in the others something else is full"
+    "8.4",
+    unit="of them",
+    because="B has seats and C a budget for fewer requests than the pool holds, and few come to D",
 )
 def servers_that_preempt() -> int:
     """Run the four servers, and count those that preempt."""

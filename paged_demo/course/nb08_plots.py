@@ -176,7 +176,7 @@ def flags_of(name: str) -> str:
     """Write the flags and the load of one of the four servers."""
     setting = SETTINGS[name]
     told = f"max_num_seqs {setting.max_num_seqs}, max_num_batched_tokens {setting.max_num_batched_tokens:,}"
-    told += f", blocks of {setting.block_size}, {setting.rate_rps:g} requests/s"
+    told += f", {setting.num_blocks:,} blocks of {setting.block_size}, {setting.rate_rps:g} requests/s"
     return told + (f", the first {setting.num_common} tokens alike" if setting.num_common else "")
 
 

@@ -1,4 +1,4 @@
-"""Exercises 8.5 to 8.9: models whose layers are of several kinds, and what a running server says."""
+"""Exercises 8.5 to 8.8: models whose layers are of several kinds, and what a running server says."""
 
 from random import Random
 
@@ -6,118 +6,9 @@ from paged_demo.course.exercises.kinds import ask_letters, mistake
 from paged_demo.course.exercises.numbers import ask_number
 from paged_demo.sizing.plan import Plan, plan
 from paged_demo.sizing.presets import model_of
-from paged_demo.sizing.server import Server, rules_of
+from paged_demo.sizing.server import Server
 
-GEMMA_3 = model_of("google/gemma-3-27b-it").layers
 QWEN = model_of("Qwen/Qwen3.5-27B").layers
-
-
-def _qwen(blocks: int, length: int) -> Plan:
-    server = Server(
-        max_model_len=length,
-        tensor_parallel=2,
-        kv_cache_dtype="fp8",
-        state_bytes=4,
-        num_gpu_blocks_override=blocks,
-    )
-    return plan(QWEN, server)
-
-
-def _qwen_if(blocks: int, length: int, states: int) -> float:
-    planned = _qwen(blocks, length)
-    full = next(group for group in planned.groups if group.kind == "full")
-    return int(blocks / (full.blocks_for(length, planned.server) + 3 * states) * length)
-
-
-@ask_number(
-    "8.5",
-    numbers={"blocks": 240, "short": 65_536, "long": 196_608},
-    draw_numbers=lambda rng: {"blocks": rng.randint(200, 400), "long": rng.choice((131_072, 262_144))},
-    ask_with=(
-        "A model has one group of full layers and three of states, and blocks of 1,568 tokens. The pool has"
-        " {blocks} blocks, and a request holds two in each group of states. How many tokens does the line say"
-        " at `max_model_len` {long:,}?"
-    ),
-    hints=(
-        "First the need of one request, then K, then K x max_model_len.",
-        "The need is ceil({long} / 1568) + 3 x 2 blocks.",
-    ),
-    insight="{expected:,.0f}: the line is int(K x max_model_len), and moves with it while the pool stays.",
-)
-def next_line(blocks: int, short: int, long: int) -> float:
-    """Plan the other length."""
-    return _qwen(blocks, long).tokens
-
-
-@mistake("8.5")
-def the_line_stays(blocks: int, short: int, long: int) -> float:
-    """This is what the line says at 65,536. The pool stays, and K times the length does not."""
-    return _qwen(blocks, short).tokens
-
-
-@mistake("8.5")
-def blocks_times_block(blocks: int, short: int, long: int) -> float:
-    """A part of every request's blocks holds states, and no token more. The line is K times the length."""
-    return blocks * 1568
-
-
-@mistake("8.5")
-def states_are_forgotten(blocks: int, short: int, long: int) -> float:
-    """Each of the three groups of states takes two blocks of a request besides."""
-    return _qwen_if(blocks, long, 0)
-
-
-@mistake("8.5")
-def one_block_of_states(blocks: int, short: int, long: int) -> float:
-    """With prefix caching a group of states holds two blocks of a request: that of now, and a cached one."""
-    return _qwen_if(blocks, long, 1)
-
-
-def _gemma_3(blocks: int, version: str) -> Plan:
-    server = Server(
-        max_model_len=131_072,
-        max_num_batched_tokens=8192,
-        num_gpu_blocks_override=blocks,
-        rules=rules_of(version),
-    )
-    return plan(GEMMA_3, server)
-
-
-@ask_number(
-    "8.6",
-    numbers={"blocks": 20_000},
-    draw_numbers=lambda rng: {"blocks": rng.randint(18_000, 40_000)},
-    ask_with=(
-        "Gemma-3-27B has seven groups of layers: one full, six with windows, all with blocks of 16. Up to"
-        " 0.20 the line was blocks // groups x 16. How many tokens did it say for {blocks:,} blocks?"
-    ),
-    hints=("Which blocks are those, after an update? Has a byte moved?", "{blocks} // 7 x 16."),
-    insight=(
-        "{expected:,.0f}. 0.33.0 says about four times as many for the same blocks and requests:"
-        " what changed is the line."
-    ),
-)
-def line_before(blocks: int) -> float:
-    """Count as version 0.20 did."""
-    return _gemma_3(blocks, "0.20.0").tokens
-
-
-@mistake("8.6")
-def the_line_of_now(blocks: int) -> float:
-    """This is int(K x max_model_len), at 131,072 with a batch of 8,192. Before 0.21 the line knew no K."""
-    return _gemma_3(blocks, "0.33.0").tokens
-
-
-@mistake("8.6")
-def groups_are_forgotten(blocks: int) -> float:
-    """A block belongs to one of the seven groups at a time. The old line gave each group its share."""
-    return blocks * 16
-
-
-@mistake("8.6", "Kinds, not groups")
-def kinds_not_groups(blocks: int) -> float:
-    """There are two kinds of layers and seven groups: 52 windows make six groups of about ten."""
-    return blocks // 2 * 16
 
 
 def _gpt_oss(model: str, short: int, long: int) -> dict[str, object]:
@@ -129,7 +20,7 @@ def _gpt_oss(model: str, short: int, long: int) -> dict[str, object]:
 
 
 @ask_number(
-    "8.7",
+    "8.5",
     numbers=_gpt_oss("gpt-oss-120b", 32_768, 131_072),
     draw_numbers=lambda rng: _gpt_oss("gpt-oss-20b", 16_384 * rng.randint(1, 2), 16_384 * rng.randint(4, 8)),
     ask_with=(
@@ -151,7 +42,7 @@ def one_more_token(short: int, long: int, few: int, many: int, size: int, **othe
     return (many - few) * size / (long - short)
 
 
-@mistake("8.7")
+@mistake("8.5")
 def the_long_request_shared_out(
     short: int, long: int, few: int, many: int, size: int, **others: object
 ) -> float:
@@ -159,7 +50,7 @@ def the_long_request_shared_out(
     return many * size / long
 
 
-@mistake("8.7")
+@mistake("8.5")
 def the_short_request_shared_out(
     short: int, long: int, few: int, many: int, size: int, **others: object
 ) -> float:
@@ -167,14 +58,75 @@ def the_short_request_shared_out(
     return few * size / short
 
 
-@mistake("8.7")
+@mistake("8.5")
 def all_layers_grow(short: int, long: int, few: int, many: int, size: int, **others: object) -> float:
     """This is a token in the windows too. Windows keep no more than 128 of them in the end."""
     return 2 * one_more_token(short, long, few, many, size)
 
 
+def _qwen(blocks: int, length: int) -> Plan:
+    server = Server(
+        max_model_len=length,
+        tensor_parallel=2,
+        kv_cache_dtype="fp8",
+        state_bytes=4,
+        num_gpu_blocks_override=blocks,
+    )
+    return plan(QWEN, server)
+
+
+def _qwen_if(blocks: int, length: int, states: int) -> float:
+    planned = _qwen(blocks, length)
+    full = next(group for group in planned.groups if group.kind == "full")
+    return int(blocks / (full.blocks_for(length, planned.server) + 3 * states) * length)
+
+
+@ask_number(
+    "8.6",
+    numbers={"blocks": 240, "short": 65_536, "long": 196_608},
+    draw_numbers=lambda rng: {"blocks": rng.randint(200, 400), "long": rng.choice((131_072, 262_144))},
+    ask_with=(
+        "A model has one group of full layers and three of states, and blocks of 1,568 tokens. The pool has"
+        " {blocks} blocks, and a request holds two in each group of states. How many tokens does the line say"
+        " at `max_model_len` {long:,}?"
+    ),
+    hints=(
+        "First the need of one request, then K, then K x max_model_len.",
+        "The need is ceil({long} / 1568) + 3 x 2 blocks.",
+    ),
+    insight="{expected:,.0f}: the line is int(K x max_model_len), and moves with it while the pool stays.",
+)
+def next_line(blocks: int, short: int, long: int) -> float:
+    """Plan the other length."""
+    return _qwen(blocks, long).tokens
+
+
+@mistake("8.6")
+def the_line_stays(blocks: int, short: int, long: int) -> float:
+    """This is what the line says at 65,536. The pool stays, and K times the length does not."""
+    return _qwen(blocks, short).tokens
+
+
+@mistake("8.6")
+def blocks_times_block(blocks: int, short: int, long: int) -> float:
+    """A part of every request's blocks holds states, and no token more. The line is K times the length."""
+    return blocks * 1568
+
+
+@mistake("8.6")
+def states_are_forgotten(blocks: int, short: int, long: int) -> float:
+    """Each of the three groups of states takes two blocks of a request besides."""
+    return _qwen_if(blocks, long, 0)
+
+
+@mistake("8.6")
+def one_block_of_states(blocks: int, short: int, long: int) -> float:
+    """With prefix caching a group of states holds two blocks of a request: that of now, and a cached one."""
+    return _qwen_if(blocks, long, 1)
+
+
 ask_letters(
-    "8.8",
+    "8.7",
     "ac",
     hints=(
         "What is full in each: blocks, seats, or the tokens of a step?",
@@ -204,7 +156,7 @@ def _blocks_and_prompts(rng: Random) -> dict[str, int]:
 
 
 @ask_number(
-    "8.9",
+    "8.8",
     numbers={"block": 1568, "common": 2010, "own": 400},
     draw_numbers=_blocks_and_prompts,
     ask_with=(
@@ -225,19 +177,19 @@ def found_in_large_blocks(block: int, common: int, own: int) -> float:
     return common // block * block
 
 
-@mistake("8.9", "Blocks of 16")
+@mistake("8.8", "Blocks of 16")
 def blocks_of_16(block: int, common: int, own: int) -> float:
     """So it would be with blocks of 16. Beside states a block is as large as a state."""
     return common // 16 * 16
 
 
-@mistake("8.9")
+@mistake("8.8")
 def parts_of_blocks(block: int, common: int, own: int) -> float:
     """A block is found whole, or not at all."""
     return common
 
 
-@mistake("8.9")
+@mistake("8.8")
 def nothing_is_found(block: int, common: int, own: int) -> float:
     """The common beginning is longer than one block, so one is found."""
     return 0

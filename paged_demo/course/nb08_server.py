@@ -57,6 +57,11 @@ class Setting:
     rate_rps: float = 6.0
     num_common: int = 0
 
+    @property
+    def num_blocks(self) -> int:
+        """Blocks of the pool."""
+        return NUM_BLOCKS * 16 // self.block_size
+
 
 SETTINGS: Mapping[str, Setting] = MappingProxyType(
     {
@@ -167,7 +172,7 @@ def run_of(setting: Setting, *, duration_s: float = DURATION_S) -> tuple[Reading
     alike = [Request(number, 500, 300) for number in range(int(2 * duration_s * setting.rate_rps))]
     requests = poisson_arrivals(alike, rate_rps=setting.rate_rps, rng=np.random.default_rng(8))
     arrivals_s = [request.arrival_s for request in requests]
-    num_blocks = NUM_BLOCKS * 16 // setting.block_size - 1
+    num_blocks = setting.num_blocks - 1
     pool = CountingPool(num_blocks, setting.block_size, num_common=setting.num_common)
     rules = Rules(
         iteration_time=LLAMA_ON_3090,

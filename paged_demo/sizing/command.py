@@ -50,6 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     add("config", type=Path, metavar="CONFIG.json")
     add("--gpu", help="memory of one GPU, as its driver gives it: 24GB, 23.58GiB")
     add("--available", help="memory for the KV cache, from a log; one for each stage, with commas between")
+    add(
+        "--kv-cache-memory-bytes",
+        dest="available",
+        type=lambda told: f"{told}B" if told.isdecimal() else told,
+        help="the same as a flag of vLLM, in bytes where no unit is given",
+    )
     add("--max-model-len", type=int, help="tokens; -1: the longest that fits; default: the model's own")
     add("--gpu-memory-utilization", type=float, help="share of the GPU's memory (default 0.92)")
     add("--weights", help="'Model loading took', from a log")

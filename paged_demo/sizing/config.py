@@ -197,7 +197,8 @@ def _attention(kind: str, text: Fields, layer_type: str) -> HeadLayer:
     if layer_type == CHUNKED:
         chunk = text.number("attention_chunk_size")
         return Chunked(kv_heads=kv_heads, head_dim=head_dim, v_head_dim=narrow, chunk=chunk)
-    window = text.number("sliding_window")
+    # A token of Cohere's sees itself and as many before it (vllm/model_executor/models/commandr.py).
+    window = text.number("sliding_window") + (kind == "cohere2")
     return Sliding(kv_heads=kv_heads, head_dim=head_dim, v_head_dim=narrow, window=window)
 
 

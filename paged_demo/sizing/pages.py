@@ -149,7 +149,10 @@ def _pages(layer: Layer, block: int, raised: Raised | None, server: Server) -> P
         page = state.state_bytes(server.state_bytes, server.convolution_bytes)
         # Without prefix caching one block holds a sequence of any length.
         longest = server.max_model_len if server.cache_mode == "none" else None
-        return Pages(state, longest or block, raised.page_bytes if raised else page)
+        # States are padded if the largest is: where it fills the page, a smaller one keeps its own.
+        if raised and raised.page_bytes > raised.state_bytes:
+            page = raised.page_bytes
+        return Pages(state, longest or block, page)
     kept = layer.on_gpu(server.tensor_parallel)
     if isinstance(kept, Sliding):
         block = largest_kernel_block(server, block)
