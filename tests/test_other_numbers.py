@@ -50,7 +50,7 @@ def test_with_other_numbers_the_right_answer_is_right_and_each_mistake_gets_its_
 
 @each_asked
 def test_with_other_numbers_a_number_near_the_right_one_is_wrong(exercise_id):
-    right = (asked := ask_for(exercise_id, 1)).right_number()
+    right = (asked := ask_for(exercise_id, 0)).right_number()
     for factor in (1 - 2 * asked.tolerance - 0.01, 1 + 2 * asked.tolerance + 0.01):
         verdict = check(exercise_id, right * factor)
         assert verdict.mark == "wrong"
@@ -61,11 +61,8 @@ def test_with_other_numbers_a_number_near_the_right_one_is_wrong(exercise_id):
 def test_the_answer_to_the_notebooks_question_is_not_that_to_another(exercise_id):
     right = EXERCISES[exercise_id].right_number()
     assert check(exercise_id, right).mark == "right"
-    marks = set()
-    for seed in range(3):
-        ask(exercise_id, seed=seed)
-        marks.add(check(exercise_id, right).mark)
-    assert "wrong" in marks
+    asked = (ask_for(exercise_id, seed) for seed in range(3))
+    assert any(check(exercise_id, right).mark == "wrong" for _ in asked)
 
 
 @each_asked
@@ -92,7 +89,7 @@ def test_what_is_asked_is_told_also_to_who_has_not_answered_or_answers_nonsense(
 @each_asked
 def test_without_a_seed_the_notebooks_question_is_asked_again(exercise_id):
     before = check(exercise_id, 1.5)
-    ask(exercise_id, seed=3)
+    ask(exercise_id, seed=0)
     assert "Asked was" in check(exercise_id, 1.5).words
     assert f"{exercise_id} As in the notebook." in str(ask(exercise_id))
     assert check(exercise_id, 1.5) == before

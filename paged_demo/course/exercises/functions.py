@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr, redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from random import Random
 from typing import Any, TypeVar
 
@@ -75,7 +75,7 @@ def keep_as_given(given: Iterable[Any], now: Iterable[Any], names: Iterable[str]
             raise NoAnswerError(f"{words} to {describe(after)}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FunctionExercise(Exercise):
     """A question for a function, which is tried on cases beside a reference.
 
@@ -109,16 +109,7 @@ class FunctionExercise(Exercise):
         """Ask for the number that a right function gives for a case, one that tells many mistakes apart."""
         if self.call or self.read not in (read_number, read_whole_number):
             return None
-        telling: list[tuple[Any, dict[float, Misconception]]] = []
-        for case in self.cases():
-            outcomes = [(each, self._try(each.answer, case)) for each in self.mistakes]
-            wrong = {came.value: each for each, came in outcomes if isinstance(came, Returned)}
-            wrong.pop(self._play(self.reference, case), None)
-            if telling and len(wrong) > len(telling[0][1]):
-                telling.clear()
-            if not telling or len(wrong) == len(telling[0][1]):
-                telling.append((case, wrong))
-        case, wrong = rng.choice(telling)
+        case, wrong = rng.choice(_telling_cases(self))
         return CaseExercise(
             exercise_id=self.exercise_id,
             insight=self.insight,
@@ -245,7 +236,22 @@ class FunctionExercise(Exercise):
         return self.wrong(title, words, draw)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@cache
+def _telling_cases(exercise: FunctionExercise) -> list[tuple[Any, dict[float, Misconception]]]:
+    """Return the cases on which most mistakes go wrong differently, each with the mistake by its number."""
+    telling: list[tuple[Any, dict[float, Misconception]]] = []
+    for case in exercise.cases():
+        outcomes = [(each, exercise._try(each.answer, case)) for each in exercise.mistakes]
+        wrong = {came.value: each for each, came in outcomes if isinstance(came, Returned)}
+        wrong.pop(exercise._play(exercise.reference, case), None)
+        if telling and len(wrong) > len(telling[0][1]):
+            telling.clear()
+        if not telling or len(wrong) == len(telling[0][1]):
+            telling.append((case, wrong))
+    return telling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CaseExercise(NumberExercise):
     """A question for what a right function returns for one case.
 

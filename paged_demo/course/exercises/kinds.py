@@ -40,7 +40,8 @@ class Misconception(NamedTuple):
     diagnosis: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# An exercise is equal to itself alone, so that what was found out about it can be kept.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Exercise(ABC):
     """A question of a notebook.
 
@@ -128,7 +129,7 @@ def mistake(exercise_id: str, name: str | None = None) -> Callable[[Function], F
     return note
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ChoiceExercise(Exercise):
     """A question for the letters of true statements, in any order; often there is only one.
 

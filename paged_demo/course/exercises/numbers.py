@@ -15,7 +15,7 @@ EXACT = 0.001
 """The tolerance of an exercise that asks for an exact number: a fraction may be rounded."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NumberExercise(Exercise):
     """A question for a number.
 
