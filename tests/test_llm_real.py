@@ -39,23 +39,28 @@ def prompts(tokenizer):
 
 
 @pytest.fixture(scope="module")
-def over_pages(model, prompts):
+def batch(prompts):
+    return prompts[: amount(short=2, long=5)]
+
+
+@pytest.fixture(scope="module")
+def over_pages(model, batch):
     """Generate tokens for each prompt in one batch over pages that are out of order."""
     recorder = Recorder(model)
     cache = PagedCache(model.spec, num_pages=40)
-    generate(model, cache, [prompts[0], prompts[0][:20]], max_new_tokens=2)
-    return recorder, generate(recorder, cache, prompts, max_new_tokens=NUM_NEW)
+    generate(model, cache, [batch[0], batch[0][:20]], max_new_tokens=2)
+    return recorder, generate(recorder, cache, batch, max_new_tokens=NUM_NEW)
 
 
 def test_over_contiguous_runs_the_tokens_are_equal_and_so_are_the_logits_bit_for_bit(
-    model, prompts, over_pages
+    model, batch, over_pages
 ):
     recorder, texts = over_pages
     rival = Recorder(model)
-    cache = ContiguousCache(model.spec, num_sequences=5, max_tokens=128, tile_size=16)
-    assert generate(rival, cache, prompts, max_new_tokens=NUM_NEW) == texts
+    cache = ContiguousCache(model.spec, num_sequences=len(batch), max_tokens=128, tile_size=16)
+    assert generate(rival, cache, batch, max_new_tokens=NUM_NEW) == texts
     assert all(len(text) == NUM_NEW for text in texts)
-    assert len(recorder.logits) == len(prompts) + NUM_NEW - 1
+    assert len(recorder.logits) == len(batch) + NUM_NEW - 1
     assert recorder.is_equal_to(rival)
 
 
@@ -69,23 +74,23 @@ def test_one_sequence_at_a_time_is_equal_bit_for_bit_too(model, prompts):
 
 
 @pytest.mark.long
-def test_attention_in_one_piece_rounds_otherwise_and_says_the_same(model, prompts, over_pages):
+def test_attention_in_one_piece_rounds_otherwise_and_says_the_same(model, batch, over_pages):
     recorder, texts = over_pages
     rival = Recorder(model)
-    cache = ContiguousCache(model.spec, num_sequences=5, max_tokens=128)
-    assert generate(rival, cache, prompts, max_new_tokens=NUM_NEW // 2) == [
+    cache = ContiguousCache(model.spec, num_sequences=len(batch), max_tokens=128)
+    assert generate(rival, cache, batch, max_new_tokens=NUM_NEW // 2) == [
         text[: NUM_NEW // 2] for text in texts
     ]
     differences = [np.abs(mine - its).max() for mine, its in zip(recorder.logits, rival.logits, strict=False)]
     assert 0 < max(differences) < 2e-4
 
 
-def test_each_text_alone_is_the_text_of_the_batch_wherever_rounding_cannot_decide(model, prompts, over_pages):
+def test_each_text_alone_is_the_text_of_the_batch_wherever_rounding_cannot_decide(model, batch, over_pages):
     recorder, texts = over_pages
-    # The logits of each text's tokens: first those of its prompt, then its rows of the batches.
-    firsts, batches = recorder.logits[: len(prompts)], recorder.logits[len(prompts) :]
-    for row, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
-        logits = np.array([firsts[row][0], *(batch[row] for batch in batches)])
+    # The logits of each text's tokens: first those of its prompt, then its rows of the steps.
+    firsts, steps = recorder.logits[: len(batch)], recorder.logits[len(batch) :]
+    for row, (prompt, text) in enumerate(zip(batch, texts, strict=True)):
+        logits = np.array([firsts[row][0], *(step[row] for step in steps)])
         best = np.sort(logits, axis=1)[:, -2:]
         sure = np.flatnonzero(best[:, 1] - best[:, 0] < SMALLEST_MARGIN)
         num_sure = int(sure[0]) if len(sure) else NUM_NEW
