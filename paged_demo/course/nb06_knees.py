@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -168,27 +167,17 @@ def what_moves_it(sensitivity: Sensitivity) -> Axes:
     return with_words(axes[0], words)
 
 
-@cache
-def shape_of_a_request() -> tuple[float, float]:
-    """Return the mean output of ShareGPT's requests, and the tokens that one holds while it runs, on average.
+def knee_by_hand(scheme: str) -> tuple[float, float, float]:
+    """Return a scheme's batch (Fig. 13), the seconds of an iteration, and the requests that leave in a second.
 
-    A request with many tokens of output runs for as many iterations, so it counts as often.
+    Each of the batch gets a token in an iteration, and leaves with the last of its output. No iteration
+    computes a prompt here, and nobody is preempted.
     """
-    requests = sharegpt.sample(20_000, rng=np.random.default_rng(0), context_limit=paper.MAX_TOKENS)
-    prompts = np.array([request.num_prompt_tokens for request in requests])
-    outputs = np.array([request.num_output_tokens for request in requests])
-    return float(outputs.mean()), float(np.average(prompts + outputs / 2, weights=outputs))
-
-
-def iteration_s(batch: float) -> float:
-    """Return the seconds of an iteration in which so many requests of ShareGPT get their next token."""
-    time, (_, num_held) = OPT_13B_ITERATION, shape_of_a_request()
-    return time.fixed_s + (time.request_s + time.sequence_s) * batch + time.reading_s(num_held * batch)
-
-
-def rate_by_hand(batch: float) -> float:
-    """Return how many requests leave in a second: tokens in a second, over the tokens of an output."""
-    return batch / iteration_s(batch) / shape_of_a_request()[0]
+    batch, time = paper.FIG_13["ShareGPT"][scheme], OPT_13B_ITERATION
+    of_requests_s = (time.request_s + time.sequence_s) * batch
+    iteration_s = time.fixed_s + of_requests_s + time.reading_s(paper.tokens_in_pool(scheme))
+    _, num_output = paper.MEAN_LENGTHS["ShareGPT"]
+    return batch, iteration_s, batch / iteration_s / num_output
 
 
 def rates_by_kernel(rates: SustainedRates) -> str:
