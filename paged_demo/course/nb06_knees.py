@@ -168,7 +168,7 @@ def what_moves_it(sensitivity: Sensitivity) -> Axes:
 
 
 def knee_by_hand(scheme: str) -> tuple[float, float, float]:
-    """Return a scheme's batch (Fig. 13), the seconds of an iteration, and the requests that leave in a second.
+    """Return a scheme's batch (Fig. 13), the seconds of an iteration, and the requests leaving in a second.
 
     Each of the batch gets a token in an iteration, and leaves with the last of its output. No iteration
     computes a prompt here, and nobody is preempted.
