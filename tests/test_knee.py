@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paged_demo import Request, sharegpt
+from paged_demo.course.nb06_knees import knee_by_hand
 from paged_demo.paper import knee as knee_module
 from paged_demo.paper import numbers as paper
 from paged_demo.paper import sustained, sustained_rates
@@ -205,3 +206,11 @@ def test_the_limit_of_tokens_decides_at_vllms_knee():
         for limit in (2048, 2560)
     ]
     assert latencies[0] > 5 * latencies[1]
+
+
+def test_a_full_servers_rate_follows_from_its_batch_an_iteration_and_the_length_of_outputs():
+    queue = sharegpt.sample(2000, rng=np.random.default_rng(0))
+    for scheme in ("Orca (Max)", "vLLM"):
+        measured = capacity_rps(queue, SERVERS["OPT-13B"].pools()[scheme])
+        *_, by_hand = knee_by_hand(scheme)
+        assert by_hand == pytest.approx(measured, rel=0.03)

@@ -12,7 +12,7 @@ from paged_demo.course.exercises.kinds import EXERCISES
 
 
 def play(case):
-    """Let the package's allocator live through a case of 5.4; return its tables and the last append."""
+    """Let the package's allocator live through a case of 5.3; return its tables and the last append."""
     allocator = PagedAllocator(writes.NUM_POOL_PAGES, case.page_size)
     allocator.allocate("A", range(case.num_prompt_tokens))
     appended, held = None, {"A"}
@@ -47,7 +47,7 @@ def test_the_cases_of_the_write_fork_end_copy_and_write_in_place():
 
 
 def test_the_smallest_trace_that_fails_is_told_and_drawn():
-    verdict = check("5.4", writes.written_into_a_shared_page)
+    verdict = check("5.3", writes.written_into_a_shared_page)
     case = "A prompt of 1 token in pages of 2; then B is forked from A, then A writes."
     assert f"{case} Expected: slot 3; copy (0, 1); tables {{'A': [1], 'B': [0]}};" in verdict.words
     assert "Yours: slot 1; copy None; tables {'A': [0], 'B': [0]};" in verdict.words
@@ -65,7 +65,7 @@ def test_the_smallest_trace_that_fails_is_told_and_drawn():
     ],
 )
 def test_of_a_wrong_write_only_what_is_wrong_is_told(mistake, told):
-    difference = check("5.4", mistake).words.partition("then A writes. ")[2]
+    difference = check("5.3", mistake).words.partition("then A writes. ")[2]
     assert difference.startswith(f"Expected: {told}")
     assert "slot" not in difference
 
@@ -77,7 +77,7 @@ def test_the_first_write_that_goes_wrong_is_the_last_one_told():
             counts[copy[0]] = 1
         return slot, copy
 
-    assert check("5.4", forget_the_others).words == (
+    assert check("5.3", forget_the_others).words == (
         "A prompt of 1 token in pages of 2; then B is forked from A, then C is forked from A, then A writes."
         " Expected: counts [2, 1, 0, 0, 0, 0, 0, 0]. Yours: counts [1, 1, 0, 0, 0, 0, 0, 0]."
     )
@@ -90,7 +90,7 @@ def test_a_write_that_goes_wrong_only_at_one_length_is_found_in_the_first_write(
         return slot + (num_tokens == wrong_after), copy
 
     case = f"A prompt of {wrong_after} token{'s' * (wrong_after > 1)} in pages of 2; then A writes."
-    assert check("5.4", write).words.startswith(f"{case} Expected: slot ")
+    assert check("5.3", write).words.startswith(f"{case} Expected: slot ")
 
 
 def test_what_differs_is_told_in_full():
@@ -100,7 +100,7 @@ def test_what_differs_is_told_in_full():
             counts.extend(range(20))
         return slot, copy
 
-    assert check("5.4", forget_a_page).words.endswith(f"{str(list(range(20)))[1:]}.")
+    assert check("5.3", forget_a_page).words.endswith(f"{str(list(range(20)))[1:]}.")
 
 
 @pytest.mark.parametrize("junk", [np.zeros(2), "x", None, object()])
@@ -113,7 +113,7 @@ def test_whatever_an_answer_puts_into_the_lists_is_told(junk):
         free_pages[0] = junk
         return free_pages
 
-    for exercise_id, answer in (("5.4", write), ("5.5", free)):
+    for exercise_id, answer in (("5.3", write), ("5.4", free)):
         verdict = check(exercise_id, answer)
         assert verdict.mark == "wrong"
         assert len(verdict._repr_html_()) > 100
@@ -123,7 +123,7 @@ def test_a_list_that_was_made_anew_is_not_the_one_that_was_to_be_changed():
     def free(table, counts, free_pages):
         return free_pages + sharing.free(table, counts, [])
 
-    words = check("5.5", free).words
+    words = check("5.4", free).words
     assert "it returned another list, [1, 0]. Change the list `free_pages` in place, and return it." in words
 
 

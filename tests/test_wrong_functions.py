@@ -79,7 +79,7 @@ RIGHT_ALL_THE_SAME = {
             "- higher = max(highest, scores.max()); + higher = max(scores.max(), highest)"
         ],
     },
-    "5.4": {
+    "5.3": {
         "neither line needs the other": [
             f"+ {line}; - {line}" for line in ("copy = None", "counts[copy[1]] = 1", "table[-1] = copy[1]")
         ],
@@ -88,7 +88,7 @@ RIGHT_ALL_THE_SAME = {
             "- elif counts[table[-1]] > 1:; + elif counts[table[-1]] != 1:"
         ],
     },
-    "5.5": {
+    "5.4": {
         "a page that is held has one holder or more": [
             "- if counts[page_id] == 0:; + if counts[page_id] <= 0:"
         ]

@@ -16,6 +16,7 @@ from paged_demo.course import nb04_walk as nb04_walk
 from paged_demo.course import nb05_exercises as nb05_exercises
 from paged_demo.course import nb05_writes as nb05_writes
 from paged_demo.course import nb06_exercises as nb06_exercises
+from paged_demo.course import nb07_exercises as nb07_exercises
 from paged_demo.course import nb08_exercises as nb08_exercises
 from paged_demo.course import nb08_need as nb08_need
 from paged_demo.course import nb08_running as nb08_running

@@ -1,5 +1,5 @@
-"""Exercises of notebook 05: what samples share, and what prompts find. 5.4 is in ``nb05_writes.py``,
-5.5 in ``nb05_refusal.py``.
+"""Predictions and exercises of notebook 05: what samples share, and what prompts find. 5.3 is in
+``nb05_writes.py``.
 """
 
 from collections.abc import Callable, Iterator
@@ -95,27 +95,6 @@ ask_letters(
 )
 
 
-ask_letters(
-    "5.3",
-    "b",
-    hints=(
-        "Count the full pages of the prompt: they stay shared. Then one page for each sample.",
-        "7 tokens fill one page, 8 fill two. After that, each sample has one page of its own.",
-    ),
-    insight=(
-        "The prompt of 8 copies nothing, and holds one page more: with the first token of its own each sample"
-        " starts a page."
-    ),
-    remarks="""
-        a: Each its own. Two sequences hold so many without sharing. The full pages of the prompt are held
-           once.
-        c: The page that was started. With 8 tokens both pages of the prompt are full. The ninth token starts
-           another one, in each sample.
-        d: Copied though it is full. A full page is never written to again, so nobody has to copy it.
-    """,
-)
-
-
 FreeCase = tuple[list[int], list[int], list[int]]
 """A sequence that ends: its table, the references to each page, and the free pages."""
 
@@ -160,7 +139,7 @@ def call_free(function: Callable[..., Any], case: FreeCase) -> Freed:
 
 
 @ask_function(
-    "5.5",
+    "5.4",
     cases=free_cases,
     tell="the table {0}, counts {1} and free pages {2}",
     call=call_free,
@@ -179,7 +158,7 @@ def free(table: list[int], counts: list[int], free_pages: list[int]) -> list[int
     return free_pages
 
 
-@mistake("5.5")
+@mistake("5.4")
 def freed_while_others_hold_it(table: list[int], counts: list[int], free_pages: list[int]) -> list[int]:
     """The count is lowered, and nobody looks at it: this is the mistake of `careless_free`."""
     for page_id in table:
@@ -188,7 +167,7 @@ def freed_while_others_hold_it(table: list[int], counts: list[int], free_pages: 
     return free_pages
 
 
-@mistake("5.5")
+@mistake("5.4")
 def the_count_stays(table: list[int], counts: list[int], free_pages: list[int]) -> list[int]:
     """A shared page keeps its count here, so it will never come down to 0."""
     for page_id in table:
@@ -198,7 +177,7 @@ def the_count_stays(table: list[int], counts: list[int], free_pages: list[int]) 
     return free_pages
 
 
-@mistake("5.5")
+@mistake("5.4")
 def head_first(table: list[int], counts: list[int], free_pages: list[int]) -> list[int]:
     """The pages are right and their order is not. The page that goes to the front last is taken first; that
     is to be the last of the table.
@@ -206,7 +185,7 @@ def head_first(table: list[int], counts: list[int], free_pages: list[int]) -> li
     return free(table[::-1], counts, free_pages)
 
 
-@mistake("5.5")
+@mistake("5.4")
 def to_the_back(table: list[int], counts: list[int], free_pages: list[int]) -> list[int]:
     """The pages are right and their place is not. What stands first in `free_pages` is taken next: a page
     that was just freed is to be that.
@@ -217,7 +196,7 @@ def to_the_back(table: list[int], counts: list[int], free_pages: list[int]) -> l
     return free_pages
 
 
-@mistake("5.5", "To the back, head first")
+@mistake("5.4", "To the back, head first")
 def to_the_back_head_first(table: list[int], counts: list[int], free_pages: list[int]) -> list[int]:
     """The pages are right and their place is not. They go to the front, one by one, so that the last of the
     table is the next to be taken.
@@ -228,7 +207,7 @@ def to_the_back_head_first(table: list[int], counts: list[int], free_pages: list
     return free_pages
 
 
-@mistake("5.5")
+@mistake("5.4")
 def one_too_late(table: list[int], counts: list[int], free_pages: list[int]) -> list[int]:
     """The count is looked at before it is lowered, so nothing is ever free."""
     for page_id in table:
@@ -278,7 +257,24 @@ def lost_to_a_newcomer() -> str:
     return {(1, 0): "a", (0, 1): "b", (0, 2): "c"}[len(lost - pages_of_b), len(lost & pages_of_b)]
 
 
-@ask_before("5.4", unit="%", because="each prompt is evicted shortly before it comes again")
+@ask_before(
+    "5.4",
+    unit="pages",
+    because="equal pages are not merged: A and B hold three each, and C shares the two that were sealed first"
+    " and takes one",
+)
+def held_by_twins() -> int:
+    """Count the pages of two that compute one prompt side by side, and of a third that comes later."""
+    pool = PagedAllocator(12, 4, prefix_caching=True, seal_late=True)
+    for name in "AB":
+        pool.allocate(name, range(9))
+    for name in "BA":
+        pool.seal(name)
+    pool.allocate("C", range(9))
+    return pool.num_pages - pool.num_free_pages
+
+
+@ask_before("5.5", unit="%", because="each prompt is evicted shortly before it comes again")
 def found_in_turn() -> float:
     """Compute the share of tokens that forty prompts in turn find in a pool of half their pages."""
     prompts = [[number] * 65 for number in range(40)] * 10
@@ -286,7 +282,7 @@ def found_in_turn() -> float:
 
 
 @ask_before(
-    "5.5",
+    "5.6",
     unit="page",
     because="only A writes into a page that B reads too; when B writes, it holds the old page alone",
 )
@@ -299,7 +295,7 @@ def copies_of_two_samples() -> int:
 
 
 @ask_before(
-    "5.6",
+    "5.7",
     unit="tokens",
     because="three samples copy the 7 tokens of the last page, and the fourth writes in place",
 )

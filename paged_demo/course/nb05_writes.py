@@ -1,4 +1,4 @@
-"""Exercise 5.4 of notebook 05: the write that parts a shared page, tried on whole lives of sequences."""
+"""Exercise 5.3 of notebook 05: the write that parts a shared page, tried on whole lives of sequences."""
 
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -181,7 +181,7 @@ def copy_page(table: list[int], logical: int, counts: list[int], free_pages: lis
 
 
 @ask_function(
-    "5.4",
+    "5.3",
     cases=write_cases,
     tell=str,
     call=call_write,
@@ -210,7 +210,7 @@ def write(
     return table[-1] * page_size + offset, copy
 
 
-@mistake("5.4")
+@mistake("5.3")
 def written_into_a_shared_page(
     table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
 ) -> Answer:
@@ -221,7 +221,7 @@ def written_into_a_shared_page(
     return table[-1] * page_size + num_tokens % page_size, None
 
 
-@mistake("5.4")
+@mistake("5.3")
 def the_last_owner_copies_too(
     table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
 ) -> Answer:
@@ -232,7 +232,7 @@ def the_last_owner_copies_too(
     return table[-1] * page_size + num_tokens % page_size, copy
 
 
-@mistake("5.4")
+@mistake("5.3")
 def the_old_page_is_not_counted_less(
     table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
 ) -> Answer:
@@ -243,7 +243,7 @@ def the_old_page_is_not_counted_less(
     return slot, copy
 
 
-@mistake("5.4")
+@mistake("5.3")
 def the_table_names_the_old_page(table: list[int], *rest: Any) -> Answer:
     """The token went to the copy, and the sequence goes on reading the page it was copied from."""
     slot, copy = write(table, *rest)
@@ -252,14 +252,14 @@ def the_table_names_the_old_page(table: list[int], *rest: Any) -> Answer:
     return slot, copy
 
 
-@mistake("5.4")
+@mistake("5.3")
 def the_pair_is_turned_round(*given: Any) -> Answer:
     """The old page comes first, then its copy: that is the way in which the numbers are copied."""
     slot, copy = write(*given)
     return slot, (copy[1], copy[0]) if copy else None
 
 
-@mistake("5.4")
+@mistake("5.3")
 def the_old_page_is_given_back(
     table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
 ) -> Answer:
@@ -270,7 +270,7 @@ def the_old_page_is_given_back(
     return slot, copy
 
 
-@mistake("5.4")
+@mistake("5.3")
 def the_wrong_end_of_the_queue(
     table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
 ) -> Answer:
@@ -281,7 +281,7 @@ def the_wrong_end_of_the_queue(
     return answer
 
 
-@mistake("5.4")
+@mistake("5.3")
 def the_prefix_is_copied(
     table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
 ) -> Answer:
@@ -293,7 +293,7 @@ def the_prefix_is_copied(
     return slot, copy
 
 
-@mistake("5.4")
+@mistake("5.3")
 def a_full_page_is_copied(
     table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
 ) -> Answer:
@@ -303,7 +303,7 @@ def a_full_page_is_copied(
     return slot, copy
 
 
-@mistake("5.4")
+@mistake("5.3")
 def the_copy_is_overwritten(
     table: list[int], num_tokens: int, counts: list[int], free_pages: list[int], page_size: int
 ) -> Answer:

@@ -279,13 +279,26 @@ def times_the_rate() -> float:
     return round(gain_of_pages(), 1)
 
 
-@ask_before("6.4", because="a larger pool has room for nine reservations instead of seven")
+@ask_before(
+    "6.4",
+    unit="requests",
+    because="seven tokens come in each iteration, and a request leaves after 338 of them, on average",
+)
+def leaving_in_a_second() -> float:
+    """Compute the rate at which requests leave Orca (Max), from its batch, an iteration, and the outputs."""
+    from paged_demo.course.nb06_knees import knee_by_hand  # noqa: PLC0415
+
+    _, _, leaving_rps = knee_by_hand("Orca (Max)")
+    return round(leaving_rps, 2)
+
+
+@ask_before("6.5", because="a larger pool has room for nine reservations instead of seven")
 def gain_of_a_larger_pool() -> str:
     """Say whether vLLM gains more from a pool that is a fifth larger than Orca (Max) does."""
     return "a" if gain_of_pages(1.2) > gain_of_pages() else "b"
 
 
-@ask_before("6.5", because="no iteration computes more than the budget, so the next token is never far")
+@ask_before("6.6", because="no iteration computes more than the budget, so the next token is never far")
 def who_gains_from_pieces() -> str:
     """Serve with whole prompts and in pieces of 256, and say which time becomes shorter."""
     from paged_demo.course.nb06 import served_by_budget  # noqa: PLC0415

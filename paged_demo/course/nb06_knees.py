@@ -167,6 +167,19 @@ def what_moves_it(sensitivity: Sensitivity) -> Axes:
     return with_words(axes[0], words)
 
 
+def knee_by_hand(scheme: str) -> tuple[float, float, float]:
+    """Return a scheme's batch (Fig. 13), the seconds of an iteration, and the requests leaving in a second.
+
+    Each of the batch gets a token in an iteration, and leaves with the last of its output. No iteration
+    computes a prompt here, and nobody is preempted.
+    """
+    batch, time = paper.FIG_13["ShareGPT"][scheme], OPT_13B_ITERATION
+    of_requests_s = (time.request_s + time.sequence_s) * batch
+    iteration_s = time.fixed_s + of_requests_s + time.reading_s(paper.tokens_in_pool(scheme))
+    _, num_output = paper.MEAN_LENGTHS["ShareGPT"]
+    return batch, iteration_s, batch / iteration_s / num_output
+
+
 def rates_by_kernel(rates: SustainedRates) -> str:
     """Search for vLLM's knee with the paper's kernel at its slowest, beside the one in ``rates``."""
     slow = replace(OPT_13B_ITERATION, kv_read_s=SLOWDOWN * OPT_13B_ITERATION.kv_read_s)

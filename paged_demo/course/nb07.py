@@ -37,9 +37,15 @@ TITLE_INCHES, KEY_INCHES, ROW_INCHES, MARGIN_INCHES = 0.32, 0.3, 0.188, 0.06
 POOL_INCHES = 1.25
 
 
+NOT_IN_A_BROWSER = (
+    "The model runs in a clone of this repository and not in a browser alone: its tokenizer has no build for"
+    " WebAssembly, and its weights are 98 MB."
+)
+
+
 def model_is_here() -> bool:
     """Say whether the real model can be loaded; if not, print what is missing and how to get it."""
-    missing = what_is_missing()
+    missing = NOT_IN_A_BROWSER if sys.platform == "emscripten" else what_is_missing()
     if missing:
         sys.stdout.write(f"{missing}\n")
     return not missing
