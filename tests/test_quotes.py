@@ -100,7 +100,7 @@ QUOTES = [
         f" {paper.TABLE_1['OPT-13B'].thousand_slots}K), and a greatest length of {paper.MAX_TOKENS:,}",
     ),
     (WASTE, f"Fig. 2 draws {paper.FIG_2['Orca (Max)']['other']:.3f} %"),
-    (WASTE, f"leave {USED['Orca (Oracle)']:.0f} % in the paper"),
+    (WASTE, f"the paper's oracle fills {USED['Orca (Oracle)']:.0f} %"),
     (WASTE, f"About {mean_of_the_running(0, ()):.0f} tokens, against"),
     (WASTE, f"against {the_mean_at_the_door(0, ()):.0f} of all that arrive"),
     ("04_same_attention", f"The paper's own words are {SLOWER} longer"),
@@ -246,8 +246,9 @@ def test_notebook_04_says_how_far_a_roof_is_from_a_rate():
     assert f"They are {float(whole_ms) - float(roof_ms):.0f} of its {float(whole_ms):.0f} ms" in said
 
 
-def test_one_time_for_every_iteration_moves_no_blue_bar_by_half_a_point():
-    assert "with 40 ms for every iteration no blue bar moves by half a percentage point" in prose(WASTE)
+def test_one_time_for_every_iteration_moves_no_share_of_used_slots_by_half_a_point():
+    said = "with 40 ms for every iteration no share of used slots moves by half a percentage point"
+    assert said in prose(WASTE)
     constant = IterationTime(fixed_s=0.04, weights_s=0, compute_s=0, request_s=0, sequence_s=0, kv_read_s=0)
     rules = [Rules(), Rules(iteration_time=constant)]
     rngs = map(np.random.default_rng, range(amount(short=1, long=4)))

@@ -56,8 +56,8 @@ def recomputation(num_tokens: int, *, ax: Axes | None = None) -> Axes:
     ax.set_yticks([0.4, count - 0.6], ["1", str(count)])
     ax.set_xlabel("tokens of the sequence, from left to right")
     style.bare(ax)
-    others = f"{total} pairs are computed, of which {total - count} not for the first time"
-    return with_words(ax, f"without a cache {others}; with a cache {count}.")
+    told = f"without a cache {total} pairs of a key and a value are computed"
+    return with_words(ax, f"{told}, of which {total - count} not for the first time; with a cache {count}.")
 
 
 @style.applied()
