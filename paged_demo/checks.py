@@ -81,6 +81,8 @@ def check_count(name: str, value: Any, *, minimum: int = 1, maximum: int = MAX_C
     Traceback (most recent call last):
     ValueError: page_size must be at least 1, got 0
     """
+    if type(value) is int and minimum <= value <= maximum:
+        return value  # the usual case, which is met many times in a run
     try:
         if _is_no_scalar(value):
             raise TypeError

@@ -174,6 +174,7 @@ class RunPlaces:
 
     def __init__(self, pool: TraditionalPool) -> None:
         self._placement = pool.placement(pool.num_slots)
+        self._num_free = pool.num_slots
         self._pool = pool
         self._num_reserved: dict[tuple[int, int], int] = {}
 
@@ -184,18 +185,22 @@ class RunPlaces:
         if lengths not in self._num_reserved:
             self._num_reserved[lengths] = self._pool.reserved_slots(request)
         flight.num_reserved = self._num_reserved[lengths]
+        if flight.num_reserved > self._num_free and not is_alone:
+            return False  # To ask the placement, and hear why not, would take longer.
         try:
             flight.run = self._placement.place(flight.num_reserved)
         except CacheFullError:
             if is_alone:
                 raise
             return False
+        self._num_free -= flight.run.num_slots
         return True
 
     def release(self, flight: Flight, iteration: int) -> None:
         """Take back what a request holds after an iteration."""
         assert flight.run is not None
         self._placement.release(flight.run)
+        self._num_free += flight.run.num_slots
 
     def grow(self, iteration: int, limit: int, num_sequences: int) -> int:
         """Take what up to ``limit`` iterations need; return how many of them have enough."""

