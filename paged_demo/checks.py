@@ -131,7 +131,9 @@ def check_bool(name: str, value: Any) -> bool:
     Traceback (most recent call last):
     TypeError: prefix_caching must be True or False, got 'no'
     """
-    if not isinstance(value, (bool, *_of_numpy("bool_"))):
+    if type(value) is bool:
+        return value
+    if not isinstance(value, _of_numpy("bool_")):
         raise TypeError(f"{name} must be True or False, got {came(value)}")
     return bool(value)
 

@@ -94,6 +94,10 @@ class PageCounts:
         num_cycles = min(limit // size, self._num_free // num_sequences)
         self._num_free -= num_cycles * num_sequences
         grown = num_cycles * size
+        if grown + size > limit and self._num_free >= num_sequences:
+            first = iteration % size  # Each sequence needs at most one page for what is left of a cycle.
+            self._num_free -= sum((self._due + self._due)[first : first + limit - grown])
+            return limit
         while grown < limit:
             needed = self._due[(iteration + grown) % size]
             if needed > self._num_free:
