@@ -25,6 +25,7 @@ class Flight:
     first: int
     start_s: float
     num_missing: int = 0
+    num_before: int = 0
     parts_in: int = NEVER
     run: Hole | None = None
     num_reserved: int = 0
@@ -120,14 +121,8 @@ class PageCounts:
         preempted = []
         index = 0
         while index < len(flights):
-            flight = flights[index]
-            needed = 0
-            if flight.num_missing:
-                needed = 0  # It takes the pages of its next piece after all have grown.
-            elif (iteration - flight.origin - 1) % self.page_size == 0:
-                needed = flight.request.num_samples
-            elif iteration == flight.parts_in:
-                needed = flight.request.num_samples - 1
+            # A prompt takes the pages of its next piece after all have grown.
+            needed = 0 if flights[index].num_missing else self._pages_to_grow(flights[index], iteration)
             while needed > self._num_free and index < len(flights):
                 newest = flights.pop()
                 self.release(newest, iteration - 1)
@@ -136,6 +131,12 @@ class PageCounts:
                 self._num_free -= needed
             index += 1
         return preempted
+
+    def _pages_to_grow(self, flight: Flight, iteration: int) -> int:
+        """Count the pages that a request needs for its tokens of an iteration."""
+        if (iteration - flight.origin - 1) % self.page_size == 0:
+            return flight.request.num_samples
+        return flight.request.num_samples - 1 if iteration == flight.parts_in else 0
 
     def held(self, flight: Flight, first: int, last: int) -> tuple[int, int, int, int, int]:
         """Sum over some iterations what a request holds: used, reserved, internal, rounding; and saves."""
@@ -146,7 +147,7 @@ class PageCounts:
         last_page_start = (final - 1) // size * size
         count = last - first + 1
         tokens = count * (first + last - 2 * origin) // 2
-        pages = self._pages_up_to(last - origin) - self._pages_up_to(first - 1 - origin)
+        pages = pages_up_to(last - origin, size) - pages_up_to(first - 1 - origin, size)
         on_last_page = max(0, last - origin - max(first - 1 - origin, last_page_start))
         internal = num_samples * on_last_page * never_written
         if num_samples == 1:
@@ -165,10 +166,11 @@ class PageCounts:
     def _pages_of_prompt(self, flight: Flight, iteration: int) -> int:
         return -(-(iteration - flight.origin) // self.page_size)
 
-    def _pages_up_to(self, num_tokens: int) -> int:
-        """Sum the pages of sequences of 1, 2, ... tokens."""
-        full, rest = divmod(num_tokens, self.page_size)
-        return self.page_size * full * (full + 1) // 2 + rest * (full + 1)
+
+def pages_up_to(num_tokens: int, page_size: int) -> int:
+    """Sum the pages of sequences of 1, 2, ... tokens."""
+    full, rest = divmod(num_tokens, page_size)
+    return page_size * full * (full + 1) // 2 + rest * (full + 1)
 
 
 class RunPlaces:

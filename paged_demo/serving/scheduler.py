@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
 from paged_demo.checks import check_bool, check_functions, check_positive
+from paged_demo.serving.admission import check_pool, check_served
+from paged_demo.serving.grouped_pool import pool_of
 from paged_demo.serving.rules import (
     PAPER_RULES,
     AdmissionPolicy,
@@ -13,8 +15,6 @@ from paged_demo.serving.rules import (
     Pool,
     Rules,
     admit_always,
-    check_pool,
-    check_served,
     keep_pages_free,
 )
 from paged_demo.serving.sequence_group import IterationProgress, KVAllocator, SequenceGroup, Stay, has_pages
@@ -117,8 +117,7 @@ class Scheduler:
         self._rules = rules
         check_served(self.requests, can_fork=self._pages is not None, rules=rules)
         if self._pages is not None:
-            pool = PagedPool(num_pages=self._pages.num_pages, page_size=self._pages.page_size)
-            pool.require_room(self.requests)
+            pool_of(self._pages).require_room(self.requests, rules)
         self._waiting = deque(map(SequenceGroup, self.requests))
         self._running: list[SequenceGroup] = []
         self._num_sequences = 0
@@ -292,7 +291,7 @@ def scheduler_of(requests: Iterable[Request], pool: Pool, *, rules: Rules = PAPE
     ----------
     requests : iterable of Request
         In the order of their arrival.
-    pool : PagedPool or TraditionalPool
+    pool : PagedPool, GroupedPool or TraditionalPool
         How slots are handed out.
     rules : Rules
         How the server runs.
@@ -311,7 +310,8 @@ def scheduler_of(requests: Iterable[Request], pool: Pool, *, rules: Rules = PAPE
     check_pool(pool)
     if isinstance(pool, PagedPool):
         pages = pool.allocator()
-        may_admit = keep_pages_free(pages, share=pool.watermark_share)
+        chunk = rules.piece_budget(0)
+        may_admit = keep_pages_free(pages, share=pool.watermark_share, chunk=chunk)
         return Scheduler(pages, requests, may_admit=may_admit, rules=rules)
     scheduler = Scheduler(pool.allocator(), requests, rules=rules)
     pool.require_room(scheduler.requests)

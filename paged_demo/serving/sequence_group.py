@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any, NamedTuple, Protocol, TypeGuard
 
+from paged_demo.allocators.group_kinds import PageGroup
 from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
-from paged_demo.serving.rules import pages_held
+from paged_demo.serving.rules import pages_held, pages_to_start
 from paged_demo.serving.workload import Request
 
 
@@ -31,6 +32,7 @@ class PagingAllocator(KVAllocator, Protocol):
 
     num_pages: int
     page_size: int
+    groups: tuple[PageGroup, ...]
 
     @property
     def num_free_pages(self) -> int:
@@ -152,7 +154,8 @@ class SequenceGroup:
         """
         if has_pages(allocator):
             # Pages that were taken and given back would have lost what was cached in them.
-            needed = pages_held(self.request, self.num_generated, allocator.page_size)
+            groups, page_size = allocator.groups, allocator.page_size
+            needed = pages_to_start(self.request, self.num_generated, page_size, groups, budget)
             if needed > allocator.num_free_pages:
                 raise CacheFullError(needed=needed, free=allocator.num_free_pages, unit="pages")
             if budget is not None and not self.is_swapped:

@@ -14,15 +14,15 @@ from collections.abc import Iterable
 from heapq import heappop, heappush
 from math import inf
 
-from paged_demo.serving.flights import NEVER, Flight, PageCounts, RunPlaces
+from paged_demo.serving.admission import check_pool, check_served
+from paged_demo.serving.flights import NEVER, Flight, PageCounts
+from paged_demo.serving.grouped_flights import counts_of
 from paged_demo.serving.iteration_time import Stretch
 from paged_demo.serving.rules import (
     PAPER_RULES,
     PagedPool,
     Pool,
     Rules,
-    check_pool,
-    check_served,
 )
 from paged_demo.serving.run import Recorder, Run, Window
 from paged_demo.serving.sequence_group import SequenceGroup, Stay
@@ -39,7 +39,7 @@ class _Engine:
         self.first_token_s: dict[int, float] = {}
         self.longest_gap_s = 0.0
         self.stays: list[Stay] = []
-        self._slots = PageCounts(pool) if isinstance(pool, PagedPool) else RunPlaces(pool)
+        self._slots = counts_of(pool, rules)
         self._rules = rules
         self._recorder = recorder
         self._waiting = deque(map(SequenceGroup, recorder.requests))
@@ -265,7 +265,7 @@ def simulate(
     ----------
     requests : iterable of Request
         In the order of their arrival.
-    pool : PagedPool or TraditionalPool
+    pool : PagedPool, GroupedPool or TraditionalPool
         How slots are handed out. Only pages serve requests with several samples.
     window : (float, float)
         The means are over the iterations that begin from the one time (s) on and before the other.
@@ -290,5 +290,5 @@ def simulate(
     checked = check_requests(requests)
     check_pool(pool)
     check_served(checked, can_fork=isinstance(pool, PagedPool), rules=rules)
-    pool.require_room(checked)
+    pool.require_room(checked, rules)
     return _Engine(pool, rules, Recorder(checked, pool.num_slots, window, moments)).run()
