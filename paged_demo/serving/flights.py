@@ -115,21 +115,26 @@ class PageCounts:
         if needed <= self._num_free:
             self._num_free -= needed
             return []
-        return self._grow_one_by_one(iteration, list(flights))
+        flights, due = list(flights), (iteration - 1) % self.page_size
+        # A prompt takes the pages of its next piece after all have grown.
+        growing = [
+            flight
+            for flight in flights
+            if (flight.origin % self.page_size == due or flight.parts_in == iteration)
+            and not flight.num_missing
+        ]
+        return self._grow_one_by_one(iteration, flights, growing)
 
-    def _grow_one_by_one(self, iteration: int, flights: list[Flight]) -> list[Flight]:
-        preempted = []
-        index = 0
-        while index < len(flights):
-            # A prompt takes the pages of its next piece after all have grown.
-            needed = 0 if flights[index].num_missing else self._pages_to_grow(flights[index], iteration)
-            while needed > self._num_free and index < len(flights):
+    def _grow_one_by_one(self, iteration: int, flights: list[Flight], growing: list[Flight]) -> list[Flight]:
+        preempted: list[Flight] = []
+        for flight in growing:
+            needed = self._pages_to_grow(flight, iteration)
+            while needed > self._num_free and flight not in preempted:
                 newest = flights.pop()
                 self.release(newest, iteration - 1)
                 preempted.append(newest)
-            if index < len(flights):
+            if flight not in preempted:
                 self._num_free -= needed
-            index += 1
         return preempted
 
     def _pages_to_grow(self, flight: Flight, iteration: int) -> int:

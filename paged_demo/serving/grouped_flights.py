@@ -156,7 +156,7 @@ class GroupedCounts(PageCounts):
         if num_free is not None:
             self._apply(changing, iteration, num_free)
             return []
-        preempted = self._grow_one_by_one(iteration, list(flights))
+        preempted = self._grow_one_by_one(iteration, list(flights), changing)
         self._changes.clear()
         for flight in self._numbers:
             if not flight.num_missing:
