@@ -18,7 +18,7 @@ from paged_demo.paper.numbers import MAX_TOKENS, NUM_PAGES_13B, PAGE_SIZE, SCHEM
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION, IterationTime
 from paged_demo.serving.rules import PagedPool, Pool, TraditionalPool
 from paged_demo.serving.run import Progress
-from paged_demo.serving.workload import LengthDistribution, Request
+from paged_demo.serving.workload import LengthDistribution, Request, poisson_arrivals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +118,8 @@ def draw_trace(
     expected = rate_rps * duration_s
     # Six standard deviations above the mean: a Poisson process sends no more in practice.
     requests = lengths.sample(ceil(expected + 6 * sqrt(expected) + 6), rng=rng)
-    arrivals_s = np.cumsum(rng.exponential(1 / rate_rps, len(requests)))
-    arrived = zip(requests, arrivals_s[arrivals_s < duration_s].tolist(), strict=False)
-    trace = [Request(*request[:3], arrival_s) for request, arrival_s in arrived]
+    arrived = poisson_arrivals(requests, rate_rps=rate_rps, rng=rng)
+    trace = [request for request in arrived if request.arrival_s < duration_s]
     if not trace:
         raise ValueError(f"duration_s must be long enough for a request, got {duration_s} at {rate_rps}/s")
     return trace
