@@ -74,7 +74,10 @@ def test_no_two_searches_begin_with_one_seed_whatever_scheme_and_seed(monkeypatc
 
 def test_schemes_that_are_searched_apart_have_the_knees_of_one_search(fake):
     whole = sustained_rates(seed=3)
-    apart = [sustained_rates(schemes=[scheme], seed=3) for scheme in paper.SCHEMES]
+    told = []
+    options = {"seed": 3, "progress": lambda done: told.append(len(done)) or done}
+    apart = [sustained_rates(schemes=[scheme], **options) for scheme in paper.SCHEMES]
+    assert told == [len(knee.rates_rps) for knee in whole.knees.values()]
     assert apart[0] | apart[1] | apart[2] | apart[3] == whole
     assert [row[0] for row in apart[0].table().rows] == ["", "Orca (Max)"]
     with pytest.raises(ValueError, match=r"schemes must be of Orca \(Max\), .*, vLLM; got 'Orca'"):

@@ -93,14 +93,15 @@ def sustained_rates(
     seed : int
         All traces are drawn from its children.
     progress : callable
-        Wraps the schemes, as ``tqdm`` does.
+        Wraps the schemes, as ``tqdm`` does; or the last runs of the search, if there is one scheme.
     """
     chosen, server = find_workload(workload)
     trace_s = (chosen.knee_s or server.trace_s) if duration_s is None else duration_s
     pools = server.pools()
-    chosen_schemes = check_names("schemes", schemes, pools)
+    searched = check_names("schemes", schemes, pools)
+    by_scheme, by_run = (iter, progress) if len(searched) == 1 else (progress, iter)
     knees = {}
-    for scheme in follow(progress, chosen_schemes):
+    for scheme in follow(by_scheme, searched):
         knees[scheme] = find_knee(
             pools[scheme],
             chosen.lengths,
@@ -108,5 +109,6 @@ def sustained_rates(
             duration_s=trace_s,
             effort=effort,
             seed=len(pools) * check_count("seed", seed, minimum=0) + list(pools).index(scheme),
+            progress=by_run,
         )
     return SustainedRates(workload=workload, trace_s=trace_s, knees=knees)
