@@ -67,6 +67,7 @@ from paged_demo.serving.rules import (
     swap_never as swap_never,
     keep_pages_free as keep_pages_free,
 )
+from paged_demo.serving.grouped_pool import GroupedPool as GroupedPool
 from paged_demo.serving.scheduler import (
     Scheduler as Scheduler,
     Snapshot as Snapshot,

@@ -81,6 +81,8 @@ def check_count(name: str, value: Any, *, minimum: int = 1, maximum: int = MAX_C
     Traceback (most recent call last):
     ValueError: page_size must be at least 1, got 0
     """
+    if type(value) is int and minimum <= value <= maximum:
+        return value  # the usual case, which is met many times in a run
     try:
         if _is_no_scalar(value):
             raise TypeError
@@ -129,7 +131,9 @@ def check_bool(name: str, value: Any) -> bool:
     Traceback (most recent call last):
     TypeError: prefix_caching must be True or False, got 'no'
     """
-    if not isinstance(value, (bool, *_of_numpy("bool_"))):
+    if type(value) is bool:
+        return value
+    if not isinstance(value, _of_numpy("bool_")):
         raise TypeError(f"{name} must be True or False, got {came(value)}")
     return bool(value)
 

@@ -73,6 +73,20 @@ def test_no_two_searches_begin_with_one_seed_whatever_scheme_and_seed(monkeypatc
     assert len(set(asked)) == len(asked) == 3 * len(paper.SCHEMES)
 
 
+def test_schemes_that_are_searched_apart_have_the_knees_of_one_search(fake):
+    whole = sustained_rates(seed=3)
+    told = []
+    options = {"seed": 3, "progress": lambda done: told.append(len(done)) or done}
+    apart = [sustained_rates(schemes=[scheme], **options) for scheme in paper.SCHEMES]
+    assert told == [len(knee.rates_rps) for knee in whole.knees.values()]
+    assert apart[0] | apart[1] | apart[2] | apart[3] == whole
+    assert [row[0] for row in apart[0].table().rows] == ["", "Orca (Max)"]
+    with pytest.raises(ValueError, match=r"schemes must be of Orca \(Max\), .*, vLLM; got 'Orca'"):
+        sustained_rates(schemes=["Orca"])
+    with pytest.raises(ValueError, match="others must be of OPT-13B, ShareGPT in 3,600 s, got"):
+        whole | sustained_rates(duration_s=60)
+
+
 def test_a_search_that_begins_far_off_finds_the_knee(fake, monkeypatch):
     for guess in (0.06, 6.0):
         monkeypatch.setattr(knee_module, "capacity_rps", lambda *_, guess=guess, **__: guess)

@@ -7,8 +7,8 @@ import pytest
 from solutions import all_solutions, source_of
 
 from paged_demo import FullGroup, GroupedAllocator, SlidingGroup, latent_attention
-from paged_demo.course import nb09
 from paged_demo.course import nb09_exercises as exercises
+from paged_demo.course import nb09_layers as nb09
 from paged_demo.course.exercises.kinds import EXERCISES
 from paged_demo.sizing.presets import CONFIGS, model_of
 

@@ -6,7 +6,7 @@ import re
 import pytest
 from test_docs import DOCUMENTS, ROOT, markdown, name_of
 
-from paged_demo.course.nb09 import COUNTED_AS_FULL, bytes_of_request, requests_of
+from paged_demo.course.nb09_layers import COUNTED_AS_FULL, bytes_of_request, requests_of
 from paged_demo.model import GIB, LLAMA_2_7B, LLAMA_2_70B, OPT_13B
 from paged_demo.paper.numbers import MAX_TOKENS, NUM_SLOTS_13B, TABLE_1
 from paged_demo.sizing.presets import model_of

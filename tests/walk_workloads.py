@@ -11,9 +11,13 @@ import pytest
 
 from paged_demo import (
     CacheFullError,
+    FullGroup,
+    GroupedPool,
     PagedPool,
     Request,
     Rules,
+    SlidingGroup,
+    StateGroup,
     TraditionalPool,
     best_fit,
     buddy,
@@ -24,6 +28,7 @@ from paged_demo import (
     serve,
     simulate,
 )
+from paged_demo.allocators.group_kinds import most_pages
 from paged_demo.serving.iteration_time import IterationTime, SwapTime
 from paged_demo.serving.rules import pages_held, swap_always, swap_never, swap_several
 
@@ -62,9 +67,11 @@ class Workload:
 
     def __init__(self, seed):
         self.rng = rng = Random(seed)
-        self.kind = rng.choice(["pages", "pages, several samples", "pages, in pieces", "runs"])
+        self.kind = rng.choice(list(KINDS))
         self.requests = self.draw_requests()
-        self.pool = self.draw_runs() if self.kind == "runs" else self.draw_pages()
+        in_pieces = "in pieces" in self.kind
+        self.budget = rng.choice([rng.randint(1, 9), rng.randint(5, 60), rng.randint(30, 120)])
+        self.pool = KINDS[self.kind](self)
         self.rules = Rules(
             iteration_time=IterationTime(
                 fixed_s=self.duration() + 1 / 997,
@@ -80,10 +87,10 @@ class Workload:
                 slot_out_s=self.duration() / 100,
                 page_out_s=self.duration() / 10,
             ),
-            swaps=rng.choice([swap_several, swap_always, swap_never]),
-            max_batched_tokens=rng.choice([rng.randint(1, 9), rng.randint(5, 60), rng.randint(30, 120)]),
+            swaps=rng.choice([swap_several, swap_always, swap_never][:: 2 if "groups" in self.kind else 1]),
+            max_batched_tokens=self.budget,
             max_running=rng.randint(1, 12),
-            chunked_prefill=self.kind == "pages, in pieces",
+            chunked_prefill=in_pieces,
         )
 
     def step(self):
@@ -125,12 +132,44 @@ class Workload:
     def draw_pages(self):
         page_size = self.rng.randint(1, 20)
         most = max(pages_held(request, request.num_output_tokens, page_size) for request in self.requests)
-        num_spare = self.rng.choice([-1, 0, 1, 2, 5, 12, 40])
-        share = self.rng.choice([0.0, 0.01, 0.1, 0.4])
-        return PagedPool(num_pages=max(1, most + num_spare), page_size=page_size, watermark_share=share)
+        return PagedPool(num_pages=self.pages_around(most), page_size=page_size, watermark_share=self.share())
+
+    def pages_around(self, most):
+        return max(1, most + self.rng.choice([-1, 0, 1, 2, 5, 12, 40]))
+
+    def share(self):
+        return self.rng.choice([0.0, 0.01, 0.1, 0.4])
+
+    def draw_groups(self):
+        unit, page_size = self.rng.randint(1, 5), self.rng.choice([1, 2, 4])
+        groups = [self.draw_group(unit) for _ in range(self.rng.randint(1, 4))]
+        longest = max(request.final_tokens for request in self.requests)
+        chunk = self.budget if "in pieces" in self.kind else None
+        num_pages = self.pages_around(most_pages(groups, unit * page_size, longest, chunk))
+        return GroupedPool(
+            num_pages=num_pages, page_size=unit * page_size, groups=groups, watermark_share=self.share()
+        )
+
+    def draw_group(self, unit):
+        own = self.rng.choice([None, unit, 2 * unit, 4 * unit])
+        kind = self.rng.choice([FullGroup, StateGroup, SlidingGroup, SlidingGroup])
+        if kind is SlidingGroup:
+            return SlidingGroup(window=self.rng.randint(1, 30), page_size=own)
+        return kind(page_size=own)
 
     def draw_runs(self):
         reserve = self.rng.choice([reserve_max(MAX_TOKENS), reserve_pow2(MAX_TOKENS), reserve_oracle])
         placements = [first_fit, best_fit, partial(buddy, unit_slots=4, max_tokens=MAX_TOKENS)]
         num_slots = self.rng.randint(MAX_TOKENS // 2, 400)
         return TraditionalPool(num_slots=num_slots, reserve=reserve, placement=self.rng.choice(placements))
+
+
+KINDS = {
+    "pages": Workload.draw_pages,
+    "pages, several samples": Workload.draw_pages,
+    "pages, in pieces": Workload.draw_pages,
+    "groups": Workload.draw_groups,
+    "groups, in pieces": Workload.draw_groups,
+    "runs": Workload.draw_runs,
+}
+"""How the pool of each kind of workload is drawn."""

@@ -4,9 +4,10 @@ Layers of one kind make a group. Pages of all groups have the same size in bytes
 any page; how many tokens fit into one may differ.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from paged_demo.checks import check_count, keep_checked
+from paged_demo.checks import came, check_count, check_iterable, keep_checked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,39 @@ class PageGroup:
     def first_kept(self, num_tokens: int, page_size: int) -> int:
         """Return the first logical page that is read again, with so many tokens stored."""
         raise NotImplementedError
+
+    def pages_after(self, num_tokens: int, num_before: int, page_size: int) -> int:
+        """Count the pages that are held with so many tokens stored, if the last call found fewer.
+
+        What that call had given back lay behind the window with ``num_before`` tokens stored.
+
+        Examples
+        --------
+        A prompt of 22 tokens at once, the token after it, and one more:
+
+        >>> [SlidingGroup(window=8).pages_after(n, before, 4) for n, before in ((22, 0), (23, 22), (24, 23))]
+        [6, 3, 2]
+        """
+        return -(-num_tokens // page_size) - self.first_kept(num_before, page_size)
+
+    def most_pages(self, num_tokens: int, page_size: int, chunk: int | None = None) -> int:
+        """Count the pages that a sequence holds at most while it grows to so many tokens.
+
+        Parameters
+        ----------
+        num_tokens : int
+            Tokens of the sequence.
+        page_size : int
+            Tokens in a page.
+        chunk : int, optional
+            Tokens that are stored at once, at most; left out, all of them.
+
+        Examples
+        --------
+        >>> [group.most_pages(131_072, 16, chunk=2048) for group in (FullGroup(), SlidingGroup(window=1024))]
+        [8192, 193]
+        """
+        return -(-num_tokens // page_size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +112,13 @@ class SlidingGroup(PageGroup):
         """Return the page of the first token that the next one reads."""
         return max(0, num_tokens - self.window + 1) // page_size
 
+    def most_pages(self, num_tokens: int, page_size: int, chunk: int | None = None) -> int:
+        """Count the pages of the window and of the chunk after it, wherever they begin in a page."""
+        all_pages = -(-num_tokens // page_size)
+        if chunk is None:
+            return all_pages
+        return min(all_pages, (self.window - 1 + chunk + page_size - 2) // page_size + 1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateGroup(PageGroup):
@@ -94,3 +135,56 @@ class StateGroup(PageGroup):
     def first_kept(self, num_tokens: int, page_size: int) -> int:
         """Return the page of the last token, whose state is all that is read."""
         return max(0, num_tokens - 1) // page_size
+
+    def pages_after(self, num_tokens: int, num_before: int, page_size: int) -> int:
+        """Return 1: each state takes the place of the one before."""
+        return 1
+
+    def most_pages(self, num_tokens: int, page_size: int, chunk: int | None = None) -> int:
+        """Return 1, however long the sequence is."""
+        return 1
+
+
+FULL_ALONE = (FullGroup(),)
+"""The groups of a model whose layers all read every token: those of `PagedAllocator`."""
+
+
+def most_pages(groups: Iterable[PageGroup], page_size: int, num_tokens: int, chunk: int | None = None) -> int:
+    """Count the pages that a sequence holds at most in all groups together, as `PageGroup.most_pages`.
+
+    Groups without a ``page_size`` of their own have the given one.
+
+    Examples
+    --------
+    A full group and five with a window of 1,024, at 131,072 tokens: at once, and in chunks.
+
+    >>> groups = [FullGroup(), *[SlidingGroup(window=1024)] * 5]
+    >>> most_pages(groups, 16, 131_072), most_pages(groups, 16, 131_072, chunk=2048)
+    (49152, 9157)
+    """
+    return sum(group.most_pages(num_tokens, group.page_size or page_size, chunk) for group in groups)
+
+
+def check_groups(groups: Iterable[PageGroup], page_size: int) -> tuple[PageGroup, ...]:
+    """Return groups as a tuple, or say what is wrong with one of them.
+
+    Examples
+    --------
+    >>> check_groups([FullGroup(page_size=24), FullGroup()], 16)
+    Traceback (most recent call last):
+    ValueError: page_size of groups[1] must divide the largest, 24, got 16
+    """
+    checked = tuple(check_iterable("groups", groups, "groups"))
+    if not checked:
+        raise ValueError("groups must hold at least one group, got none")
+    for number, group in enumerate(checked):
+        if not isinstance(group, PageGroup) or type(group) is PageGroup:
+            wanted = "a FullGroup, SlidingGroup or StateGroup"
+            raise TypeError(f"groups[{number}] must be {wanted}, got {came(group)}")
+    sizes = [group.page_size or page_size for group in checked]
+    for number, size in enumerate(sizes):
+        if max(sizes) % size:
+            raise ValueError(
+                f"page_size of groups[{number}] must divide the largest, {max(sizes)}, got {size}"
+            )
+    return checked

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import partial
 
-from paged_demo.allocators.group_kinds import FullGroup, PageGroup
+from paged_demo.allocators.group_kinds import FullGroup, PageGroup, check_groups
 from paged_demo.allocators.lanes import Lane, StateSequence, make_lane
 from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
 from paged_demo.allocators.page_pool import NO_PARTS, PagePool
 from paged_demo.allocators.paged_sequence import PagedSequence, check_pages_of, map_pages
-from paged_demo.allocators.sequences import Append, check_prompt, check_token
-from paged_demo.checks import came, check_bool, check_counts, check_iterable, check_whole
+from paged_demo.allocators.sequences import Append, check_final_tokens, check_prompt, check_token
+from paged_demo.checks import check_bool, check_counts, check_whole
 
 
 class GroupedAllocator:
@@ -100,6 +100,7 @@ class GroupedAllocator:
         seq_id: Hashable,
         token_ids: Iterable[int],
         *,
+        final_tokens: int | None = None,
         cache_salt: str = "",
         key_parts: Mapping[str, str] = NO_PARTS,
         budget: int | None = None,
@@ -112,7 +113,7 @@ class GroupedAllocator:
 
         Parameters
         ----------
-        seq_id, token_ids, cache_salt, key_parts, budget
+        seq_id, token_ids, final_tokens, cache_salt, key_parts, budget
             As for `PagedAllocator.allocate`.
 
         Raises
@@ -124,9 +125,16 @@ class GroupedAllocator:
         """
         if self._alone:
             return self._alone.allocate(
-                seq_id, token_ids, cache_salt=cache_salt, key_parts=key_parts, budget=budget
+                seq_id,
+                token_ids,
+                final_tokens=final_tokens,
+                cache_salt=cache_salt,
+                key_parts=key_parts,
+                budget=budget,
             )
         tokens = check_prompt(token_ids)
+        if final_tokens is not None:
+            check_final_tokens(final_tokens, len(tokens))
         most = len(tokens) if budget is None else check_whole("budget", budget)
         self._lanes[0].require_new("seq_id", seq_id)
         drafts, num_found = self._look_up(tokens, cache_salt, key_parts)
@@ -289,28 +297,3 @@ def _only_answer(
     append: Callable[[Hashable, int], Append], seq_id: Hashable, token_id: int
 ) -> tuple[Append, ...]:
     return (append(seq_id, token_id),)
-
-
-def check_groups(groups: Iterable[PageGroup], page_size: int) -> tuple[PageGroup, ...]:
-    """Return groups as a tuple, or say what is wrong with one of them.
-
-    Examples
-    --------
-    >>> check_groups([FullGroup(page_size=24), FullGroup()], 16)
-    Traceback (most recent call last):
-    ValueError: page_size of groups[1] must divide the largest, 24, got 16
-    """
-    checked = tuple(check_iterable("groups", groups, "groups"))
-    if not checked:
-        raise ValueError("groups must hold at least one group, got none")
-    for number, group in enumerate(checked):
-        if not isinstance(group, PageGroup) or type(group) is PageGroup:
-            wanted = "a FullGroup, SlidingGroup or StateGroup"
-            raise TypeError(f"groups[{number}] must be {wanted}, got {came(group)}")
-    sizes = [group.page_size or page_size for group in checked]
-    for number, size in enumerate(sizes):
-        if max(sizes) % size:
-            raise ValueError(
-                f"page_size of groups[{number}] must divide the largest, {max(sizes)}, got {size}"
-            )
-    return checked

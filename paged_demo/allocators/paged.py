@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Iterable, Mapping
 
+from paged_demo.allocators.group_kinds import FULL_ALONE, PageGroup
 from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
 from paged_demo.allocators.page_pool import NO_PARTS, PageKeys, PagePool
 from paged_demo.allocators.paged_sequence import PagedSequence, check_pages_of, map_pages
@@ -63,6 +64,7 @@ class PagedAllocator:
     (``tests/test_conformance.py``); it has no fork and no copy-on-write any more, and takes misuse silently.
     """
 
+    groups: tuple[PageGroup, ...] = FULL_ALONE
     _sequence_type: type[PagedSequence] = PagedSequence
 
     def __init__(

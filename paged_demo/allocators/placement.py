@@ -131,11 +131,13 @@ class _Buddies:
 
     def place(self, num_slots: int) -> Hole:
         wanted = self._chunk_slots(check_count("num_slots", num_slots))
-        size = next((size for size, starts in self._free.items() if size >= wanted and starts), None)
-        if size is None:
+        for size, starts in self._free.items():
+            if starts and size >= wanted:
+                break
+        else:
             lengths = [size for size, starts in self._free.items() for _ in starts]
             raise _no_room(wanted, [*lengths, self._remnant.num_slots])
-        start, _ = self._free[size].popitem()
+        start, _ = starts.popitem()
         while size > wanted:
             size //= 2
             self._free[size][start + size] = None

@@ -10,6 +10,7 @@ from paged_demo.course.exercises.functions import ask_function
 from paged_demo.course.exercises.kinds import ask_letters, mistake
 from paged_demo.course.exercises.numbers import ask_number
 from paged_demo.course.exercises.predictions import ask_before
+from paged_demo.course.nb09_layers import QWEN, requests_of, tell_growth
 from paged_demo.sizing.layers import Latent
 from paged_demo.sizing.pages import raise_block
 from paged_demo.sizing.presets import model_of
@@ -287,16 +288,12 @@ def pages_not_tokens(full_run: int, sliding: Sequence[int], window: int, page_si
 )
 def held_by_the_window() -> int:
     """Count the pages of the sliding group at the end of the story."""
-    from paged_demo.course.nb09 import tell_growth  # noqa: PLC0415 - Matplotlib is slow to load
-
     return sum(page_id is not None for page_id in tell_growth()[-1].tables["sliding"])
 
 
 @ask_before("9.2", unit="times", because="only 10 of its 62 layers keep all tokens")
 def times_too_much() -> float:
     """Compute how many times too much a calculator says that does not know windows."""
-    from paged_demo.course.nb09 import requests_of  # noqa: PLC0415
-
     wrong, right, *_ = requests_of(131_072).values()
     return wrong / right
 
@@ -306,7 +303,7 @@ def times_too_much() -> float:
 )
 def found_of_700() -> int:
     """Ask a prompt of 700 tokens twice, with the pages of Qwen3.5-27B."""
-    layers = [layer for layer in model_of("Qwen/Qwen3.5-27B").layers if layer]
+    layers = [layer for layer in model_of(QWEN).layers if layer]
     raised = raise_block(layers, Server(state_bytes=4))
     size = raised.block_size if raised else 16
     pool = GroupedAllocator(8, size, [FullGroup(), StateGroup()], prefix_caching=True)

@@ -293,13 +293,13 @@ def over_seeds(
     }
 
 
-def check_workloads(workloads: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Return the names of data sets as a list, or say which there are."""
-    chosen, names = check_iterable("workloads", workloads, "names of data sets"), list(known)
-    for workload in chosen:
-        if workload not in names:
-            raise ValueError(f"workloads must be of {', '.join(names)}; got {came(workload)}")
-    return chosen
+def check_names(argument: str, chosen: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return names, such as those of data sets, as a list, or say which there are."""
+    listed, names = check_iterable(argument, chosen, "names"), list(known)
+    for name in listed:
+        if name not in names:
+            raise ValueError(f"{argument} must be of {', '.join(names)}; got {came(name)}")
+    return listed
 
 
 def check_seeds(seeds: Iterable[int]) -> list[int]:

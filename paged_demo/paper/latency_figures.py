@@ -16,8 +16,8 @@ from paged_demo.paper.experiment import (
     Comparison,
     Experiment,
     PaperServer,
+    check_names,
     check_seeds,
-    check_workloads,
     over_seeds,
 )
 from paged_demo.paper.knee import latency_at
@@ -230,7 +230,7 @@ def fig_18b(
     progress : callable
         Wraps the seeds, as ``tqdm`` does.
     """
-    chosen = check_workloads(workloads, FIG_18B_WORKLOADS)
+    chosen = check_names("workloads", workloads, FIG_18B_WORKLOADS)
 
     def table(cell: Callable[[str, int], float]) -> dict[str, dict[str, float]]:
         return {

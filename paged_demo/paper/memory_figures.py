@@ -13,7 +13,7 @@ from paged_demo.paper.experiment import (
     SERVERS,
     Comparison,
     Experiment,
-    check_workloads,
+    check_names,
     draw_trace,
     over_seeds,
 )
@@ -95,7 +95,7 @@ def fig_13(
         raise ValueError(f"alpaca_s must be above the {WARM_UP_S} s that are left out, got {alpaca_s!r}")
     columns = {
         f"{workload} at {rate_rps}/s": column
-        for workload in check_workloads(workloads, paper.FIG_13)
+        for workload in check_names("workloads", workloads, paper.FIG_13)
         for rate_rps, column in {
             "ShareGPT": {2: (sharegpt, 2, 3600.0, paper.FIG_13["ShareGPT"])},
             "Alpaca": {

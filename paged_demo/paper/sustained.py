@@ -1,11 +1,11 @@
 """The rates that the paper's servers sustain, each from a search for the knee: the comparison of Fig. 12."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from paged_demo.checks import check_count, follow
 from paged_demo.paper import numbers as paper
-from paged_demo.paper.experiment import ShownAsTable, Table
+from paged_demo.paper.experiment import ShownAsTable, Table, check_names
 from paged_demo.paper.knee import Estimate, Knee, find_knee
 from paged_demo.paper.latency_figures import find_workload
 from paged_demo.serving.rules import Rules
@@ -14,7 +14,7 @@ from paged_demo.serving.run import Progress
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class SustainedRates(ShownAsTable):
-    """The knees of the paper's four schemes on one workload.
+    """The knees of the paper's schemes on one workload; ``|`` joins those of different schemes.
 
     Attributes
     ----------
@@ -30,6 +30,12 @@ class SustainedRates(ShownAsTable):
     trace_s: float
     knees: Mapping[str, Knee]
 
+    def __or__(self, others: "SustainedRates") -> "SustainedRates":
+        """Join the knees of other schemes to these."""
+        if (self.workload, self.trace_s) != (others.workload, others.trace_s):
+            raise ValueError(f"others must be of {self.workload} in {self.trace_s:,.0f} s, got\n{others}")
+        return replace(self, knees={**self.knees, **others.knees})
+
     def gain_over(self, scheme: str, latency_s: float = paper.SUSTAINED_LATENCY_S) -> Estimate:
         """Return how many times the rate of a scheme vLLM sustains."""
         return self.knees["vLLM"].rate_at(latency_s).over(self.knees[scheme].rate_at(latency_s))
@@ -43,7 +49,7 @@ class SustainedRates(ShownAsTable):
         rows = [columns]
         for scheme, knee in self.knees.items():
             gains = []
-            if scheme != "vLLM":
+            if scheme != "vLLM" and "vLLM" in self.knees:
                 gains = [str(self.gain_over(scheme, latency_s)) for latency_s in paper.OTHER_LATENCIES_S]
             rows.append(
                 [
@@ -66,6 +72,7 @@ class SustainedRates(ShownAsTable):
 def sustained_rates(
     workload: str = "OPT-13B, ShareGPT",
     *,
+    schemes: Iterable[str] = paper.SCHEMES,
     effort: int = 1,
     duration_s: float | None = None,
     seed: int = 0,
@@ -77,6 +84,8 @@ def sustained_rates(
     ----------
     workload : str
         One of ``FIG_12_WORKLOADS``: a model and a data set.
+    schemes : iterable of str
+        Whose knees to search for; that of a scheme does not hang on the others.
     effort : int
         Multiplies the runs behind each knee, which are as many as have 50,000 requests, and at least 8.
     duration_s : float, optional
@@ -84,19 +93,22 @@ def sustained_rates(
     seed : int
         All traces are drawn from its children.
     progress : callable
-        Wraps the schemes, as ``tqdm`` does.
+        Wraps the schemes, as ``tqdm`` does; or the last runs of the search, if there is one scheme.
     """
     chosen, server = find_workload(workload)
     trace_s = (chosen.knee_s or server.trace_s) if duration_s is None else duration_s
     pools = server.pools()
+    searched = check_names("schemes", schemes, pools)
+    by_scheme, by_run = (iter, progress) if len(searched) == 1 else (progress, iter)
     knees = {}
-    for index, (scheme, pool) in enumerate(follow(progress, list(pools.items()))):
+    for scheme in follow(by_scheme, searched):
         knees[scheme] = find_knee(
-            pool,
+            pools[scheme],
             chosen.lengths,
             rules=Rules(iteration_time=server.iteration_time),
             duration_s=trace_s,
             effort=effort,
-            seed=len(pools) * check_count("seed", seed, minimum=0) + index,
+            seed=len(pools) * check_count("seed", seed, minimum=0) + list(pools).index(scheme),
+            progress=by_run,
         )
     return SustainedRates(workload=workload, trace_s=trace_s, knees=knees)

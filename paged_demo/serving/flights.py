@@ -25,6 +25,7 @@ class Flight:
     first: int
     start_s: float
     num_missing: int = 0
+    num_before: int = 0
     parts_in: int = NEVER
     run: Hole | None = None
     num_reserved: int = 0
@@ -94,6 +95,10 @@ class PageCounts:
         num_cycles = min(limit // size, self._num_free // num_sequences)
         self._num_free -= num_cycles * num_sequences
         grown = num_cycles * size
+        if grown + size > limit and self._num_free >= num_sequences:
+            first = iteration % size  # Each sequence needs at most one page for what is left of a cycle.
+            self._num_free -= sum((self._due + self._due)[first : first + limit - grown])
+            return limit
         while grown < limit:
             needed = self._due[(iteration + grown) % size]
             if needed > self._num_free:
@@ -110,28 +115,33 @@ class PageCounts:
         if needed <= self._num_free:
             self._num_free -= needed
             return []
-        return self._grow_one_by_one(iteration, list(flights))
+        flights, due = list(flights), (iteration - 1) % self.page_size
+        # A prompt takes the pages of its next piece after all have grown.
+        growing = [
+            flight
+            for flight in flights
+            if (flight.origin % self.page_size == due or flight.parts_in == iteration)
+            and not flight.num_missing
+        ]
+        return self._grow_one_by_one(iteration, flights, growing)
 
-    def _grow_one_by_one(self, iteration: int, flights: list[Flight]) -> list[Flight]:
-        preempted = []
-        index = 0
-        while index < len(flights):
-            flight = flights[index]
-            needed = 0
-            if flight.num_missing:
-                needed = 0  # It takes the pages of its next piece after all have grown.
-            elif (iteration - flight.origin - 1) % self.page_size == 0:
-                needed = flight.request.num_samples
-            elif iteration == flight.parts_in:
-                needed = flight.request.num_samples - 1
-            while needed > self._num_free and index < len(flights):
+    def _grow_one_by_one(self, iteration: int, flights: list[Flight], growing: list[Flight]) -> list[Flight]:
+        preempted: list[Flight] = []
+        for flight in growing:
+            needed = self._pages_to_grow(flight, iteration)
+            while needed > self._num_free and flight not in preempted:
                 newest = flights.pop()
                 self.release(newest, iteration - 1)
                 preempted.append(newest)
-            if index < len(flights):
+            if flight not in preempted:
                 self._num_free -= needed
-            index += 1
         return preempted
+
+    def _pages_to_grow(self, flight: Flight, iteration: int) -> int:
+        """Count the pages that a request needs for its tokens of an iteration."""
+        if (iteration - flight.origin - 1) % self.page_size == 0:
+            return flight.request.num_samples
+        return flight.request.num_samples - 1 if iteration == flight.parts_in else 0
 
     def held(self, flight: Flight, first: int, last: int) -> tuple[int, int, int, int, int]:
         """Sum over some iterations what a request holds: used, reserved, internal, rounding; and saves."""
@@ -142,7 +152,7 @@ class PageCounts:
         last_page_start = (final - 1) // size * size
         count = last - first + 1
         tokens = count * (first + last - 2 * origin) // 2
-        pages = self._pages_up_to(last - origin) - self._pages_up_to(first - 1 - origin)
+        pages = pages_up_to(last - origin, size) - pages_up_to(first - 1 - origin, size)
         on_last_page = max(0, last - origin - max(first - 1 - origin, last_page_start))
         internal = num_samples * on_last_page * never_written
         if num_samples == 1:
@@ -161,10 +171,11 @@ class PageCounts:
     def _pages_of_prompt(self, flight: Flight, iteration: int) -> int:
         return -(-(iteration - flight.origin) // self.page_size)
 
-    def _pages_up_to(self, num_tokens: int) -> int:
-        """Sum the pages of sequences of 1, 2, ... tokens."""
-        full, rest = divmod(num_tokens, self.page_size)
-        return self.page_size * full * (full + 1) // 2 + rest * (full + 1)
+
+def pages_up_to(num_tokens: int, page_size: int) -> int:
+    """Sum the pages of sequences of 1, 2, ... tokens."""
+    full, rest = divmod(num_tokens, page_size)
+    return page_size * full * (full + 1) // 2 + rest * (full + 1)
 
 
 class RunPlaces:
@@ -174,6 +185,7 @@ class RunPlaces:
 
     def __init__(self, pool: TraditionalPool) -> None:
         self._placement = pool.placement(pool.num_slots)
+        self._num_free = pool.num_slots
         self._pool = pool
         self._num_reserved: dict[tuple[int, int], int] = {}
 
@@ -184,18 +196,22 @@ class RunPlaces:
         if lengths not in self._num_reserved:
             self._num_reserved[lengths] = self._pool.reserved_slots(request)
         flight.num_reserved = self._num_reserved[lengths]
+        if flight.num_reserved > self._num_free and not is_alone:
+            return False  # To ask the placement, and hear why not, would take longer.
         try:
             flight.run = self._placement.place(flight.num_reserved)
         except CacheFullError:
             if is_alone:
                 raise
             return False
+        self._num_free -= flight.run.num_slots
         return True
 
     def release(self, flight: Flight, iteration: int) -> None:
         """Take back what a request holds after an iteration."""
         assert flight.run is not None
         self._placement.release(flight.run)
+        self._num_free += flight.run.num_slots
 
     def grow(self, iteration: int, limit: int, num_sequences: int) -> int:
         """Take what up to ``limit`` iterations need; return how many of them have enough."""

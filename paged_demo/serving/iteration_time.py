@@ -160,18 +160,16 @@ class Stretch:
 
     def iterations_until(self, time_s: float, most: int) -> int:
         """Count the iterations, one at least, after which it is ``time_s`` or later, or stop at the most."""
-        # Without an end, a time that lies far away would have too many iterations to count them exactly.
-        if self._now_s + self.elapsed_s(most) < time_s:
-            return most
         wait_s = time_s - self._now_s
         growth = self._kv_read_s * self._num_sequences / 2
         slope = self._step_s + self._kv_read_s * self._num_tokens + growth
         # The root of growth * n**2 + slope * n = wait_s, in the form that stays exact for small growth.
         root = 2 * wait_s / (slope + sqrt(slope**2 + 4 * growth * wait_s))
-        count = min(max(1, ceil(root)), most)
+        # Without an end, a time that lies far away would have too many iterations to count them exactly.
+        count = ceil(root) if 1 < root < most else most if root >= most else 1
         while count > 1 and self._now_s + self.elapsed_s(count - 1) >= time_s:
             count -= 1
-        while self._now_s + self.elapsed_s(count) < time_s:
+        while count < most and self._now_s + self.elapsed_s(count) < time_s:
             count += 1
         return count
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from paged_demo.allocators.group_kinds import PageGroup, most_pages
+from paged_demo.allocators.groups import GroupedAllocator
 from paged_demo.allocators.memory_map import CacheFullError
 from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.allocators.placement import PlacementPolicy, first_fit
@@ -18,6 +20,7 @@ from paged_demo.checks import (
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION, OPT_13B_SWAP, IterationTime, SwapTime
 from paged_demo.serving.workload import Request
 
+PageAllocator = PagedAllocator | GroupedAllocator
 SwapPolicy = Callable[[Request], bool]
 """Whether a preempted request is swapped to the host's memory, instead of computed again."""
 
@@ -113,34 +116,6 @@ def fits_budget(num_tokens: int, num_decoding: int, num_admitted: int, budget: i
     return num_decoding + num_admitted + num_tokens <= budget
 
 
-def check_served(requests: Iterable[Request], *, can_fork: bool, rules: Rules) -> None:
-    """Raise a ValueError if rules and pool do not go together, or a request's samples can never run so.
-
-    Parameters
-    ----------
-    requests : iterable of Request
-        What is to be served.
-    can_fork : bool
-        Whether the allocator has pages, which sequences may share.
-    rules : Rules
-        How the server runs.
-    """
-    if rules.chunked_prefill and not can_fork:
-        raise ValueError("chunked_prefill must be False without pages, for a run is reserved whole, got True")
-    for request in requests:
-        if request.num_samples > rules.max_running:
-            most = f"max_running ({rules.max_running})"
-        elif request.num_samples > 1 and not can_fork:
-            most = "1, since this allocator cannot fork (send a request for each sample instead)"
-        elif request.num_samples > 1 and rules.chunked_prefill:
-            most = "1 with chunked_prefill, since samples fork from a whole prompt"
-        else:
-            continue
-        raise ValueError(
-            f"num_samples of request {request.request_id} must be at most {most}, got {request.num_samples}"
-        )
-
-
 def pages_held(request: Request, num_generated: int, page_size: int) -> int:
     """Count the pages of a request whose samples have generated so many tokens each.
 
@@ -162,6 +137,22 @@ def pages_held(request: Request, num_generated: int, page_size: int) -> int:
     num_shared = num_prompt // page_size
     num_own = -(-(num_prompt + num_generated) // page_size) - num_shared
     return num_shared + request.num_samples * num_own
+
+
+def pages_to_start(
+    request: Request,
+    num_generated: int,
+    page_size: int,
+    groups: Iterable[PageGroup],
+    chunk: int | None = None,
+) -> int:
+    """Count the pages that have to be free for a request to start: the most that its prompt comes to hold.
+
+    ``chunk`` is the most tokens of it that are computed at once, if not all. Samples have one full group.
+    """
+    if request.num_samples > 1:
+        return pages_held(request, num_generated, page_size)
+    return most_pages(groups, page_size, request.num_prompt_tokens + num_generated, chunk)
 
 
 def pages_without_sharing(request: Request, num_generated: int, page_size: int) -> int:
@@ -191,16 +182,19 @@ def pages_kept(watermark_share: float, num_pages: int) -> int:
     return nearest if nearest / num_pages <= watermark_share else nearest - 1
 
 
-def keep_pages_free(allocator: PagedAllocator, *, share: float = 0.01) -> AdmissionPolicy:
+def keep_pages_free(
+    allocator: PageAllocator, *, share: float = 0.01, chunk: int | None = None
+) -> AdmissionPolicy:
     """Admit a request only if it leaves this share of the pages free, for the others to grow.
 
-    The vLLM of 2023 leaves 1 % (its watermark); Kwon et al. (2023) do not mention one.
+    The vLLM of 2023 leaves 1 % (its watermark); Kwon et al. (2023) do not mention one. ``chunk`` says how
+    many tokens of a prompt are computed at once, if not all: with a window it needs fewer pages then.
     """
     num_kept = pages_kept(check_share("share", share), allocator.num_pages)
 
     def may_admit(request: Request, num_generated: int) -> bool:
-        num_pages = pages_held(request, num_generated, allocator.page_size)
-        return num_pages + num_kept <= allocator.num_free_pages
+        needed = pages_to_start(request, num_generated, allocator.page_size, allocator.groups, chunk)
+        return needed + num_kept <= allocator.num_free_pages
 
     return may_admit
 
@@ -230,16 +224,20 @@ class PagedPool:
         """Slots in the pool."""
         return self.num_pages * self.page_size
 
-    def allocator(self) -> PagedAllocator:
+    def allocator(self) -> PageAllocator:
         """Make an empty allocator of this pool."""
         return PagedAllocator(self.num_pages, self.page_size)
 
-    def require_room(self, requests: Iterable[Request]) -> None:
+    def most_pages(self, request: Request, rules: Rules) -> int:
+        """Count the pages that a request holds at most, from its start to its end."""
+        return pages_held(request, request.num_output_tokens, self.page_size)
+
+    def require_room(self, requests: Iterable[Request], rules: Rules = PAPER_RULES) -> None:
         """Raise a CacheFullError if a request can never be served, and say how much is missing."""
         for request in requests:
-            needed = pages_held(request, request.num_output_tokens, self.page_size)
+            needed = self.most_pages(request, rules)
             if needed > self.num_pages:
-                raise _never_fits(request, needed, self.num_pages, "pages")
+                raise never_fits(request, needed, self.num_pages, "pages")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,7 +266,7 @@ class TraditionalPool:
         """Make an empty allocator of this pool."""
         return TraditionalAllocator(self.num_slots, reserve=self.reserve, placement=self.placement)
 
-    def require_room(self, requests: Iterable[Request]) -> None:
+    def require_room(self, requests: Iterable[Request], rules: Rules = PAPER_RULES) -> None:
         """Raise a CacheFullError if a request can never be served, and say how much is missing."""
         # Few lengths recur often, and a policy is asked once for each.
         distinct = {(request.num_prompt_tokens, request.num_output_tokens): request for request in requests}
@@ -278,7 +276,7 @@ class TraditionalPool:
             empty.place(self.reserved_slots(largest))
         except CacheFullError as error:
             longest_run = max(hole.num_slots for hole in empty.holes())
-            raise _never_fits(largest, error.needed, longest_run, "slots") from None
+            raise never_fits(largest, error.needed, longest_run, "slots") from None
 
     def reserved_slots(self, request: Request) -> int:
         """Count the slots that are reserved for a request."""
@@ -295,13 +293,8 @@ class TraditionalPool:
 Pool = PagedPool | TraditionalPool
 
 
-def check_pool(pool: object) -> None:
-    """Raise a TypeError unless this is a pool to serve requests from."""
-    if not isinstance(pool, (PagedPool, TraditionalPool)):
-        raise TypeError(f"pool must be a PagedPool or a TraditionalPool, got {pool!r}")
-
-
-def _never_fits(request: Request, needed: int, most: int, unit: str) -> CacheFullError:
+def never_fits(request: Request, needed: int, most: int, unit: str) -> CacheFullError:
+    """Make the error that says of a request how much is missing for it in the empty pool."""
     where = " in one run of the empty pool" if unit == "slots" else " in the empty pool"
     who = f": request {request.request_id} can never be served, {needed - most} {unit} are missing"
     return CacheFullError(needed=needed, free=most, unit=unit, where=where + who)

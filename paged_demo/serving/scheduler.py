@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
 from paged_demo.checks import check_bool, check_functions, check_positive
+from paged_demo.serving.admission import check_pool, check_served
+from paged_demo.serving.grouped_pool import pool_of
 from paged_demo.serving.rules import (
     PAPER_RULES,
     AdmissionPolicy,
@@ -13,8 +15,6 @@ from paged_demo.serving.rules import (
     Pool,
     Rules,
     admit_always,
-    check_pool,
-    check_served,
     keep_pages_free,
 )
 from paged_demo.serving.sequence_group import IterationProgress, KVAllocator, SequenceGroup, Stay, has_pages
@@ -117,10 +117,10 @@ class Scheduler:
         self._rules = rules
         check_served(self.requests, can_fork=self._pages is not None, rules=rules)
         if self._pages is not None:
-            pool = PagedPool(num_pages=self._pages.num_pages, page_size=self._pages.page_size)
-            pool.require_room(self.requests)
+            pool_of(self._pages).require_room(self.requests, rules)
         self._waiting = deque(map(SequenceGroup, self.requests))
         self._running: list[SequenceGroup] = []
+        self._num_sequences = 0
         self._progress: IterationProgress | None = None
 
     @property
@@ -161,9 +161,9 @@ class Scheduler:
             if done.num_decoding:
                 self.longest_gap_s = max(self.longest_gap_s, duration_s)
         for group in self._running:
-            if not group.num_missing:
+            if group.num_generated == 0 and group.num_missing == 0:
                 self.first_token_s.setdefault(group.request.request_id, self.now_s)
-            if group.num_to_come == 0:
+            if group.num_generated == group.request.num_output_tokens:
                 self.finish_s[group.request.request_id] = self.now_s
         self._progress = None
         return Iteration(start_s, self.now_s, len(self._running), num_tokens, len(done.preempted))
@@ -173,6 +173,7 @@ class Scheduler:
         for group in (*self._running, *self._waiting):
             group.free(self._allocator)
         self._running.clear()
+        self._num_sequences = 0
 
     def future_tokens(self) -> dict[Hashable, int]:
         """Tell how many tokens each running sequence has yet to be given slots for, for ``account``."""
@@ -189,19 +190,17 @@ class Scheduler:
         )
         return Snapshot(self.now_s, self._allocator.memory_map(), self.future_tokens(), waiting)
 
-    def _num_sequences(self) -> int:
-        return sum(group.request.num_samples for group in self._running)
-
     def _begin(self) -> IterationProgress:
-        for group in [group for group in self._running if group.num_to_come == 0]:
+        for group in [group for group in self._running if group.request.request_id in self.finish_s]:
             group.free(self._allocator)
             self._running.remove(group)
+            self._num_sequences -= group.request.num_samples
             self._note_stay(group, is_preempted=False)
         if not self._running and self._waiting:
             self.now_s = max(self.now_s, self._waiting[0].request.arrival_s)
         for group in self._running:
             if not group.num_missing:
-                group.to_grow = group.seq_ids
+                group.num_to_grow = group.request.num_samples
         return IterationProgress()
 
     def _note_stay(self, group: SequenceGroup, *, is_preempted: bool) -> None:
@@ -209,14 +208,12 @@ class Scheduler:
 
     def _grow(self, done: IterationProgress) -> None:
         """Append a token to every sequence with a whole prompt, or preempt the newest if there is no room."""
-        index = 0
-        while index < len(self._running):  # The newest may be this one: then it is no longer there.
-            try:
-                done.num_decoding += self._running[index].grow(self._allocator)
-            except CacheFullError as error:
-                self._preempt_newest(done, error)
-            else:
-                index += 1
+        for group in self._running:  # The newest leave it from its end.
+            while group.num_to_grow:  # A group that yields has none to grow.
+                try:
+                    done.num_decoding += group.grow(self._allocator)
+                except CacheFullError as error:
+                    self._preempt_newest(done, error)
 
     def _continue_prompts(self, done: IterationProgress) -> None:
         """Compute the next pieces of running prompts, and preempt the newest where there is no room."""
@@ -237,19 +234,19 @@ class Scheduler:
         # produced nothing that is worth the way.
         newest.is_swapped = not newest.num_missing and self._rules.is_swapped(newest.request)
         self._waiting.appendleft(self._running.pop())
+        self._num_sequences -= newest.request.num_samples
         done.preempted.append(newest)
         self._note_stay(newest, is_preempted=True)
         newest.free(self._allocator)
 
     def _admit(self, done: IterationProgress) -> None:
         """Start waiting requests."""
-        num_sequences = self._num_sequences()
         while self._waiting:
             group = self._waiting[0]
             request = group.request
             if request.arrival_s > self.now_s:
                 break
-            if num_sequences + request.num_samples > self._rules.max_running:
+            if self._num_sequences + request.num_samples > self._rules.max_running:
                 break
             num_others = done.num_batched - done.num_admitted
             if not self._rules.may_start(group.num_to_compute, num_others, done.num_admitted):
@@ -267,7 +264,7 @@ class Scheduler:
             group.start_s = self.now_s
             self._running.append(self._waiting.popleft())
             done.started.append(group)
-            num_sequences += request.num_samples
+            self._num_sequences += request.num_samples
 
     def _is_admitted(self, group: SequenceGroup) -> bool:
         return check_bool("what may_admit returns", self._may_admit(group.request, group.num_generated))
@@ -277,7 +274,7 @@ class Scheduler:
         duration_s = rules.iteration_time(
             num_batched=done.num_batched,
             num_requests=len(self._running),
-            num_sequences=self._num_sequences(),
+            num_sequences=self._num_sequences,
             num_kv_tokens=num_tokens,
         )
         if self._pages is not None:
@@ -294,7 +291,7 @@ def scheduler_of(requests: Iterable[Request], pool: Pool, *, rules: Rules = PAPE
     ----------
     requests : iterable of Request
         In the order of their arrival.
-    pool : PagedPool or TraditionalPool
+    pool : PagedPool, GroupedPool or TraditionalPool
         How slots are handed out.
     rules : Rules
         How the server runs.
@@ -313,7 +310,8 @@ def scheduler_of(requests: Iterable[Request], pool: Pool, *, rules: Rules = PAPE
     check_pool(pool)
     if isinstance(pool, PagedPool):
         pages = pool.allocator()
-        may_admit = keep_pages_free(pages, share=pool.watermark_share)
+        chunk = rules.piece_budget(0)
+        may_admit = keep_pages_free(pages, share=pool.watermark_share, chunk=chunk)
         return Scheduler(pages, requests, may_admit=may_admit, rules=rules)
     scheduler = Scheduler(pool.allocator(), requests, rules=rules)
     pool.require_room(scheduler.requests)

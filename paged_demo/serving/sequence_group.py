@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any, NamedTuple, Protocol, TypeGuard
 
+from paged_demo.allocators.group_kinds import PageGroup
 from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
-from paged_demo.serving.rules import pages_held
+from paged_demo.serving.rules import pages_held, pages_to_start
 from paged_demo.serving.workload import Request
 
 
@@ -31,6 +32,7 @@ class PagingAllocator(KVAllocator, Protocol):
 
     num_pages: int
     page_size: int
+    groups: tuple[PageGroup, ...]
 
     @property
     def num_free_pages(self) -> int:
@@ -92,8 +94,8 @@ class SequenceGroup:
         generated tokens computed with its prompt, as one.
     held : list
         The sequences that the allocator has.
-    to_grow : list
-        Those that have yet to gain a token in this iteration.
+    num_to_grow : int
+        How many of them, the last ones, have yet to gain a token in this iteration.
     """
 
     request: Request
@@ -102,7 +104,7 @@ class SequenceGroup:
     start_s: float = 0.0
     num_missing: int = 0
     held: list[Hashable] = field(default_factory=list)
-    to_grow: list[Hashable] = field(default_factory=list)
+    num_to_grow: int = 0
 
     @property
     def seq_ids(self) -> list[Hashable]:
@@ -152,7 +154,8 @@ class SequenceGroup:
         """
         if has_pages(allocator):
             # Pages that were taken and given back would have lost what was cached in them.
-            needed = pages_held(self.request, self.num_generated, allocator.page_size)
+            groups, page_size = allocator.groups, allocator.page_size
+            needed = pages_to_start(self.request, self.num_generated, page_size, groups, budget)
             if needed > allocator.num_free_pages:
                 raise CacheFullError(needed=needed, free=allocator.num_free_pages, unit="pages")
             if budget is not None and not self.is_swapped:
@@ -178,11 +181,9 @@ class SequenceGroup:
 
         If an error comes in between, a later call goes on with those that have none.
         """
-        if not self.to_grow:
-            return 0
-        while self.to_grow:
-            allocator.append(self.to_grow[0], 0)
-            del self.to_grow[0]
+        while self.num_to_grow:
+            allocator.append(self.held[-self.num_to_grow], 0)
+            self.num_to_grow -= 1
         self.num_generated += 1
         return self.request.num_samples
 
@@ -197,7 +198,7 @@ class SequenceGroup:
     def free(self, allocator: KVAllocator) -> None:
         """Give all slots back. If an error comes in between, a later call gives back the others."""
         self.num_missing = 0
-        self.to_grow.clear()
+        self.num_to_grow = 0
         while self.held:
             allocator.free(self.held[0])
             del self.held[0]

@@ -14,15 +14,15 @@ from collections.abc import Iterable
 from heapq import heappop, heappush
 from math import inf
 
-from paged_demo.serving.flights import NEVER, Flight, PageCounts, RunPlaces
+from paged_demo.serving.admission import check_pool, check_served
+from paged_demo.serving.flights import NEVER, Flight, PageCounts
+from paged_demo.serving.grouped_flights import counts_of
 from paged_demo.serving.iteration_time import Stretch
 from paged_demo.serving.rules import (
     PAPER_RULES,
     PagedPool,
     Pool,
     Rules,
-    check_pool,
-    check_served,
 )
 from paged_demo.serving.run import Recorder, Run, Window
 from paged_demo.serving.sequence_group import SequenceGroup, Stay
@@ -39,7 +39,7 @@ class _Engine:
         self.first_token_s: dict[int, float] = {}
         self.longest_gap_s = 0.0
         self.stays: list[Stay] = []
-        self._slots = PageCounts(pool) if isinstance(pool, PagedPool) else RunPlaces(pool)
+        self._slots = counts_of(pool, rules)
         self._rules = rules
         self._recorder = recorder
         self._waiting = deque(map(SequenceGroup, recorder.requests))
@@ -62,8 +62,10 @@ class _Engine:
 
     def run(self) -> Run:
         while True:
-            self._note_window()
-            self._retire()
+            if self.now_s >= self._edges[-1]:
+                self._note_window()
+            if self._ends and self._ends[0][0] < self.iteration:
+                self._retire()
             if not self._running:
                 if not self._waiting:
                     break
@@ -106,9 +108,11 @@ class _Engine:
 
     def _jump(self) -> bool:
         """Run the iterations up to the next event, if there are any: nobody is admitted or preempted."""
+        if not self._running or self._prompt is not None:
+            return False
         head_s = self._waiting[0].request.arrival_s if self._waiting else inf
         head_has_arrived = head_s <= self.now_s
-        if not self._running or self._prompt is not None or (head_has_arrived and not self._head_has_no_room):
+        if head_has_arrived and not self._head_has_no_room:
             return False
         limit = self._ends[0][0] - self.iteration + 1
         if limit <= 0:
@@ -116,10 +120,10 @@ class _Engine:
         stretch = Stretch(
             self._rules.iteration_time, self.now_s, len(self._running), self._num_sequences, self._num_tokens
         )
-        # Times still to come at which something changes by itself.
-        for event_s in (self._edges[-1], inf if head_has_arrived else head_s, self._recorder.next_s):
-            if event_s < inf:
-                limit = stretch.iterations_until(event_s, limit)
+        # The next time at which something changes by itself.
+        event_s = min(self._edges[-1], self._recorder.next_s, inf if head_has_arrived else head_s)
+        if event_s < inf:
+            limit = stretch.iterations_until(event_s, limit)
         count = self._slots.grow(self.iteration, limit, self._num_sequences)
         if count and (last_s := stretch.last_s(count)) > self.longest_gap_s:
             self.longest_gap_s = last_s
@@ -131,7 +135,7 @@ class _Engine:
     def _step(self) -> None:
         """Run one iteration as the scheduler does."""
         preempted = self._slots.grow_or_preempt(self.iteration, self._running.values())
-        num_pages_out = sum(self._send_back(flight) for flight in preempted)
+        num_pages_out = sum(map(self._send_back, preempted)) if preempted else 0
         num_decoding = self._num_sequences - (self._prompt is not None)
         self._num_tokens += num_decoding
         num_batched = num_decoding
@@ -261,7 +265,7 @@ def simulate(
     ----------
     requests : iterable of Request
         In the order of their arrival.
-    pool : PagedPool or TraditionalPool
+    pool : PagedPool, GroupedPool or TraditionalPool
         How slots are handed out. Only pages serve requests with several samples.
     window : (float, float)
         The means are over the iterations that begin from the one time (s) on and before the other.
@@ -286,5 +290,5 @@ def simulate(
     checked = check_requests(requests)
     check_pool(pool)
     check_served(checked, can_fork=isinstance(pool, PagedPool), rules=rules)
-    pool.require_room(checked)
+    pool.require_room(checked, rules)
     return _Engine(pool, rules, Recorder(checked, pool.num_slots, window, moments)).run()

