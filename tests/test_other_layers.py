@@ -121,3 +121,12 @@ def test_the_shortest_prompt_that_finds_something_is_what_an_allocator_says():
     exec(all_solutions()["9.4"][1], made)
     assert made["num_tokens"] == exercises.shortest_hit(784)
     assert exercises.found_of_700() == 0
+
+
+def test_the_batch_of_the_notebook_is_several_times_that_of_full_layers():
+    by_kind, full = (nb09.pool_of_gemma("80GiB", by_kind=by_kind) for by_kind in (True, False))
+    assert [len(pool.groups) for pool in (by_kind, full)] == [7, 1]
+    short, long = (
+        nb09.most_running(by_kind, context) / nb09.most_running(full, context) for context in (8192, 131_072)
+    )
+    assert 3 < short < 4 < long

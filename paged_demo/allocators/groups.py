@@ -1,7 +1,6 @@
 """One pool of pages for layers of several kinds: full attention, sliding windows, states of a fixed size."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from functools import partial
+from collections.abc import Hashable, Iterable, Mapping
 
 from paged_demo.allocators.group_kinds import FullGroup, PageGroup, check_groups
 from paged_demo.allocators.lanes import Lane, StateSequence, make_lane
@@ -77,7 +76,7 @@ class GroupedAllocator:
         self._alone: Lane | None = self._lanes[0] if is_plain else None
         if self._alone:
             # A call fewer for each token: what is the paged allocator should be as quick.
-            vars(self)["append"] = partial(_only_answer, self._alone.append)
+            vars(self)["append"] = self._alone.append_alone
 
     def __repr__(self) -> str:
         return (
@@ -291,9 +290,3 @@ class GroupedAllocator:
         free = self._pool.num_free + num_behind
         if needed > free:
             raise CacheFullError(needed=needed, free=free, unit="pages")
-
-
-def _only_answer(
-    append: Callable[[Hashable, int], Append], seq_id: Hashable, token_id: int
-) -> tuple[Append, ...]:
-    return (append(seq_id, token_id),)

@@ -64,6 +64,10 @@ class Lane(PagedAllocator):
         """Store the next piece of a prompt."""
         self._store(self._sequences[seq_id], budget)
 
+    def append_alone(self, seq_id: Hashable, token_id: int) -> tuple[Append, ...]:
+        """Find a slot for the next token, and answer as for several groups of which this is the only one."""
+        return (self.append(seq_id, token_id),)
+
     def num_behind(self, seq_id: Hashable) -> int:
         """Count the pages that would come free if the sequence gave back what it does not read again."""
         sequence = self._sequences[seq_id]

@@ -17,6 +17,8 @@ from paged_demo.course.nb09_layers import (
     SMALL_POOL,
     Moment,
     bytes_of_request,  # noqa: F401 - the notebook uses it
+    most_running,  # noqa: F401 - the notebook uses it
+    pool_of_gemma,  # noqa: F401 - the notebook uses it
     requests_of,
     tell_growth,
 )

@@ -6,9 +6,15 @@ from functools import cache
 
 from paged_demo.allocators.group_kinds import FullGroup, PageGroup, SlidingGroup, StateGroup
 from paged_demo.allocators.groups import GroupedAllocator
+from paged_demo.serving.grouped_pool import GroupedPool
+from paged_demo.serving.rules import Rules
+from paged_demo.serving.simulator import simulate
+from paged_demo.serving.workload import Request
 from paged_demo.sizing.config import ModelConfig
 from paged_demo.sizing.layers import Full, HeadLayer, Layer, StateLayer
+from paged_demo.sizing.plan import plan
 from paged_demo.sizing.presets import model_of
+from paged_demo.sizing.server import Server
 
 GROUPS: Mapping[str, PageGroup] = {
     "full": FullGroup(),
@@ -128,3 +134,19 @@ def requests_of(num_tokens: int) -> Mapping[str, int]:
         "Qwen3.5-27B: 3 states to 1 full": model_of(QWEN),
     }
     return {name: bytes_of_request(model, num_tokens) for name, model in models.items()}
+
+
+IN_PIECES = Rules(chunked_prefill=True, max_batched_tokens=2048)
+
+
+def pool_of_gemma(available: str, *, by_kind: bool) -> GroupedPool:
+    """Make the pool that a server of Gemma-3-27B plans, by kind or with all layers stored as full."""
+    server = Server(hybrid_manager=by_kind, max_num_batched_tokens=IN_PIECES.max_batched_tokens)
+    return GroupedPool.of_plan(plan(model_of(GEMMA).layers, server, available))
+
+
+def most_running(pool: GroupedPool, context: int) -> int:
+    """Serve requests of so many tokens, of which 512 are generated, and count the most that ran at once."""
+    requests = [Request(number, context - 512, 512) for number in range(2**20 // context)]
+    stays = simulate(requests, pool, rules=IN_PIECES).stays
+    return max(sum(stay.start_s <= begun.start_s < stay.end_s for stay in stays) for begun in stays)
