@@ -118,9 +118,9 @@ def the_mean_counts(first: int, second: int) -> float:
         "One block is never given out, and the check at start holds it back.",
     ),
     insight=(
-        "{expected:,.0f}: with a block more K is 1.00, and refused. (In version 0.6 a longer maximum also made"
-        " the trial run longer and the pool smaller, so that 29,000 failed where 35,000 started: there prompts"
-        " came in pieces.)"
+        "{expected:,.0f}: with a block more K is 1.00, and refused. (In version 0.6 a longer maximum also"
+        " made the trial run longer and the pool smaller, so that 29,000 failed where 35,000 started: there"
+        " prompts came in pieces.)"
     ),
 )
 def longest_that_starts(blocks: int) -> float:
