@@ -3,13 +3,29 @@
 import asyncio
 import re
 
+import numpy as np
 import pytest
 from amounts import amount
 from explorers import hear, move, names, small_films
+from solutions import source_of
 
 from paged_demo.course import nb06
 from paged_demo.course.nb06 import explore_film, explore_serving
+from paged_demo.course.nb06_exercises import served_at_two_per_second
 from paged_demo.serving.simulator import simulate
+
+
+def test_the_notebook_says_how_long_preemptions_stop_a_text():
+    run = served_at_two_per_second("vLLM")
+    paused_s = dict.fromkeys(range(len(run.requests)), 0.0)
+    left_s = {}
+    for stay in sorted(run.stays, key=lambda stay: stay.start_s):
+        paused_s[stay.request_id] += stay.start_s - left_s.get(stay.request_id, stay.start_s)
+        left_s[stay.request_id] = stay.end_s
+    pauses_s = np.array(list(paused_s.values()))
+    told = source_of("06_serving", "serving-read")
+    assert f"preempts {100 * (pauses_s > 0).mean():.0f} % of the {len(pauses_s)}" in told
+    assert f"{pauses_s.mean():.1f} s on average, and to {np.percentile(pauses_s, 99):.1f} s at" in told
 
 
 @pytest.fixture(scope="module")

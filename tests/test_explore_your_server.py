@@ -10,6 +10,7 @@ from explorers import move
 from solutions import CHECK, FOLDER, source_of
 
 from paged_demo.course import nb08, nb08_log, nb08_plots, nb08_server
+from paged_demo.course.exercises.kinds import EXERCISES
 from paged_demo.sizing.batch import GPUS, cache_bytes, step_seconds
 from paged_demo.sizing.cache_types import cache_type
 from paged_demo.sizing.plan import blocks_printed_as, plan
@@ -214,10 +215,10 @@ def test_the_bars_of_a_step_are_its_seconds():
     ("kind", "said"),
     [
         ("bfloat16", "the rate grows up to {:.1f}, at a batch of 76"),
-        ("fp8", "with `fp8` the bound is {:.1f}"),
+        ("fp8", "1 / (300 x 0.272 ms) = {:.1f}"),
     ],
 )
-def test_beyond_the_knee_a_larger_batch_brings_nothing_and_fewer_bytes_a_token_do(kind, said):
+def test_where_computing_takes_longest_a_larger_batch_brings_nothing_and_fewer_bytes_a_token_do(kind, said):
     card = GPUS["RTX 3090"]
     each = cache_bytes(LLAMA, 650, cache=cache_type(kind))
 
@@ -225,7 +226,7 @@ def test_beyond_the_knee_a_larger_batch_brings_nothing_and_fewer_bytes_a_token_d
         step = step_seconds(card, batch, weights_bytes=2 * 8_030_261_248, cache_bytes_each=each)
         return step.requests_per_s(300)
 
-    assert round(card.knee()) == 76
+    assert round(card.compute_bound_batch()) == 76
     assert rate(47) < rate(64) < rate(76)
     assert rate(76) == pytest.approx(rate(256), rel=0.005)
     assert said.format(rate(256)) in source_of("08_your_server", "now")
@@ -252,6 +253,9 @@ def test_every_solution_of_the_notebook_says_why():
     solutions = [text.rpartition("```")[2] for title, text in folds if title == "Solution"]
     assert len(solutions) == 8
     assert all(len(why.split()) > 5 for why in solutions)
+    said = [re.match(r"[\d,]+(?=:)", why.strip()) for why in solutions]
+    numbers = [EXERCISES[name].right_number() for name in ("8.1", "8.2", "8.3", "8.5", "8.6", "8.8")]
+    assert [each[0] for each in said if each] == [f"{number:,.0f}" for number in numbers]
 
 
 def test_the_words_of_the_notebook_are_explained_before_they_are_needed():
@@ -297,6 +301,21 @@ def test_the_numbers_that_the_notebook_teaches_with_are_planned():
         for kind in ("bfloat16", "fp8")
     ]
     assert "to {} tokens, with `fp8` to {:,}".format(*grown) in source_of("08_your_server", "ex-next")
+    gemma = model_of("google/gemma-4-26B-A4B-it").layers
+    needs = [
+        plan(gemma, Server(max_model_len=length, max_num_batched_tokens=2496)).blocks_for(length)
+        for length in (32_768, 131_072)
+    ]
+    windows, full = zip(*((needed[:-1], needed[-1]) for needed in needs), strict=True)
+    assert set(windows) == {(377,) * 5}
+    told = "windows take 5 x 377 blocks; full layers, in blocks of 32 tokens, {:,} and {:,}."
+    assert told.format(*full) in source_of("08_your_server", "ex-next")
+    card = GPUS["RTX 3090"]
+    computing = 2e3 * nb08_server.PARAMETERS / card.flops
+    reading = 1e3 * cache_bytes(LLAMA, 650) / card.bytes_per_s
+    told = f"adds {computing:.3f} ms of computing and {reading:.3f} ms of reading"
+    assert told in source_of("08_your_server", "now")
+    assert f"(300 x {computing + reading / 2:.3f} ms)" in source_of("08_your_server", "now")
 
 
 def test_what_the_notebook_says_of_seats_and_budget_bounds_the_blocks_that_are_held(runs):

@@ -39,13 +39,13 @@ def test_a_window_makes_long_requests_cheap():
 
 
 @pytest.mark.parametrize("gpu", GPUS.values(), ids=GPUS)
-def test_the_parts_of_a_step_are_its_seconds_and_computing_counts_from_the_knee(gpu):
+def test_the_parts_of_a_step_are_its_seconds_and_computing_counts_in_large_batches(gpu):
     weights = 16 * 10**9
-    knee = gpu.knee()
-    for requests in (1, int(knee), int(knee) + 2, 1000):
+    most = gpu.compute_bound_batch()
+    for requests in (1, int(most), int(most) + 2, 1000):
         step = step_seconds(gpu, requests, weights_bytes=weights, cache_bytes_each=10**8, fixed_s=0.002)
         assert step.weights_s == weights / gpu.bytes_per_s
-        assert (step.compute_s > 0) == (requests > knee)
+        assert (step.compute_s > 0) == (requests > most)
         whole = max(step.weights_s, 2 * (weights // 2) * requests / gpu.flops)
         assert step.total_s == pytest.approx(0.002 + whole + requests * 10**8 / gpu.bytes_per_s)
         assert step.requests_per_s(100) == pytest.approx(requests / 100 / step.total_s)
@@ -58,7 +58,7 @@ def test_the_example_of_a_3090_is_bound_by_its_pool():
     each = cache_bytes(LLAMA, held.tokens_each)
     step = step_seconds(gpu, held.requests, weights_bytes=16_060_522_496, cache_bytes_each=each)
     assert (held.requests, f"{step.requests_per_s(300):.1f}") == (47, "7.3")
-    assert held.requests < gpu.knee()
+    assert held.requests < gpu.compute_bound_batch()
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -197,7 +197,7 @@ def hits_against_pages(
         ax.axvline(asked_pages, color="black", linewidth=0.8, linestyle="--")
         style.note(ax, "all prompts fit", (asked_pages, 3), (5, 0), va="bottom")
         if told:
-            words += f" With {asked_pages // 2} pages, about half of that: {', '.join(told)}."
+            words += f" With {asked_pages // 2} pages of the {asked_pages} that all take: {', '.join(told)}."
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=10)
     ax.set(xlim=(0, None), ylim=(0, 104), xlabel="pages in the pool", ylabel="tokens found (%)")
     return with_words(ax, words)

@@ -163,7 +163,11 @@ def swap_or_recompute(num_tokens: int = 256, *, ax: Axes | None = None) -> Axes:
         recomputed = list(FIG_19A_MS["recompute"].values())
         ax.plot(sizes, published, marker="o", color=style.PAGED, **OPEN_POINTS)
         ax.plot(sizes, recomputed, marker="s", color=style.TRADITIONAL, **OPEN_POINTS)
-        words += " Open marks are the paper's (Fig. 19a)."
+        marks = zip(sizes, published, recomputed, strict=True)
+        read = [f"{size}: {swap:.1f} and {again:.1f} ms" for size, swap, again in marks if 8 <= size <= 64]
+        words += (
+            f" Open marks are the paper's (Fig. 19a); swapping and computing with pages of {', '.join(read)}."
+        )
     look = {"va": "baseline", "color": style.PAGED}
     style.note(ax, "swap out and in", (sizes[1], swap_ms[1]), (8, 6), **look)
     look |= {"ha": "right", "color": style.TRADITIONAL}

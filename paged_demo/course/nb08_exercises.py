@@ -118,8 +118,9 @@ def the_mean_counts(first: int, second: int) -> float:
         "One block is never given out, and the check at start holds it back.",
     ),
     insight=(
-        "{expected:,.0f}. There K crosses 1. (In version 0.6 a longer maximum also made the trial run longer"
-        " and the pool smaller, so that 29,000 failed where 35,000 started: there prompts came in pieces.)"
+        "{expected:,.0f}: with a block more K is 1.00, and refused. (In version 0.6 a longer maximum also"
+        " made the trial run longer and the pool smaller, so that 29,000 failed where 35,000 started: there"
+        " prompts came in pieces.)"
     ),
 )
 def longest_that_starts(blocks: int) -> float:
@@ -150,7 +151,7 @@ def the_models_own_length(blocks: int) -> float:
     unit="tokens",
     because="one token more needs a block more than the pool has to give",
 )
-def where_k_crosses_1() -> int:
+def longest_in_the_log() -> int:
     """Ask the package for the longest that starts."""
     # Matplotlib is slow to load, and the notebook has loaded it.
     from paged_demo.course.nb08 import longest_of  # noqa: PLC0415

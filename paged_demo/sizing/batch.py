@@ -86,7 +86,7 @@ class Gpu:
     def __post_init__(self) -> None:
         keep_checked(self, check_positive, "bytes_per_s", "flops")
 
-    def knee(self, weight_bytes: float = 2) -> float:
+    def compute_bound_batch(self, weight_bytes: float = 2) -> float:
         """Return the batch from which computing takes longer than reading the weights.
 
         Parameters
@@ -96,8 +96,8 @@ class Gpu:
 
         Examples
         --------
-        >>> round(GPUS["H100"].knee()), round(GPUS["A100-80GB"].knee())
-        (295, 153)
+        >>> [round(GPUS[name].compute_bound_batch()) for name in ("H100", "A100-80GB")]
+        [295, 153]
         """
         return self.flops * check_positive("weight_bytes", weight_bytes) / (2 * self.bytes_per_s)
 

@@ -142,9 +142,12 @@ def savings_beside_paper(experiment: Experiment, *, ax: Axes | None = None) -> A
     bars_beside_paper(experiment.rows, ax=ax)
     ax.set(ylabel="pages saved (%)", xlabel="samples or beams per request")
     *others, last = next(iter(experiment.rows.values()))
-    told = ", ".join(f"{name} {pairs[last].mean:.0f} %" for name, pairs in experiment.rows.items())
+    told = []
+    for name, pairs in experiment.rows.items():
+        shares = (pairs[last].paper, pairs[last].mean)
+        told.append(f"{name} {' and '.join(f'{share:.0f} %' for share in shares if share is not None)}")
     sizes = f"{', '.join(others)} and {last} samples or beams"
-    return with_words(ax, f"pages saved, paper and ours, for {sizes}. Ours with {last}: {told}.")
+    return with_words(ax, f"pages saved, paper and ours, for {sizes}. With {last}: {', '.join(told)}.")
 
 
 def bars_beside_paper(groups: Mapping[str, Mapping[str, Comparison]], *, digits: int = 2, ax: Axes) -> None:
