@@ -58,13 +58,14 @@ def tables_over_pool(moment: Moment, *, ax: Axes | None = None) -> Axes:
         draw_cells(ax, held, facecolor=TINTS[name], edgecolor="black", linewidth=1)
         draw_cells(ax, gone, facecolor="none", edgecolor="#8C8C8C", linewidth=0.8)
     width = LONGEST / SMALL_POOL
-    for page_id in range(SMALL_POOL):
-        seq_id, name = moment.holders.get(page_id, ("", "free"))
-        fill = TINTS.get(name, style.FATES["free"].colour)
-        cell = Cell(page_id * width, POOL_ROW, seq_id, width)
-        draw_cells(ax, [cell], facecolor=fill, edgecolor="black", linewidth=0.8)
-        if page_id in moment.given_back:
-            draw_cells(ax, [cell], is_new=True, facecolor="none")
+    holders = [moment.holders.get(page_id, ("", "free")) for page_id in range(SMALL_POOL)]
+    pool = [Cell(page_id * width, POOL_ROW, seq_id, width) for page_id, (seq_id, _) in enumerate(holders)]
+    for held_by in dict.fromkeys(name for _, name in holders):
+        cells = [cell for cell, (_, name) in zip(pool, holders, strict=True) if name == held_by]
+        fill = TINTS.get(held_by, style.FATES["free"].colour)
+        draw_cells(ax, cells, facecolor=fill, edgecolor="black", linewidth=0.8)
+    draw_cells(ax, [pool[page_id] for page_id in moment.given_back], is_new=True, facecolor="none")
+    for page_id, cell in enumerate(pool):
         ax.text(cell.x + width / 2, POOL_ROW + 0.9, str(page_id), ha="center", va="top", fontsize=8)
     ax.set(xlim=(-0.1, LONGEST + 0.1), ylim=(POOL_ROW + 1.6, -0.15), xticks=[])
     rows = [1.1 * row + CELL_HEIGHT / 2 for row in range(len(GROUPS))]
