@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -24,7 +25,10 @@ def test_the_notebook_says_how_long_preemptions_stop_a_text():
         left_s[stay.request_id] = stay.end_s
     pauses_s = np.array(list(paused_s.values()))
     told = source_of("06_serving", "serving-read")
-    assert f"preempts {100 * (pauses_s > 0).mean():.0f} % of the {len(pauses_s)}" in told
+    share = f"{100 * (pauses_s > 0).mean():.0f} %"
+    assert f"preempts {share} of the {len(pauses_s)}, some more than once" in told
+    times = Counter(stay.request_id for stay in run.stays if stay.is_preempted)
+    assert (len(times), max(times.values()) > 1) == ((pauses_s > 0).sum(), True)
     assert f"{pauses_s.mean():.1f} s on average, and to {np.percentile(pauses_s, 99):.1f} s at" in told
 
 

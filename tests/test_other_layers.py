@@ -1,5 +1,6 @@
 """What notebook 09 says of layers that keep less: beside the allocator, the configs and the package."""
 
+from collections import Counter
 from random import Random
 
 import numpy as np
@@ -10,7 +11,9 @@ from paged_demo import FullGroup, GroupedAllocator, SlidingGroup, latent_attenti
 from paged_demo.course import nb09_exercises as exercises
 from paged_demo.course import nb09_layers as nb09
 from paged_demo.course.exercises.kinds import EXERCISES
+from paged_demo.sizing.plan import plan
 from paged_demo.sizing.presets import CONFIGS, model_of
+from paged_demo.sizing.server import Server
 
 GIB = 2**30
 
@@ -130,3 +133,16 @@ def test_the_batch_of_the_notebook_is_several_times_that_of_full_layers():
         nb09.most_running(by_kind, context) / nb09.most_running(full, context) for context in (8192, 131_072)
     )
     assert 3 < short < 4 < long
+
+
+def test_the_notebook_counts_the_empty_places_of_gemmas_groups():
+    gemma = model_of("google/gemma-3-27b-it").layers
+    groups = plan(gemma, Server()).groups
+    kinds = Counter(group.kind for group in groups)
+    most = max(len(group.layers) for group in groups)
+    assert (kinds["full"], kinds["sliding"], most) == (1, 6, 10)
+    places, of_each_kind = most * len(groups), Counter(map(type, gemma)).values()
+    assert not any(number % 2 for number in of_each_kind)
+    told = source_of("09_other_layers", "end")
+    assert f"{places - len(gemma)} of the {places} stay empty" in told
+    assert f"there would be {len(gemma) // 2}, and each" in told
