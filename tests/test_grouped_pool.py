@@ -1,5 +1,8 @@
 """A server whose model has several kinds of layers: what its requests hold, and what is refused."""
 
+from itertools import product
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +16,7 @@ from paged_demo import (
     PagedPool,
     Request,
     Rules,
+    Scheduler,
     Server,
     SlidingGroup,
     StateGroup,
@@ -27,7 +31,6 @@ from paged_demo.serving.rules import swap_always
 from paged_demo.sizing.layers import Chunked, Full
 from paged_demo.sizing.presets import CONFIGS, model_of
 
-GIB = 2**30
 SIX = [FullGroup(), *[SlidingGroup(window=20)] * 4, StateGroup()]
 
 any_group = st.one_of(
@@ -130,7 +133,9 @@ def test_the_batch_is_what_pages_by_kind_hold_and_not_what_full_layers_would():
 
 
 @pytest.mark.parametrize(("num_tokens", "least", "most"), [(8192, 3, 4.5), (131_072, 5, 7)])
-def test_gemma_3_runs_several_times_the_batch_that_full_layers_would(num_tokens, least, most):
+def test_a_pool_holds_several_times_the_requests_that_it_would_if_all_layers_were_full(
+    num_tokens, least, most
+):
     gemma = model_of("google/gemma-3-27b-it").layers
     means = []
     for by_kind in (True, False):
@@ -155,15 +160,33 @@ def test_every_preset_makes_a_pool_in_which_both_engines_serve_alike(name):
 
 
 def test_what_cannot_be_served_with_groups_is_named():
-    pool = GroupedPool(num_pages=50, page_size=4, groups=SIX)
     several, single = [Request(0, 1, 1), Request(7, 1, 1, num_samples=3)], [Request(7, 9, 9)]
-    for engine in (serve, simulate):
+    for engine, groups in product((serve, simulate), (SIX, [FullGroup()])):
+        pool = GroupedPool(num_pages=50, page_size=4, groups=groups)
         with pytest.raises(ValueError, match=r"num_samples of request 7 must be 1 in a pool with .*, got 3"):
             engine(several, pool)
         with pytest.raises(ValueError, match=r"swaps must return False in a pool .*, got True for request 7"):
             engine(single, pool, rules=Rules(swaps=swap_always))
+    pool = GroupedPool(num_pages=50, page_size=4, groups=SIX)
+    for engine in (serve, simulate):
         with pytest.raises(CacheFullError, match=r"request 7 can never be served, 201 pages are missing"):
             engine([Request(7, 150, 50)], pool)
+
+
+def test_a_scheduler_alone_admits_as_a_pool_without_a_watermark_does():
+    """A later piece of a prompt may be longer than the first: its window has more pages then."""
+    pool = GroupedPool(
+        num_pages=90, page_size=4, groups=[*[SlidingGroup(window=6)] * 3, FullGroup()], watermark_share=0.0
+    )
+    rules = Rules(chunked_prefill=True, max_batched_tokens=40)
+    for seed in range(5):
+        lengths = np.random.default_rng(seed).integers(1, (90, 25), size=(20, 2)).tolist()
+        requests = [Request(number, *pair, arrival_s=0.01 * number) for number, pair in enumerate(lengths)]
+        scheduler = Scheduler(pool.allocator(), requests, rules=rules)
+        while len(scheduler.finish_s) < len(requests):
+            scheduler.step()
+        run = simulate(requests, pool, rules=rules)
+        assert list(run.finish_s) == pytest.approx([scheduler.finish_s[number] for number in range(20)])
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,9 @@ def test_a_pool_that_just_holds_a_request_serves_it():
 @pytest.mark.parametrize(("pool", "named"), [(None, "None"), (PagedPool(num_pages=4).allocator(), "Paged")])
 def test_what_is_no_pool_is_named(pool, named):
     for engine in (serve, simulate):
-        with pytest.raises(TypeError, match=f"pool must be a PagedPool or a TraditionalPool, got {named}"):
+        with pytest.raises(
+            TypeError, match=f"pool must be a PagedPool, GroupedPool or TraditionalPool, got {named}"
+        ):
             engine([Request(0, 1, 1)], pool)
 
 

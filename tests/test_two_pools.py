@@ -84,7 +84,7 @@ def test_bad_input_is_refused():
         serve_side_by_side(at_once((2, 2)), {}, num_steps=1)
     with pytest.raises(ValueError, match="num_steps must be at least 1, got 0"):
         serve_side_by_side(at_once((2, 2)), POOLS, num_steps=0)
-    with pytest.raises(TypeError, match="pool must be a PagedPool or a TraditionalPool, got 3"):
+    with pytest.raises(TypeError, match="pool must be a PagedPool, GroupedPool or TraditionalPool, got 3"):
         serve_side_by_side(at_once((2, 2)), {"paged": 3}, num_steps=1)
     with pytest.raises(CacheFullError, match="can never be served"):
         serve_side_by_side(at_once((40, 2)), {"paged": POOLS["paged"]}, num_steps=1)

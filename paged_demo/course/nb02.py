@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from paged_demo.allocators.memory_map import MemoryMap, fates
 from paged_demo.allocators.placement import buddy
 from paged_demo.allocators.traditional import TraditionalAllocator, reserve_oracle
-from paged_demo.checks import came
+from paged_demo.checks import check_whole
 from paged_demo.course.nb02_film import (
     MAX_TOKENS,
     NUM_MOMENTS,
@@ -120,8 +120,9 @@ def buddy_split(num_reserved: int, *, pool_slots: int, ax: Axes | None = None) -
     pool_slots : int
         Slots in the pool, which is one free chunk: a power of two from 16.
     """
+    pool_slots = check_whole("pool_slots", pool_slots, minimum=0)
     if pool_slots < 16 or pool_slots & (pool_slots - 1):
-        raise ValueError(f"pool_slots must be a power of two from 16, got {came(pool_slots)}")
+        raise ValueError(f"pool_slots must be a power of two from 16, got {pool_slots}")
     run = buddy(pool_slots, max_tokens=pool_slots).place(num_reserved)
     rounding = run.num_slots - num_reserved
     sizes = [pool_slots]

@@ -296,6 +296,8 @@ def over_seeds(
 def check_names(argument: str, chosen: Iterable[str], known: Iterable[str]) -> list[str]:
     """Return names, such as those of data sets, as a list, or say which there are."""
     listed, names = check_iterable(argument, chosen, "names"), list(known)
+    if not listed:
+        raise ValueError(f"{argument} must hold at least one of {', '.join(names)}, got none")
     for name in listed:
         if name not in names:
             raise ValueError(f"{argument} must be of {', '.join(names)}; got {came(name)}")

@@ -32,8 +32,11 @@ class SustainedRates(ShownAsTable):
 
     def __or__(self, others: "SustainedRates") -> "SustainedRates":
         """Join the knees of other schemes to these."""
+        if not isinstance(others, SustainedRates):
+            return NotImplemented
         if (self.workload, self.trace_s) != (others.workload, others.trace_s):
-            raise ValueError(f"others must be of {self.workload} in {self.trace_s:,.0f} s, got\n{others}")
+            other = f"{others.workload} in {others.trace_s:,.0f} s"
+            raise ValueError(f"others must be of {self.workload} in {self.trace_s:,.0f} s, got {other}")
         return replace(self, knees={**self.knees, **others.knees})
 
     def gain_over(self, scheme: str, latency_s: float = paper.SUSTAINED_LATENCY_S) -> Estimate:

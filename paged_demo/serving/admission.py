@@ -30,4 +30,4 @@ def check_served(requests: Iterable[Request], *, can_fork: bool, rules: Rules) -
 def check_pool(pool: object) -> None:
     """Raise a TypeError unless this is a pool to serve requests from."""
     if not isinstance(pool, (PagedPool, TraditionalPool)):
-        raise TypeError(f"pool must be a PagedPool or a TraditionalPool, got {pool!r}")
+        raise TypeError(f"pool must be a PagedPool, GroupedPool or TraditionalPool, got {pool!r}")

@@ -18,6 +18,8 @@ class Flight:
     Each sample holds ``i - origin`` tokens in iteration ``i``, from ``first`` on. ``parts_in`` is the
     iteration in which its samples copy the prompt's last page, if they do. While a prompt is computed in
     pieces, ``num_missing`` of its tokens have no slots, and each iteration moves ``origin`` and ``first``.
+    ``num_before`` is how many tokens were stored before those of iteration ``first``: windows give back what
+    lies behind them then.
     """
 
     request: Request

@@ -55,6 +55,10 @@ class GroupedPool(PagedPool):
     are computed, a state group one. Room is what differs: the time of an iteration is that of `Rules`, which
     has every layer read every token.
 
+    A token to come counts as one slot in each group. So, where a group's page holds fewer tokens than
+    ``page_size``, some of what is told as internal is written later; where more, some of what is told as
+    reserved never is.
+
     A request starts when there is room for the most pages that its prompt comes to hold. Without
     ``chunked_prefill`` a window has pages for the whole prompt at first; in pieces it has them for one piece
     of ``max_batched_tokens`` and what is read before it. A request has one sample, and what was preempted

@@ -64,8 +64,9 @@ class Rules:
     chunked_prefill : bool
         Whether prompts are computed in pieces. Each running request decodes a token, and
         what is left of ``max_batched_tokens`` goes to prompts in the order of admission, as much of each as
-        fits. A prompt starts when the pool has room for all of it, and takes pages for its first piece. It
-        needs a pool of pages (a run is reserved whole), and requests with one sample.
+        fits. A prompt starts when the pool has room for the most pages that it comes to hold (all of them,
+        but for windows), and takes those of its first piece. It needs a pool of pages (a run is reserved
+        whole), and requests with one sample.
     """
 
     swaps: SwapPolicy = swap_several
@@ -191,6 +192,8 @@ def keep_pages_free(
     many tokens of a prompt are computed at once, if not all: with a window it needs fewer pages then.
     """
     num_kept = pages_kept(check_share("share", share), allocator.num_pages)
+    if chunk is not None:
+        chunk = check_count("chunk", chunk)
 
     def may_admit(request: Request, num_generated: int) -> bool:
         needed = pages_to_start(request, num_generated, allocator.page_size, allocator.groups, chunk)

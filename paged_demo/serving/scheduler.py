@@ -256,7 +256,7 @@ class Scheduler:
                 break
             try:
                 budget = self._rules.piece_budget(done.num_batched)
-                done.num_admitted += group.allocate(self._allocator, budget)
+                done.num_admitted += group.allocate(self._allocator, budget, self._rules.piece_budget(0))
             except CacheFullError:
                 if not self._running:
                     raise
@@ -312,7 +312,8 @@ def scheduler_of(requests: Iterable[Request], pool: Pool, *, rules: Rules = PAPE
         pages = pool.allocator()
         chunk = rules.piece_budget(0)
         may_admit = keep_pages_free(pages, share=pool.watermark_share, chunk=chunk)
-        return Scheduler(pages, requests, may_admit=may_admit, rules=rules)
-    scheduler = Scheduler(pool.allocator(), requests, rules=rules)
-    pool.require_room(scheduler.requests)
+        scheduler = Scheduler(pages, requests, may_admit=may_admit, rules=rules)
+    else:
+        scheduler = Scheduler(pool.allocator(), requests, rules=rules)
+    pool.require_room(scheduler.requests, rules)
     return scheduler

@@ -136,7 +136,7 @@ class SequenceGroup:
         """Count the pages whose contents move between the GPU and the host."""
         return pages_held(self.request, self.num_generated, page_size) if self.is_swapped else 0
 
-    def allocate(self, allocator: KVAllocator, budget: int | None = None) -> int:
+    def allocate(self, allocator: KVAllocator, budget: int | None = None, chunk: int | None = None) -> int:
         """Take the slots of all tokens that there are, or raise an error and leave all as it was.
 
         Parameters
@@ -145,7 +145,9 @@ class SequenceGroup:
             Where the tokens go.
         budget : int, optional
             Take the slots of so many tokens only, and the others with `extend`; yet there must be room for
-            all. What was swapped out comes back whole.
+            the most pages that the prompt comes to hold. What was swapped out comes back whole.
+        chunk : int, optional
+            The most tokens of a later piece, which says how many pages these are.
 
         Returns
         -------
@@ -155,7 +157,7 @@ class SequenceGroup:
         if has_pages(allocator):
             # Pages that were taken and given back would have lost what was cached in them.
             groups, page_size = allocator.groups, allocator.page_size
-            needed = pages_to_start(self.request, self.num_generated, page_size, groups, budget)
+            needed = pages_to_start(self.request, self.num_generated, page_size, groups, chunk)
             if needed > allocator.num_free_pages:
                 raise CacheFullError(needed=needed, free=allocator.num_free_pages, unit="pages")
             if budget is not None and not self.is_swapped:

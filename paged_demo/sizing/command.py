@@ -49,10 +49,14 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("config", type=Path, metavar="CONFIG.json")
     add("--gpu", help="memory of one GPU, as its driver gives it: 24GB, 23.58GiB")
-    add("--available", help="memory for the KV cache, from a log; one for each stage, with commas between")
-    add(
+    pool = parser.add_mutually_exclusive_group()
+    pool.add_argument(
+        "--available", help="memory for the KV cache, from a log; one for each stage, with commas between"
+    )
+    pool.add_argument(
         "--kv-cache-memory-bytes",
         dest="available",
+        metavar="BYTES",
         type=lambda told: f"{told}B" if told.isdecimal() else told,
         help="the same as a flag of vLLM, in bytes where no unit is given",
     )
