@@ -85,6 +85,10 @@ def test_schemes_that_are_searched_apart_have_the_knees_of_one_search(fake):
         sustained_rates(schemes=["Orca"])
     with pytest.raises(ValueError, match="others must be of OPT-13B, ShareGPT in 3,600 s, got"):
         whole | sustained_rates(duration_s=60)
+    with pytest.raises(ValueError, match=r"schemes must hold at least one of Orca \(Max\), .*, got none"):
+        sustained_rates(schemes=[])
+    with pytest.raises(TypeError, match="unsupported operand"):
+        whole | 3
 
 
 def test_a_search_that_begins_far_off_finds_the_knee(fake, monkeypatch):

@@ -136,6 +136,9 @@ def test_a_pool_of_a_flag_is_in_bytes_unless_it_has_a_unit(path_of, capsys):
     assert said == [LINE.format("34,816", "20,000", "1.74")] * 3
     assert command.main([path_of(LLAMA), "--kv-cache-memory-bytes", "4.25"]) == 2
     assert "available must be a number with a unit" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command.main([path_of(LLAMA), "--kv-cache-memory-bytes", "4563402752", "--available", "1GiB"])
+    assert "not allowed with argument" in capsys.readouterr().err
 
 
 def test_a_pool_of_blocks_needs_no_memory(path_of, capsys):

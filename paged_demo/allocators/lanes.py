@@ -21,7 +21,7 @@ class Lane(PagedAllocator):
         super().__init__(1, group.page_size or page_size, prefix_caching=prefix_caching)
         self.num_pages, self._pool = pool.num_pages, pool  # in place of one of its own
         self._keys = LaneKeys(self.page_size, number)
-        self._group = group
+        self.groups = (group,)
 
     @property
     def sequences(self) -> Mapping[Hashable, PagedSequence]:
@@ -80,7 +80,7 @@ class Lane(PagedAllocator):
         return sequence.give_back(self._first_kept(sequence.num_tokens), self._pool)
 
     def _first_kept(self, num_tokens: int) -> int:
-        return self._group.first_kept(num_tokens, self.page_size)
+        return self.groups[0].first_kept(num_tokens, self.page_size)
 
 
 class LaneKeys(PageKeys):
