@@ -189,6 +189,19 @@ def test_a_scheduler_alone_admits_as_a_pool_without_a_watermark_does():
         assert list(run.finish_s) == pytest.approx([scheduler.finish_s[number] for number in range(20)])
 
 
+def test_a_request_that_comes_late_finds_the_room_that_a_window_left():
+    requests = [Request(0, 4, 4), Request(1, 6, 2), Request(2, 2, 1, arrival_s=2.5)]
+    pool = GroupedPool(num_pages=4, page_size=2, groups=[SlidingGroup(window=1)], watermark_share=0.0)
+    for engine in (serve, simulate):
+        stays = engine(requests, pool, rules=Rules(iteration_time=ONE_SECOND)).stays
+        assert [stay.start_s for stay in stays if stay.request_id == 2] == [3.0]
+
+
+def planned_pool(name="google/gemma-3-27b-it", **flags):
+    options = {"max_model_len": 4096, "num_gpu_blocks_override": 99} | flags
+    return GroupedPool.of_plan(plan(model_of(name).layers, Server(**options)))
+
+
 @pytest.mark.parametrize(
     ("make", "error", "told"),
     [
@@ -214,6 +227,21 @@ def test_a_scheduler_alone_admits_as_a_pool_without_a_watermark_does():
             ),
             ValueError,
             "planned must have full, latent, sliding and state groups only, got 'chunked'",
+        ),
+        (
+            lambda: planned_pool("meta-llama/Llama-3.1-8B", decode_context_parallel=4),
+            ValueError,
+            r"planned must keep all tokens of a page on one GPU \(decode_context_parallel=1\), got 4",
+        ),
+        (
+            lambda: planned_pool("Qwen/Qwen3.5-27B", speculative_tokens=3),
+            ValueError,
+            r"planned must keep one state of a sequence \(no speculative_tokens, .*, got 3 and",
+        ),
+        (
+            lambda: planned_pool(num_gpu_blocks_override=1),
+            ValueError,
+            "planned must have memory for two blocks",
         ),
     ],
 )

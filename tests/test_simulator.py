@@ -142,6 +142,12 @@ def test_a_pool_that_just_holds_a_request_serves_it():
         assert engine([Request(0, 60, 4)], PagedPool(num_pages=4)).num_preempted == 0
 
 
+def test_a_limit_of_tokens_may_be_larger_than_any_count():
+    rules = Rules(chunked_prefill=True, max_batched_tokens=2**40)
+    for engine in (serve, simulate):
+        assert engine([Request(0, 3, 1)], PagedPool(num_pages=9), rules=rules).num_iterations == 2
+
+
 @pytest.mark.parametrize(("pool", "named"), [(None, "None"), (PagedPool(num_pages=4).allocator(), "Paged")])
 def test_what_is_no_pool_is_named(pool, named):
     for engine in (serve, simulate):

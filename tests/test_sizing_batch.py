@@ -147,6 +147,8 @@ BAD = {
         total_bytes=GIB, utilization=1, **PARTS | {"weights_bytes": None}
     ),
     "size must be a number with a unit": lambda: bytes_of("size", "a lot"),
+    "size must be a number with a unit, .*3,81GiB": lambda: bytes_of("size", "3,81GiB"),
+    "size must be a number with a unit, .*1,0,0GiB": lambda: bytes_of("size", "1,0,0GiB"),
     "size must be a whole number": lambda: bytes_of("size", 1.5),
     "size must be at least 0": lambda: bytes_of("size", -1),
     "size must be at most": lambda: bytes_of("size", f"{10**12} TB"),

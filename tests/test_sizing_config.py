@@ -318,6 +318,7 @@ BAD = [
     ),
     (text(full_attention_interval=None), "that names layers with a state, as qwen3_5_text has"),
     (text(linear_conv_kernel_dim=None), "config.json has no linear_conv_kernel_dim"),
+    (text(mamba_ssm_dtype=[1]), "mamba_ssm_dtype of config.json must be one of float32, "),
     (text(mamba_ssm_dtype="float8"), "mamba_ssm_dtype of config.json must be one of float32, .*got 'float8'"),
     (JAMBA | {"attn_layer_offset": 8}, "attn_layer_offset of config.json must be from 0 to 7, got 8"),
     (

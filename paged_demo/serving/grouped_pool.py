@@ -46,6 +46,10 @@ class PlannedPool(Protocol):
     def groups(self) -> Sequence[PlannedGroup]:
         """Layers that take their pages together."""
 
+    @property
+    def server(self) -> Any:
+        """The flags."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupedPool(PagedPool):
@@ -107,8 +111,24 @@ class GroupedPool(PagedPool):
         Raises
         ------
         ValueError
-            If a group has layers of a kind that no page table is made for here.
+            If the plan has no page to give out, or holds pages in a way that no page table is made for here.
         """
+        if planned.blocks < 2:
+            raise ValueError(
+                "planned must have memory for two blocks or more, one of which is never given out,"
+                f" got {planned.blocks}"
+            )
+        server, has_states = planned.server, any(group.kind == "state" for group in planned.groups)
+        if server.decode_context_parallel > 1:
+            raise ValueError(
+                "planned must keep all tokens of a page on one GPU (decode_context_parallel=1),"
+                f" got {server.decode_context_parallel}"
+            )
+        if has_states and (server.speculative_tokens or server.state_cache == "all"):
+            raise ValueError(
+                "planned must keep one state of a sequence (no speculative_tokens, state_cache not 'all'),"
+                f" got {server.speculative_tokens} and {server.state_cache!r}"
+            )
         token_groups = [group.block_size for group in planned.groups if group.kind != "state"]
         return cls(
             num_pages=planned.blocks - 1,

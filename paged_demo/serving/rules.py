@@ -193,7 +193,7 @@ def keep_pages_free(
     """
     num_kept = pages_kept(check_share("share", share), allocator.num_pages)
     if chunk is not None:
-        chunk = check_count("chunk", chunk)
+        chunk = check_whole("chunk", chunk)
 
     def may_admit(request: Request, num_generated: int) -> bool:
         needed = pages_to_start(request, num_generated, allocator.page_size, allocator.groups, chunk)

@@ -223,6 +223,7 @@ class _Engine:
                 self._head_has_no_room = True
                 break
             self._waiting.popleft()
+            self._head_has_no_room = False  # Windows may have made room: nobody has to leave for that.
             self._running[request.request_id] = flight
             if num_missing:
                 self._prompt = flight

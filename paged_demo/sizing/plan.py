@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from paged_demo.checks import MAX_WHOLE, came, check_count
+from paged_demo.checks import MAX_WHOLE, came, check_count, check_iterable
 from paged_demo.sizing.groups import Group, make_groups
 from paged_demo.sizing.layers import Layer
 from paged_demo.sizing.packed import aligned
@@ -234,6 +234,7 @@ def plan(layers: Sequence[Layer | None], server: Server, available: object = Non
     >>> print(plan(llama, Server(max_model_len=32_768), "3.81GiB"))  # doctest: +ELLIPSIS
     To serve at least one request ... the estimated maximum model length is 31184.
     """
+    layers = check_iterable("layers", layers, "layers")
     groups = tuple(make_groups(layers, server))
     stages = server.layers_by_stage(len(layers))
     block_bytes = tuple(_block_bytes(groups, stage, server) for stage in stages)

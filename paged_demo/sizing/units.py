@@ -45,12 +45,12 @@ def bytes_of(name: str, written: object) -> int:
     """
     if not isinstance(written, str):
         return check_whole(name, written, minimum=0)
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]i?B|B)\s*", written.replace(",", ""))
+    match = re.fullmatch(r"\s*((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)\s*([KMGT]i?B|B)\s*", written)
     if match is None or match[2] not in _LONG:
         raise ValueError(
             f"{name} must be a number with a unit, such as 24GB or 23.58GiB, got {came(written)}"
         )
-    num_bytes = int(Fraction(match[1]) * _LONG[match[2]])
+    num_bytes = int(Fraction(match[1].replace(",", "")) * _LONG[match[2]])
     if num_bytes > MAX_WHOLE:
         raise ValueError(f"{name} must be at most {MAX_WHOLE} bytes, got {came(written)}")
     return num_bytes
