@@ -288,11 +288,27 @@ def test_a_notebook_has_8_to_17_words_of_prose_for_a_line_of_code(path):
     assert 8 <= num_words / len(lines) <= MOST_WORDS_PER_LINE.get(path.stem, 17)
 
 
-def test_notebook_08_is_read_in_twenty_minutes():
-    path = ROOT / "notebooks" / "08_your_server.ipynb"
+def minutes_to_read(path):
+    """Estimate, by 240 words a minute, a minute for an exercise, and half of one for a prediction."""
+    told = "\n".join(cell.source for cell in cells_of(path, "markdown"))
+    asked, guessed = (set(re.findall(rf"{kind} (\d\.\d)", told)) for kind in ("Exercise", r"\*\*Prediction"))
+    return round(len(told.split()) / 240 + len(asked) + len(guessed) / 2)
+
+
+@each_notebook
+def test_a_notebook_is_short_and_tells_the_minutes_that_it_takes(path):
     told = cells_of(path, "markdown")
     assert len(told) + len(cells_of(path, "code")) <= MOST_CELLS
     assert sum(len(cell.source.split()) for cell in told) <= MOST_WORDS
+    minutes = minutes_to_read(path)
+    assert f"*{minutes} minutes, " in told[0].source
+    assert re.search(
+        rf"\| \[{path.stem}\].* {minutes} \|\n", (ROOT / "README.md").read_text(encoding="utf-8")
+    )
+
+
+def test_the_first_eight_notebooks_take_less_than_two_hours():
+    assert sum(map(minutes_to_read, NOTEBOOKS[:8])) <= 110
 
 
 @each_notebook
