@@ -54,7 +54,7 @@ any_rules = st.builds(
 
 def pool_that_serves(groups, requests, rules, num_spare):
     longest = max(request.final_tokens for request in requests)
-    most = most_pages(groups, 4, longest, rules.piece_budget(0))
+    most = most_pages(groups, 4, longest, rules.chunk)
     return GroupedPool(num_pages=most + num_spare, page_size=4, groups=groups, watermark_share=0.0)
 
 

@@ -83,7 +83,7 @@ class GroupedCounts(PageCounts):
     def __init__(self, pool: GroupedPool, rules: Rules) -> None:
         super().__init__(pool)
         self._pool = pool
-        self._chunk = rules.piece_budget(0)
+        self._chunk = rules.chunk
         self._groups = [
             GroupCounts(group, num_groups, group.page_size or pool.page_size, pool.page_size)
             for group, num_groups in Counter(pool.groups).items()

@@ -143,7 +143,7 @@ class GroupedPool(PagedPool):
 
     def most_pages(self, request: Request, rules: Rules) -> int:
         """Count the pages that a request holds at most; by the end it may have to be computed once more."""
-        return most_pages(self.groups, self.page_size, request.final_tokens, rules.piece_budget(0))
+        return most_pages(self.groups, self.page_size, request.final_tokens, rules.chunk)
 
     def require_room(self, requests: Iterable[Request], rules: Rules = PAPER_RULES) -> None:
         """Raise an error if a request can never be served, or has samples, or would be swapped."""

@@ -101,6 +101,11 @@ class Rules:
         """Count the tokens that a prompt may compute beside so many others; None if prompts are whole."""
         return self.max_batched_tokens - num_batched if self.chunked_prefill else None
 
+    @property
+    def chunk(self) -> int | None:
+        """The most tokens of a prompt that are computed at once; None if prompts are whole."""
+        return self.piece_budget(0)
+
 
 PAPER_RULES = Rules()
 """Those of our runs of the paper's experiments with OPT-13B. `paged_demo.paper.provenance` says of each

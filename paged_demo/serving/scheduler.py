@@ -256,7 +256,7 @@ class Scheduler:
                 break
             try:
                 budget = self._rules.piece_budget(done.num_batched)
-                done.num_admitted += group.allocate(self._allocator, budget, self._rules.piece_budget(0))
+                done.num_admitted += group.allocate(self._allocator, budget, self._rules.chunk)
             except CacheFullError:
                 if not self._running:
                     raise
@@ -310,10 +310,10 @@ def scheduler_of(requests: Iterable[Request], pool: Pool, *, rules: Rules = PAPE
     check_pool(pool)
     if isinstance(pool, PagedPool):
         pages = pool.allocator()
-        chunk = rules.piece_budget(0)
-        may_admit = keep_pages_free(pages, share=pool.watermark_share, chunk=chunk)
+        may_admit = keep_pages_free(pages, share=pool.watermark_share, chunk=rules.chunk)
         scheduler = Scheduler(pages, requests, may_admit=may_admit, rules=rules)
     else:
         scheduler = Scheduler(pool.allocator(), requests, rules=rules)
+    # A pool may refuse more than its allocator: a run that lies nowhere, samples with groups.
     pool.require_room(scheduler.requests, rules)
     return scheduler

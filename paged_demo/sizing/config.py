@@ -254,9 +254,8 @@ def _state_bytes(kind: str, text: Fields) -> int:
     sizes = {"float32": 4, "bfloat16": 2, "float16": 2}
     name = next((each for each in ("mamba_ssm_dtype", "mamba_ssm_cache_dtype") if each in text), None)
     if name is not None:
-        if text.get(name) not in list(sizes):
-            raise ConfigError(
-                f"{name} of config.json must be one of {', '.join(sizes)}, got {came(text.get(name))}"
-            )
-        return sizes[text.get(name)]
+        written = text.get(name)
+        if written not in list(sizes):  # as a list, since what stands there may have no hash
+            raise ConfigError(f"{name} of config.json must be one of {', '.join(sizes)}, got {came(written)}")
+        return sizes[written]
     return 4 if kind in ("kimi_linear", "nemotron_h") else 2

@@ -101,9 +101,9 @@ def compare(question_id: str | float, answer: Any) -> Told:
         return Told(heading=heading, words=f"{kind} is asked for, and {describe(answer)} came.")
     first = _first_said.setdefault(name, said)
     before = "" if first == said else f" (at first {question.tell(first)})"
-    is_so = question.tell(said) == question.tell(found)
-    verdict = "and so it is" if is_so else f"it is {question.tell(found)}"
-    words = f"You said {question.tell(said)}{before}; {verdict}, because {question.because}."
+    told, truth = question.tell(said), question.tell(found)
+    verdict = "and so it is" if told == truth else f"it is {truth}"
+    words = f"You said {told}{before}; {verdict}, because {question.because}."
     return Told(heading=heading, words=words)
 
 
