@@ -5,7 +5,7 @@ import re
 import pytest
 
 from paged_demo.course.nb03 import explore_page_choice, play_two_requests
-from paged_demo.views.live import Player
+from paged_demo.views.player import Player
 
 
 def test_the_film_strip_tells_every_step():

@@ -12,8 +12,9 @@ from paged_demo.paper.numbers import PAGE_SIZE
 from paged_demo.serving.workload import Request
 from paged_demo.views import plots, style
 from paged_demo.views.controls import choice
-from paged_demo.views.live import Explorer, Panels, Player
+from paged_demo.views.live import Explorer, Panels
 from paged_demo.views.picture import new_axes, with_words
+from paged_demo.views.player import Player
 from paged_demo.views.plots.pages import CELL_HEIGHT, Cell, draw_cells, page_edges
 from paged_demo.views.story import Scene, tell_two_requests
 from paged_demo.views.strip import Box, collect, tint

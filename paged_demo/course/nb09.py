@@ -27,8 +27,9 @@ from paged_demo.sizing.layers import Sliding
 from paged_demo.sizing.presets import model_of
 from paged_demo.views import style
 from paged_demo.views.controls import choice
-from paged_demo.views.live import MARK, Explorer, Panels, Player
+from paged_demo.views.live import MARK, Explorer, Panels
 from paged_demo.views.picture import new_axes, with_words
+from paged_demo.views.player import Player
 from paged_demo.views.plots.pages import CELL_HEIGHT, Cell, draw_cells
 from paged_demo.views.style import count_of, memory_of
 

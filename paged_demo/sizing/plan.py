@@ -238,14 +238,13 @@ def plan(layers: Sequence[Layer | None], server: Server, available: object = Non
     groups = tuple(make_groups(layers, server))
     stages = server.layers_by_stage(len(layers))
     block_bytes = tuple(_block_bytes(groups, stage, server) for stage in stages)
-    pool = _pool(available, block_bytes, server)
     made = Plan(
         server=server,
         max_model_len=server.max_model_len,
         groups=groups,
         raised=raise_block([layer for layer in layers if layer is not None], server),
         block_bytes=block_bytes,
-        pool_bytes=pool,
+        pool_bytes=_pool(available, block_bytes, server),
     )
     return _fitted(made) if server.auto_fit else made
 

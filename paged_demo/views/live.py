@@ -19,9 +19,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from paged_demo.checks import came, check_count, check_widgets
+from paged_demo.checks import came, check_widgets
 from paged_demo.views import plots, style
-from paged_demo.views.controls import Control, Item, LiveView, StepButton, number
+from paged_demo.views.controls import Control, Item, LiveView
 from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.picture import DPI, PX_PER_INCH, Picture, draw, encode_png, new_figure
 from paged_demo.views.screen import NARROW_INCHES, Screen, below_each_other
@@ -262,41 +262,6 @@ class Explorer:
         view = self.view._repr_mimebundle_()
         assert view is not None
         return bundle | {WIDGET_VIEW: view[0][WIDGET_VIEW]}, metadata
-
-
-class Player(Explorer):
-    """A story in steps: an explorer whose one control is the step, counted from 1.
-
-    Parameters
-    ----------
-    fill : callable
-        As for `Explorer`. It takes the step, and its words name it.
-    num_steps : int
-        Steps there are.
-    begin_with : int
-        The step to show first.
-    **options
-        As for `Explorer`.
-    """
-
-    def __init__(self, fill: Fill, num_steps: int, *, begin_with: int = 1, **options: Any) -> None:
-        step = number("step", begin_with, lowest=1, highest=check_count("num_steps", num_steps))
-        buttons = [StepButton("Previous step", step, -1), StepButton("Next step", step, 1)]
-        super().__init__(fill, {"step": step}, rows=[buttons], **options)
-        self._is_on_paper = False
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], Any]:
-        bundle, metadata = super()._repr_mimebundle_(include, exclude)
-        if self._is_on_paper:
-            # Where there is no kernel the strip has shown this step already, and in words.
-            del bundle["image/png"]
-        return bundle, metadata
-
-    def film_strip(self, *, num_columns: int, height: float, key: bool = False) -> Picture:
-        """Draw every step side by side: the story on paper, as a contact sheet."""
-        self._is_on_paper = True
-        steps = [{"step": step} for step in self.controls["step"].options]
-        return self.contact_sheet(steps, num_columns=num_columns, height=height, key=key)
 
 
 @contextmanager
