@@ -25,6 +25,7 @@ from paged_demo.course.nb07_exercises import (
 )
 from paged_demo.course.nb07_texts import (
     KEY,
+    Frame,
     drawable,
     frame_of,
     key_of_pool,
@@ -38,7 +39,9 @@ from paged_demo.llm.beam import beam_search
 from paged_demo.llm.cache import PagedCache
 from paged_demo.llm.generate import Engine
 from paged_demo.views.frozen import WIDGET_VIEW
-from paged_demo.views.picture import Picture, show
+from paged_demo.views.picture import WIDTH_INCHES, Picture, new_figure, show
+from paged_demo.views.screen import LESS_NARROW_INCHES
+from paged_demo.views.story import SENTENCES
 
 
 @pytest.fixture
@@ -368,6 +371,18 @@ def test_the_first_answer_can_be_followed_and_later_ones_are_not():
 def test_an_interrupt_while_the_box_is_made_is_passed_on(model):
     with pytest.raises(KeyboardInterrupt):
         PromptBox(Fuse(3).around(model), make_tokenizer(), "hello", num_tokens=5)
+
+
+@pytest.mark.parametrize("width", [WIDTH_INCHES, LESS_NARROW_INCHES])
+def test_lines_of_english_end_within_a_wide_picture_and_a_narrow_one(width):
+    figure = new_figure(2, width)
+    ax = figure.add_axes((0.08, 0, 0.9, 1))
+    said = " ".join(3 * tuple(SENTENCES.values()))
+    frame = Frame(memory_map=None, page_tables={0: (0,)}, outputs={0: said})
+    lines = [text for text in texts_so_far(frame, ax=ax).texts if text.get_text() in said]
+    ends = [line.get_window_extent().x1 for line in lines[1:]]  # the first is the letter of the text
+    assert len(ends) > 2
+    assert 0.8 * ax.bbox.x1 < max(ends) < ax.bbox.x1
 
 
 @pytest.mark.parametrize("text", ["$x^2$ and $", "日本 🙂 \u0301", "a\tb\\frac{", "", "\n" * 50, "w" * 500])

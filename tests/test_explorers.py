@@ -13,7 +13,7 @@ from PIL import Image
 
 from paged_demo.course import nb06
 from paged_demo.course.nb00 import explore_one_sequence
-from paged_demo.views.controls import NARROW_PX, number
+from paged_demo.views.controls import number
 from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.live import Explorer
 from paged_demo.views.picture import DPI, PX_PER_INCH
@@ -164,14 +164,11 @@ def test_in_a_narrow_page_the_panels_lie_below_each_other_and_say_the_same(explo
             seen = see(explorer, "", is_compared=True)
             assert seen.share_that_differs < 0.002
             assert seen.shape[1] == round(DPI * explorer.view.width_px / PX_PER_INCH)
-            if explorer._narrow:
-                assert explorer.view.width_px < NARROW_PX
-                assert min(seen.left, seen.bottom) >= 0
-                assert seen.right <= seen.shape[1]
-                assert seen.top <= seen.shape[0]
-                assert all(one.y0 >= other.y1 or other.y0 >= one.y1 for one, other in pairs(boxes))
-            else:
-                assert seen.shape == wide.shape
+            assert seen.shape[1] < wide.shape[1]
+            assert min(seen.left, seen.bottom) >= 0
+            assert seen.right <= seen.shape[1]
+            assert seen.top <= seen.shape[0]
+            assert all(one.y0 >= other.y1 or other.y0 >= one.y1 for one, other in pairs(boxes))
     finally:
         hear(explorer, before)
     assert explorer.words == words

@@ -16,6 +16,7 @@ from paged_demo.views import style
 from paged_demo.views.controls import choice, number
 from paged_demo.views.live import Explorer, Panels
 from paged_demo.views.picture import new_axes, with_words
+from paged_demo.views.screen import is_narrow
 from paged_demo.views.style import count_of, memory_of
 
 WEIGHTS: dict[str, Any] = {"facecolor": style.SEQUENCE_TINTS[6], "edgecolor": "none"}
@@ -230,7 +231,7 @@ def _draw_key(ax: Axes) -> None:
         "free": free,
     }
     handles = [Rectangle((0, 0), 1, 1, label=label, **look) for label, look in looks.items()]
-    ax.legend(handles=handles, loc="center", ncols=len(handles), fontsize=10)
+    ax.legend(handles=handles, loc="center", ncols=2 if is_narrow(ax) else len(handles), fontsize=10)
 
 
 def explore_memory(model: str = "OPT-13B") -> Explorer:

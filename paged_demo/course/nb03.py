@@ -16,6 +16,7 @@ from paged_demo.views.live import Explorer, Panels
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.player import Player
 from paged_demo.views.plots.pages import CELL_HEIGHT, Cell, draw_cells, page_edges
+from paged_demo.views.screen import is_narrow
 from paged_demo.views.story import Scene, tell_two_requests
 from paged_demo.views.strip import Box, collect, tint
 from paged_demo.views.style import count_of, percent
@@ -204,7 +205,7 @@ def play(scenes: Sequence[Scene], key: Sequence[str], *, height: float, begin_wi
             new_slots=scene.new_slots,
             copies=scene.copies,
             counts_references="shared" in key,
-            font_size=9 if is_whole else 7,
+            font_size=7 if not is_whole else 8 if is_narrow(panels["pool"]) else 9,
             ax=panels["pool"],
         )
         number = f"step {step} of {len(scenes)}:" if is_whole else f"{step}."

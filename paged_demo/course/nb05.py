@@ -13,8 +13,9 @@ from paged_demo.course.nb05_plots import (  # noqa: F401 - the notebook uses the
 )
 from paged_demo.paper.numbers import PAGE_SIZE
 from paged_demo.views.controls import choice, number
-from paged_demo.views.live import Box, Explorer, Panels
+from paged_demo.views.live import Explorer, Panels
 from paged_demo.views.player import Player
+from paged_demo.views.screen import Box
 from paged_demo.views.story import SAMPLES, tell_two_samples
 from paged_demo.views.style import count_of, percent
 

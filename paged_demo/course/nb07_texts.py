@@ -16,12 +16,13 @@ from paged_demo.llm.decoding import Text
 from paged_demo.llm.generate import Engine
 from paged_demo.views import style
 from paged_demo.views.picture import new_axes
+from paged_demo.views.screen import is_narrow
 from paged_demo.views.strip import letter, slot_strip, tint
 from paged_demo.views.style import count_of
 
 Decode = Callable[[Sequence[int]], str]
 
-LINE_LETTERS = 104
+LINE_LETTERS, NARROW_LINE_LETTERS = 104, 72
 MOST_ROWS = 9
 
 KEY = {
@@ -150,7 +151,7 @@ def pool_of_pages(frame: Frame, *, ax: Axes | None = None) -> Axes:
 
 @style.applied()
 def key_of_pool(*, ax: Axes | None = None) -> Axes:
-    """Fill some axes with the key to `pool_of_pages`, in one row.
+    """Fill some axes with the key to `pool_of_pages`, in one row, or two where a row has too little room.
 
     Parameters
     ----------
@@ -161,7 +162,9 @@ def key_of_pool(*, ax: Axes | None = None) -> Axes:
     patches = [Patch(facecolor=tint(0), label="A: token of text A")]
     patches += [Patch(**style.FATES[name].patch_style(), label=meaning) for name, meaning in KEY.items()]
     ax.set_axis_off()
-    ax.legend(handles=patches, loc="center", ncols=len(patches), fontsize=9, columnspacing=1.5)
+    num_columns = 3 if is_narrow(ax) else len(patches)
+    look: dict[str, Any] = {"columnspacing": 1.5, "labelspacing": 0.1, "borderpad": 0}
+    ax.legend(handles=patches, loc="center", ncols=num_columns, fontsize=9, **look)
     return ax
 
 
@@ -185,7 +188,7 @@ def texts_so_far(frame: Frame, *, num_rows: int = MOST_ROWS, ax: Axes | None = N
         fill = {"facecolor": tint(seq_id), "edgecolor": "black", "linewidth": 0.8, "pad": 1.8}
         ax.text(0.012, top + 0.5, letter(seq_id), ha="center", va="center", fontsize=9, bbox=fill)
         rows = [frame.place_of(seq_id)] if rows_of_each > 1 else []
-        lines = wrap(drawable(output), LINE_LETTERS)
+        lines = wrap(drawable(output), NARROW_LINE_LETTERS if is_narrow(ax) else LINE_LETTERS)
         room = rows_of_each - len(rows)
         rows += lines if len(lines) <= room else ["... " + lines[-room], *lines[len(lines) - room + 1 :]]
         for number, line in enumerate(rows):

@@ -24,7 +24,14 @@ from paged_demo.views import plots, style
 from paged_demo.views.controls import Control, Item, LiveView
 from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.picture import DPI, PX_PER_INCH, Picture, draw, encode_png, new_figure
-from paged_demo.views.screen import NARROW_INCHES, Screen, below_each_other
+from paged_demo.views.screen import (
+    LESS_NARROW_INCHES,
+    NARROW_INCHES,
+    Box,
+    Screen,
+    below_each_other,
+    narrowed,
+)
 
 check_widgets(ipywidgets)
 
@@ -47,9 +54,6 @@ MARK: dict[str, Any] = {"marker": "o", "markersize": 15, "markerfacecolor": "non
 
 KEY_INCHES = 3.0
 """Width of a column of a key to the fates."""
-
-Box = tuple[float, float, float, float]
-"""Left, bottom, width and height of a panel, as shares of the picture."""
 
 Panels = Mapping[str, Axes]
 
@@ -86,7 +90,7 @@ class Explorer:
         Panels with much to draw and few states, told apart by their titles: kept with the background.
     narrow : mapping of str to float
         The heights of the panels, in inches, where the picture is too narrow for them side by side and they
-        lie below each other. If left out the picture looks the same everywhere.
+        lie below each other. If left out they do so in any picture.
     key : sequence of str
         Fates to explain, in the panel ``key`` if there is one.
     rows : sequence of sequence of Item
@@ -115,6 +119,7 @@ class Explorer:
         self._key = key
         self._still = still
         self._narrow = narrow
+        self._boxes, self._height = panels, height
         self._filling: Filling | None = None
         with drawing():
             self.screen = Screen(partial(self._lay_out, boxes=panels), height, still=still)
@@ -204,12 +209,13 @@ class Explorer:
 
     def _screen_of(self, is_narrow: bool) -> Screen:
         """Return the screen for a front end that has little width, or enough."""
-        is_other = is_narrow and bool(self._narrow)
-        if is_other not in self._screens:
-            boxes, height = below_each_other(self._narrow)
+        if is_narrow not in self._screens:
+            boxes, height, width = narrowed(self._boxes), self._height, LESS_NARROW_INCHES
+            if self._narrow:
+                (boxes, height), width = below_each_other(self._narrow), NARROW_INCHES
             lay_out = partial(self._lay_out, boxes=boxes)
-            self._screens[is_other] = Screen(lay_out, height, NARROW_INCHES, still=self._still)
-        return self._screens[is_other]
+            self._screens[is_narrow] = Screen(lay_out, height, width, still=self._still)
+        return self._screens[is_narrow]
 
     def _follow(self, *, at_once: bool = True) -> None:
         with drawing():

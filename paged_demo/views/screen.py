@@ -105,18 +105,22 @@ TITLE_INCHES, LABELS_INCHES, LEFT_INCHES, RIGHT_INCHES = 0.55, 0.6, 0.8, 0.2
 """Room around a panel: above, below, and beside it."""
 
 NARROW_INCHES = 5.0
-"""Width of a picture whose panels lie below each other."""
+"""Width of a narrow picture of panels that lie side by side in a wide one."""
+
+LESS_NARROW_INCHES = 6.5
+"""Width of a narrow picture of panels that lie below each other anyway: their rows hold more."""
+
+Box = tuple[float, float, float, float]
+"""Left, bottom, width and height of a panel, as shares of the picture."""
 
 
-def below_each_other(
-    heights: Mapping[str, float],
-) -> tuple[dict[str, tuple[float, float, float, float]], float]:
+def below_each_other(heights: Mapping[str, float]) -> tuple[dict[str, Box], float]:
     """Lay out panels of some heights (inches) from top to bottom, but for the key with room for their labels.
 
     Returns
     -------
-    dict of str to (float, float, float, float), float
-        Left, bottom, width and height of each, as shares of the picture; and its height in inches.
+    dict of str to Box, float
+        Where each lies; and the height of the picture in inches.
     """
     around = {name: 0.0 if name == "key" else TITLE_INCHES + LABELS_INCHES for name in heights}
     whole = top = sum(heights.values()) + sum(around.values())
@@ -129,3 +133,18 @@ def below_each_other(
             width = 1 - (LEFT_INCHES + RIGHT_INCHES) / NARROW_INCHES
             boxes[name] = (LEFT_INCHES / NARROW_INCHES, (top + LABELS_INCHES) / whole, width, height / whole)
     return boxes, whole
+
+
+def narrowed(boxes: Mapping[str, Box]) -> dict[str, Box]:
+    """Lay out panels in a picture that is less narrow, with as much room beside them as in a wide one."""
+    scale = WIDTH_INCHES / LESS_NARROW_INCHES
+    return {
+        name: (left * scale, bottom, 1 - (1 - width) * scale, height)
+        for name, (left, bottom, width, height) in boxes.items()
+    }
+
+
+def is_narrow(ax: Axes) -> bool:
+    """Say whether some axes are part of a narrow picture, in whose rows less fits."""
+    figure = ax.get_figure(root=True)
+    return figure is not None and figure.get_figwidth() < WIDTH_INCHES
