@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from amounts import amount
 from explorers import EXPLORERS, ends_and_middle, hear, move, names, pixels, share_that_differs
+from matplotlib.text import Text
 from PIL import Image
 
 from paged_demo.course import nb06
@@ -159,6 +160,7 @@ def test_in_a_narrow_page_the_panels_lie_below_each_other_and_say_the_same(explo
     hear(explorer, is_narrow=True)
     try:
         boxes = [ax.get_position() for ax in explorer.panels.values()]
+        assert not misplaced(explorer)
         for values in [*amount(short=[], long=[before]), *combinations(explorer)[-1:]]:
             hear(explorer, values, is_narrow=True)
             seen = see(explorer, "", is_compared=True)
@@ -169,10 +171,32 @@ def test_in_a_narrow_page_the_panels_lie_below_each_other_and_say_the_same(explo
             assert seen.right <= seen.shape[1]
             assert seen.top <= seen.shape[0]
             assert all(one.y0 >= other.y1 or other.y0 >= one.y1 for one, other in pairs(boxes))
+            assert not misplaced(explorer)
     finally:
         hear(explorer, before)
     assert explorer.words == words
     assert np.array_equal(pixels(explorer), wide)
+
+
+def misplaced(explorer):
+    """List texts that stand on each other, and texts in the middle of something that leave their panel."""
+    renderer = explorer.screen.figure.canvas.get_renderer()
+    texts = [text for ax in explorer.panels.values() for text in (ax.title, *ax.texts) if text.get_text()]
+    extents = [(text.get_text(), Text.get_window_extent(text, renderer)) for text in texts]
+    on_others = [
+        (one, other)
+        for (one, first), (other, second) in pairs(extents)
+        if min(first.x1, second.x1) > max(first.x0, second.x0) + 1
+        and min(first.y1, second.y1) > max(first.y0, second.y0) + 3
+    ]
+    outside = [
+        name
+        for text, (name, extent) in zip(texts, extents, strict=True)
+        if text.get_ha() == "center"
+        and text not in (ax.title for ax in explorer.panels.values())
+        and not text.axes.bbox.x0 - 2 <= extent.x0 < extent.x1 <= text.axes.bbox.x1 + 2
+    ]
+    return on_others + outside
 
 
 def pairs(items):

@@ -16,6 +16,7 @@ from paged_demo.views.controls import choice, number
 from paged_demo.views.live import MARK, Explorer, Panels
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.progress import progress  # noqa: F401 - the notebook uses it
+from paged_demo.views.screen import is_narrow
 from paged_demo.views.strip import slot_strip
 from paged_demo.views.style import amount_of, count_of, memory_of, percent, scale_of
 
@@ -74,6 +75,7 @@ def usage_bars(
     """
     ax = ax or new_axes(0.7 + 0.7 * len(usages))
     longest = axis_slots or max(usage.num_slots for usage in usages.values())
+    letter = 0.023 if is_narrow(ax) else 0.014  # of the axis, with some room
     scale, unit = scale_of(longest, model)
     bars: dict[str, list[tuple[int, float, float]]] = {}
     for row, usage in enumerate(usages.values()):
@@ -83,8 +85,11 @@ def usage_bars(
             if width == 0:
                 continue
             bars.setdefault(name, []).append((row, start, width))
-            label = f"{words.get(name, name)} {amount_of(width, unit)}"
-            if width > 0.014 * len(label) * longest * scale:
+            word = words.get(name, name)
+            label = f"{word} {amount_of(width, unit)}"
+            if width <= letter * len(label) * longest * scale and is_narrow(ax):
+                label = word
+            if width > letter * len(label) * longest * scale:
                 ax.text(start + width / 2, row, label, ha="center", va="center", **fate.text_style())
             start += width
         wasted = f"{percent(usage.wasted / max(usage.allocated, 1))} wasted"

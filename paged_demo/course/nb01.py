@@ -166,11 +166,11 @@ def memory_bar(budget: MemoryBudget, *, axis_gib: float | None = None, ax: Axes 
         ("keys and values", budget.kv_bytes, weights, min(end, memory)),
         ("free", budget.free_bytes, weights + budget.kv_bytes / GIB, memory),
     )
+    letter = (0.016 if is_narrow(ax) else 0.012) * reach  # about what one takes
     for name, num_bytes, start, stop in parts:
         lines = name, memory_of(num_bytes, "GiB")
         ink = style.FATES["used"].text_style() if name == "keys and values" else {"color": "black"}
-        # About so much of the axis does a letter take.
-        if stop - start > 0.012 * reach * max(map(len, lines)):
+        if stop - start > letter * max(map(len, lines)):
             ax.text((start + stop) / 2, 0.5, "\n".join(lines), ha="center", va="center", fontsize=9, **ink)
     ax.set(xlim=(0, reach), ylim=(-0.2, 1.6), yticks=[])
     ax.xaxis.set_major_locator(MaxNLocator(6))

@@ -21,6 +21,7 @@ from paged_demo.views import plots, style
 from paged_demo.views.controls import choice, number
 from paged_demo.views.live import MARK, Explorer, Panels
 from paged_demo.views.picture import new_axes, with_words
+from paged_demo.views.screen import is_narrow
 from paged_demo.views.strip import Box, collect
 from paged_demo.views.style import count_of
 
@@ -144,7 +145,8 @@ def reading_bars(
         ax.barh(row, weights, height=0.6, facecolor="#F5F5F5", edgecolor="black", linewidth=0.8)
         colour = style.PAGED if name == "paged" else style.TRADITIONAL
         ax.barh(row, kv, left=weights, height=0.6, color=colour)
-        ax.text(weights / 2, row, f"weights {weights:.1f}", ha="center", va="center", fontsize=9.5)
+        label = "weights" if is_narrow(ax) else f"weights {weights:.1f}"
+        ax.text(weights / 2, row, label, ha="center", va="center", fontsize=9.5)
         style.note(ax, f"KV {kv:.1f}", (weights + kv, row), (4, 0), color=colour)
     ax.set(xlim=(0, axis_ms), ylim=(1.5, -0.5), xlabel="one iteration (ms)")
     ax.set_yticks([0, 1], ["contiguous", "paged"])
@@ -288,16 +290,14 @@ def _fill_roofline(panels: Panels, *, batch: int, slower_percent: int) -> str:
     slowest_percent = LARGEST_SLOWDOWN if "curve" in panels else 100
     longest_s = OPT_13B_ITERATION.reading_s(NUM_SLOTS_13B, slowdown=1 + slowest_percent / 100)
     axis_ms = 1150 * max(longest_s, reading_s)
-    bars = reading_bars(
-        OPT_13B_ITERATION, num_kv_tokens=num_kv_tokens, slowdown=slowdown, axis_ms=axis_ms, ax=panels["bars"]
-    )
     sequences = count_of(batch, "sequence")
-    bars.set_title(f"{sequences}: {rate:,.0f} tokens per second, paged")
+    reading_bars(
+        OPT_13B_ITERATION, num_kv_tokens=num_kv_tokens, slowdown=slowdown, axis_ms=axis_ms, ax=panels["bars"]
+    ).set_title(f"{sequences}: {rate:,.0f} tokens per second, paged")
     if "curve" in panels:
-        curve = rate_against_batch(
+        rate_against_batch(
             OPT_13B_ITERATION, tokens_per_sequence=TOKENS_PER_SEQUENCE, slowdown=slowdown, ax=panels["curve"]
-        )
-        curve.plot(batch, rate, **MARK)
+        ).plot(batch, rate, **MARK)
     return (
         f"A batch of {sequences}, a kernel {slower_percent} % slower: one iteration reads the weights in"
         f" {1000 * weights_s:.1f} ms, and the keys and values of {num_kv_tokens:,.0f} tokens in"

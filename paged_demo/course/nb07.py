@@ -22,7 +22,7 @@ from paged_demo.views.controls import Button, Line, TextField, number
 from paged_demo.views.live import DRAWING, Explorer, Panels
 from paged_demo.views.picture import DPI
 from paged_demo.views.progress import progress  # noqa: F401 - the notebook uses it
-from paged_demo.views.screen import Box
+from paged_demo.views.screen import Box, is_narrow
 from paged_demo.views.style import count_of
 
 if TYPE_CHECKING:  # It loads a package that a reader may not have.
@@ -55,7 +55,10 @@ def model_is_here() -> bool:
 def _fill_run(frames: Sequence[Frame], panels: Panels, *, step: int) -> str:
     """Draw the pool at one step of a run, and of the texts as many lines as there is room for."""
     frame, room = frames[step - 1], panels["texts"].bbox.height / DPI
-    pool_of_pages(frame, ax=panels["pool"]).set_title(f"step {step} of {len(frames)}")
+    pool = pool_of_pages(frame, ax=panels["pool"])
+    pool.set_title(f"step {step} of {len(frames)}")
+    if is_narrow(pool):  # The key has two rows there, and needs air above them.
+        pool.set_ylim(1.06 * pool.get_ylim()[0], 0)
     texts_so_far(frame, num_rows=round(room / ROW_INCHES), ax=panels["texts"])
     return f"Step {step} of {len(frames)}: {frame.words()}"
 

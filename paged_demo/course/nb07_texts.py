@@ -137,6 +137,7 @@ def pool_of_pages(frame: Frame, *, ax: Axes | None = None) -> Axes:
     """
     ax = slot_strip(frame.memory_map, frame.future_tokens(), ax=ax)
     num_columns = round(ax.get_xlim()[1])
+    font_size = 8 if is_narrow(ax) else 6.5
     page_size = frame.memory_map.page_size or 1
     for page_id in range(frame.memory_map.num_slots // page_size):
         row, column = divmod(page_id * page_size, num_columns)
@@ -144,7 +145,7 @@ def pool_of_pages(frame: Frame, *, ax: Axes | None = None) -> Axes:
         # On the right, which is written last: on the left it would cover the letter of a few tokens.
         corner, inwards = (column + page_size, row), (-3, -2)
         plate = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
-        look: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": 6.5, "bbox": plate}
+        look: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": font_size, "bbox": plate}
         ax.annotate(name, corner, inwards, textcoords="offset points", **look)
     return ax
 

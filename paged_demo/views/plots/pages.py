@@ -12,6 +12,7 @@ from paged_demo.allocators.memory_map import FateRun, MemoryMap, fates
 from paged_demo.checks import check_count
 from paged_demo.views import style
 from paged_demo.views.picture import new_axes, with_words
+from paged_demo.views.screen import is_narrow
 from paged_demo.views.strip import Box, collect, letter, tint
 
 MOST_PAGE_EDGES = 100
@@ -24,7 +25,7 @@ CELL_HEIGHT = 0.8
 
 FONT: Mapping[str, Any] = MappingProxyType({"size": 9})
 
-GAP = 3.3
+GAP, NARROW_GAP = 3.3, 2.2
 """Between the logical pages and the physical ones, in slots: room for the lines from the one to the other."""
 
 COUNTS_WIDTH = 1.7
@@ -128,7 +129,8 @@ def words_in_pages(
     if size is None:
         raise ValueError("memory_map must be of a pool with pages, got one without")
     ax = ax or new_axes(4.2)
-    left = 0.0 if page_tables is None else size + GAP
+    narrow = is_narrow(ax)
+    left = 0.0 if page_tables is None else size + (NARROW_GAP if narrow else GAP)
     rows = [(left, float(page_id), page_id) for page_id in range(memory_map.num_slots // size)]
     label: dict[str, Any] = {"va": "center", "fontsize": font_size}
     row = 0.0
@@ -136,9 +138,10 @@ def words_in_pages(
         for logical, page_id in enumerate(table):
             rows.append((0.0, row, page_id))
             ax.text(-0.1, row + 0.4, f"{letter(seq_id)}{logical}", ha="right", **label)
-            ax.text(size + 0.1, row + 0.4, f"in page {page_id}", ha="left", **label)
-            ends = [size + 1.1, left - 0.8], [row + 0.4, page_id + 0.4]
-            ax.plot(*ends, color="black", linewidth=0.8)
+            place = "" if narrow else f"in page {page_id}"  # there the line alone has to say it
+            ax.text(size + 0.1, row + 0.4, place, ha="left", **label)
+            ends = (size + 0.1, left - 0.9) if narrow else (size + 1.1, left - 0.8)
+            ax.plot(ends, [row + 0.4, page_id + 0.4], color="black", linewidth=0.8)
             row += 1
         row += 0.4
     cells_of: dict[int, list[Cell]] = {}
@@ -158,7 +161,7 @@ def words_in_pages(
         for slot in range(run.start_slot, run.start_slot + run.num_slots):
             holders[slot // size] = owner
             alike.setdefault(fill, []).extend(cells_of[slot])
-    font = {"size": font_size}
+    font: dict[str, Any] = {"size": font_size} | ({"weight": "normal"} if narrow else {})
     for fill, cells in alike.items():
         look: dict[str, Any] = {"facecolor": fill, "edgecolor": "white"}
         if fill in style.FATES:
@@ -174,7 +177,8 @@ def words_in_pages(
         ax.text(left + size + 0.1, page_id + 0.4, holders.get(page_id) or nobody, ha="left", **label)
     right = left + size + (COUNTS_WIDTH if counts_references else 0.4)
     for src_page, dst_page in copies:
-        style.arrow(ax, (right - 0.75, src_page + 0.4), (right - 0.75, dst_page + 0.4), bend=-0.3)
+        x = right - (0.85 if narrow else 0.75)
+        style.arrow(ax, (x, src_page + 0.4), (x, dst_page + 0.4), bend=-0.3)
         ax.text(right, (src_page + dst_page) / 2 + 0.4, "copy", ha="right", **label)
     bottom = memory_map.num_slots // size
     ax.set(xlim=(-1 if page_tables is None else -0.4, right), ylim=(bottom, -0.2), xticks=[], yticks=[])
@@ -209,5 +213,5 @@ def draw_cells(
     for cell in cells:
         if cell.text:
             center = cell.x + cell.width / 2, cell.y + CELL_HEIGHT / 2
-            weight = "bold" if is_new else "normal"
-            ax.text(*center, cell.text, ha="center", va="center", weight=weight, zorder=4, **font)
+            letters = {"weight": "bold" if is_new else "normal", **font}
+            ax.text(*center, cell.text, ha="center", va="center", zorder=4, **letters)
