@@ -1,5 +1,7 @@
 """Controls and their view, as a browser sees them: messages out, messages in."""
 
+import threading
+
 import pytest
 
 from paged_demo.views.controls import Button, Control, Line, LiveView, StepButton, TextField, choice, number
@@ -66,7 +68,7 @@ def test_a_move_sets_the_control_and_comes_back_as_one_message_and_an_answer():
     assert slider.value == 7
     assert answers == [{"error": ""}]
     [update, answer] = page.sent
-    assert update["state"] == {"words": "words", "num_shown": 5, "values": {slider.key: 7}}
+    assert update["state"] == {"words": "words", "num_shown": 5, "values": {slider.key: 7}, "number": 1}
     assert update["buffers"] == [b"\1"]
     assert answer["method"] == "custom"
 
@@ -80,6 +82,33 @@ def test_whether_the_page_is_narrow_is_known_before_anything_is_drawn():
         content = {"values": {}, "press": None, "is_narrow": is_narrow}
         page.view._handle_custom_msg(content, [])
     assert seen == [True, False]
+
+
+def test_other_words_for_the_same_pixels_are_another_picture():
+    page = Page([])
+    for words in ("one", "other"):
+        page.view.show(b"1", words, width_px=900, height_px=100)
+    assert [(state["number"], state["words"]) for state in page.states] == [(1, "one"), (2, "other")]
+
+
+def test_what_two_threads_send_does_not_mix():
+    line = Line()
+    page = Page([line])
+    with page.view.sending():
+        thread = threading.Thread(target=line.say, args=["so far"])
+        thread.start()
+        thread.join(0.2)
+        page.view.words = "of the other thread"
+    thread.join()
+    assert page.states == [{"words": "of the other thread"}, {"values": {line.key: "so far"}}]
+
+
+def test_after_an_error_nobody_waits_for_the_rest_of_the_picture_before():
+    slider = number("tokens", 0, lowest=0, highest=9)
+    page = Page([slider])
+    page.view.show(b"1", "words", width_px=900, height_px=100, is_whole=False)
+    assert page.say({slider: 3}) == [{"error": "ValueError: 3 is not drawn"}]
+    assert page.view.is_whole
 
 
 def test_a_picture_that_is_not_whole_says_so_with_its_pixels():

@@ -161,6 +161,8 @@ def test_in_a_narrow_page_the_panels_lie_below_each_other_and_say_the_same(explo
     try:
         boxes = [ax.get_position() for ax in explorer.panels.values()]
         assert not misplaced(explorer)
+        _, metadata = explorer._repr_mimebundle_()
+        assert metadata["image/png"]["width"] == explorer.view.width_px
         for values in [*amount(short=[], long=[before]), *combinations(explorer)[-1:]]:
             hear(explorer, values, is_narrow=True)
             seen = see(explorer, "", is_compared=True)

@@ -200,6 +200,7 @@ def test_a_picture_whose_rest_fails_is_not_waited_for():
 
     controls = {"height": number("height", 0, lowest=0, highest=9)}
     explorer = Explorer(fill, controls, panels={"line": (0, 0, 1, 1)}, height=1)
+    sent = sent_by(explorer)
 
     async def move():
         hear(explorer, {"height": 5})
@@ -209,3 +210,18 @@ def test_a_picture_whose_rest_fails_is_not_waited_for():
     with pytest.raises(RuntimeError, match="no rest"):
         asyncio.run(move())
     assert explorer.view.is_whole
+    assert sent[-1] == "RuntimeError: no rest"
+
+
+def test_a_picture_that_could_not_be_drawn_takes_nothing_from_the_next():
+    def fill(panels, *, height):
+        panels["line"].set(xlabel=r"$\frac{$" if height == 3 else "", title=f"height {height}")
+        return f"height {height}"
+
+    controls = {"height": number("height", 0, lowest=0, highest=9)}
+    explorer = Explorer(fill, controls, panels={"line": (0, 0, 1, 0.5)}, height=1)
+    before = pixels(explorer)
+    with pytest.raises(ValueError, match="frac"):
+        explorer.controls["height"].value = 3
+    explorer.controls["height"].value = 0
+    assert (pixels(explorer) == before).all()

@@ -21,26 +21,31 @@ function render({ model, el }) {
   const folded = element('span', caption);
   const state = element('p', root, { role: 'status', className: 'paged-demo-state' });
   const items = new Map();  // what shows a value, by key
-  let chosen = {};  // what was chosen here, and has not been answered
+  let chosen = {};  // what was chosen here, and has not been sent
+  let underway = {};  // what was sent, and has not been answered
   let pressed = [];  // buttons, whose clicks are all sent
   let isWaiting = false;
+  let isGone = false;  // the kernel, and with it whoever would answer
   let isNarrow = model.get('is_narrow');
+  let isResized = false;  // so far that another picture fits, and this has not been sent
   let timer;
   let timerOfRest;
-  let numPictures = 0;
 
-  const say = words => { state.textContent = words; };
-  const showBusy = () => picture.setAttribute('aria-busy', isWaiting || !model.get('is_whole'));
+  const say = words => { if (!isGone) state.textContent = words; };
+  const showBusy = () => picture.setAttribute('aria-busy', !isGone && (isWaiting || !model.get('is_whole')));
 
   function send() {
-    const isOther = isNarrow !== model.get('is_narrow');
-    if (isWaiting || !(pressed.length || Object.keys(chosen).length || isOther)) return;
+    if (isGone || isWaiting || !(pressed.length || Object.keys(chosen).length || isResized)) return;
     isWaiting = true;
     showBusy();
     clearTimeout(timer);
     timer = setTimeout(() => say('Waiting for the kernel.'), WAIT_MS);
-    model.send({ values: chosen, press: pressed.shift() ?? null, is_narrow: isNarrow });
-    chosen = {};
+    [underway, chosen, isResized] = [chosen, {}, false];
+    try {
+      model.send({ values: underway, press: pressed.shift() ?? null, is_narrow: isNarrow });
+    } catch {
+      disconnect();  // This view was made after the kernel had gone.
+    }
   }
 
   function choose(key, value) {
@@ -73,8 +78,8 @@ function render({ model, el }) {
       input.addEventListener('pointerdown', () => input.focus());
       return (position, { count, first, texts }) => {
         input.max = count - 1;
-        input.value = position;
-        output.value = texts ? texts[position] : first + position;
+        input.value = position;  // Of fewer options than there were it takes the last.
+        output.value = texts ? texts[input.value] : first + +input.value;
         input.setAttribute('aria-valuetext', output.value);
       };
     },
@@ -123,16 +128,16 @@ function render({ model, el }) {
   };
 
   function showValues() {
-    const values = { ...model.get('values'), ...chosen };
+    const values = { ...model.get('values'), ...underway, ...chosen };
     for (const item of model.get('rows').flat()) items.get(item.key)(values[item.key], item);
   }
 
-  // Picture and words change at once, the newest last.
+  // Picture and words change at once, the newest last; other words may go with the same pixels.
   function showPicture() {
-    const [number, words, png] = [++numPictures, model.get('words'), model.get('png')];
+    const [number, words, png] = ['number', 'words', 'png'].map(name => model.get(name));
     const reader = new FileReader();
     reader.onload = () => {
-      if (number !== numPictures) return;
+      if (number !== model.get('number')) return;
       picture.width = model.get('width_px');
       picture.height = model.get('height_px');
       picture.src = reader.result;
@@ -155,21 +160,26 @@ function render({ model, el }) {
   function hear({ error }) {
     clearTimeout(timer);
     isWaiting = false;
-    showBusy();
-    say(error ?? '');
+    underway = {};
+    showWhetherWhole();
+    if (error) say(error);
     showValues();
     send();
   }
 
-  // The panels of some pictures lie below each other where there is too little width for text side by side.
+  // Where there is too little width for its text a picture is drawn anew. Only who changes the width asks for
+  // it: this picture may be shown in several places, narrow ones and wide ones.
   const resized = new ResizeObserver(() => {
-    if (root.clientWidth) isNarrow = root.clientWidth < model.get('narrow_px');
+    const isNow = root.clientWidth < model.get('narrow_px');
+    if (!root.clientWidth || isNow === isNarrow) return;
+    [isNarrow, isResized] = [isNow, true];
     send();
   });
 
   function disconnect() {
-    clearTimeout(timer);
     say('The kernel of this picture is gone. Run the cell again.');
+    isGone = true;
+    showBusy();
   }
 
   // Notebook 7 takes its shortcuts before this element hears of a key, and heeds a mark on the target only.
@@ -187,7 +197,7 @@ function render({ model, el }) {
   }
   model.on('change:rows', showValues);
   model.on('change:values', showValues);
-  model.on('change:png', showPicture);
+  model.on('change:number', showPicture);
   model.on('change:is_whole', showWhetherWhole);
   model.on('msg:custom', hear);
   model.on('comm_live_update', disconnect);
@@ -200,7 +210,7 @@ function render({ model, el }) {
     window.removeEventListener('keydown', mark, true);
     model.off('change:rows', showValues);
     model.off('change:values', showValues);
-    model.off('change:png', showPicture);
+    model.off('change:number', showPicture);
     model.off('change:is_whole', showWhetherWhole);
     model.off('msg:custom', hear);
     model.off('comm_live_update', disconnect);

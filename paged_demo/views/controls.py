@@ -4,6 +4,7 @@ They are the browser's own, so that keys, names and values are what a keyboard a
 Here stands what they are set to; ``controls.js`` shows them, and sends what a reader does.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -245,6 +246,7 @@ class LiveView(anywidget.AnyWidget):
     _css = Path(__file__).with_suffix(".css")
     rows: Any = traitlets.List().tag(sync=True)
     values = traitlets.Dict().tag(sync=True)
+    number = traitlets.Int().tag(sync=True)  # of pictures so far
     png = traitlets.Bytes().tag(sync=True)
     words = traitlets.Unicode().tag(sync=True)
     num_shown = traitlets.Int().tag(sync=True)  # characters of the words that are not folded
@@ -260,6 +262,7 @@ class LiveView(anywidget.AnyWidget):
         for key, item in self._items.items():
             item.key, item.changed = key, self.renew
         self._take = take
+        self._sending = threading.RLock()  # an answer that grows may tell of itself while a slider is moved
         super().__init__()
         self.on_msg(self._hear)
         self.renew()
@@ -281,15 +284,21 @@ class LiveView(anywidget.AnyWidget):
             self.is_whole = is_whole
             self.words, self.num_shown = words, len(takeaway(words)[0])
             self.png = png
+            self.number += 1
+
+    def tell(self, error: str) -> None:
+        """Answer a reader, with what went wrong if anything did; then no more of the picture follows."""
+        if error:
+            self.renew()
+            self.is_whole = True
+        with self.sending():
+            self.send({"error": error})
 
     @contextmanager
     def sending(self) -> Iterator[None]:
         """Send what changes as one message."""
-        with self.hold_sync():
+        with self._sending, self.hold_sync():
             yield
-        self._forget_thread()
-
-    def _forget_thread(self) -> None:
         # ipykernel 7.4.0 has a widget's next message seen to where its last one came from. After a cell that
         # would be the main shell, in which a reader's first move waits behind all cells that run.
         if self.comm is not None:
@@ -306,7 +315,5 @@ class LiveView(anywidget.AnyWidget):
             error = ""
         except Exception as raised:
             error = f"{type(raised).__name__}: {raised}"
-            self.renew()
         finally:
-            self.send({"error": error})
-            self._forget_thread()
+            self.tell(error)

@@ -250,12 +250,12 @@ class Explorer:
                     return
                 try:
                     self._go_on()
-                except BaseException:
-                    self._filling = None
-                    raise
-                finally:
                     if not self._filling:
                         self._send_picture()
+                except Exception as raised:
+                    self._filling = None
+                    self.view.tell(f"{type(raised).__name__}: {raised}")
+                    raise
 
     def _send_picture(self) -> None:
         self.screen.redraw()
@@ -265,6 +265,7 @@ class Explorer:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], Any]:
         bundle, metadata = self.picture().bundle()
+        metadata["image/png"]["width"] = self.view.width_px
         view = self.view._repr_mimebundle_()
         assert view is not None
         return bundle | {WIDGET_VIEW: view[0][WIDGET_VIEW]}, metadata

@@ -66,9 +66,11 @@ class Screen:
                 del self.backgrounds[next(iter(self.backgrounds))]
             for artist in moving:
                 artist.set_visible(False)
-            self._canvas.draw()
-            for artist in moving:
-                artist.set_visible(True)
+            try:
+                self._canvas.draw()
+            finally:  # The titles are there for the next picture too.
+                for artist in moving:
+                    artist.set_visible(True)
             self.backgrounds[frame] = self._canvas.copy_from_bbox(self.figure.bbox)
         self._canvas.restore_region(self.backgrounds[frame])
         for artist in moving:

@@ -97,6 +97,10 @@ def test_a_restart_and_an_error_are_told_beside_the_picture(live, explorer):
     assert explorer.box.locator(".paged-demo-state").inner_text() == ""
     live.page.evaluate("inLab.notebook().sessionContext.session.kernel.restart()")
     explorer.page.get_by_text("Run the cell again.").wait_for()
+    height.handle.press("ArrowRight")
+    live.page.wait_for_timeout(500)
+    assert explorer.box.locator(".paged-demo-state").inner_text().endswith("Run the cell again.")
+    assert live.page_errors == []
 
 
 def test_a_kernel_that_keeps_a_reader_waiting_is_told(live, explorer):
