@@ -18,6 +18,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ LAB_SETTINGS = {
     # What a widget last showed is saved with the notebook (`views/frozen.py`).
     "@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True},
 }
-"""Settings of the JupyterLab in .venv, by plugin; no flag of its command sets them."""
+"""Settings of JupyterLab, by plugin; no flag of its command sets them. A reader's own go before them."""
 
 HELP = f"""\
 {THIS}            open {FIRST_NOTEBOOK} in JupyterLab
@@ -97,6 +98,7 @@ def command_of(arguments: list[str]) -> list[str]:
     say(f"Opening {FIRST_NOTEBOOK} in JupyterLab.\n")
     say("There, choose Run > Run All Cells; then scroll back up, and move the sliders.\n")
     say("To stop, press Ctrl-C twice here.\n")
+    set_up_lab()
     return [python, "-m", "jupyterlab", *lab_arguments(arguments)]
 
 
@@ -230,7 +232,6 @@ def set_up_venv(stamp: str) -> None:
         run_quietly([base_python, "-m", "venv", str(VENV)])
         install = ["install", "--no-input", "--disable-pip-version-check", "--quiet", "--editable", ".[test]"]
         run_quietly([str(VENV_PYTHON), "-m", "pip", *install])
-        set_up_lab()
         STAMP.write_text(stamp, encoding="utf-8")
     except SetUpError:
         shutil.rmtree(VENV, ignore_errors=True)
@@ -273,10 +274,13 @@ def run_quietly(command: list[str]) -> None:
 
 
 def set_up_lab() -> None:
-    """Give the JupyterLab in .venv its settings."""
-    settings = VENV / "share/jupyter/lab/settings/overrides.json"
-    settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text(json.dumps(LAB_SETTINGS), encoding="utf-8")
+    """Give the JupyterLab that is started next our settings, whichever Python it comes with."""
+    settings = ROOT / ".jupyter/labconfig/default_setting_overrides.json"
+    with suppress(OSError):  # What was installed elsewhere opens a clone that may not be written, too.
+        settings.parent.mkdir(parents=True, exist_ok=True)
+        settings.write_text(json.dumps(LAB_SETTINGS), encoding="utf-8")
+    paths = filter(None, [str(ROOT / ".jupyter"), os.environ.get("JUPYTER_CONFIG_PATH")])
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(paths)
 
 
 def lab_arguments(given: list[str]) -> list[str]:
@@ -311,10 +315,8 @@ def wait_for(command: list[str]) -> int:
     """Run the command beside this process and return its exit code."""
     process = subprocess.Popen(command)
     while True:
-        try:
+        with suppress(KeyboardInterrupt):  # The command heard it as well, and decides.
             return process.wait()
-        except KeyboardInterrupt:
-            pass  # The command heard it as well, and decides.
 
 
 if __name__ == "__main__":

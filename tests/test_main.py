@@ -6,6 +6,7 @@ import ast
 import errno
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -84,6 +85,7 @@ def main(tmp_path, monkeypatch):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.handed_over = []
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", "")  # which it changes
     monkeypatch.setattr(module, "hand_over", lambda command: module.handed_over.append(command) or 0)
     return module
 
@@ -348,6 +350,20 @@ def test_arguments_go_to_jupyterlab_after_the_first_notebook(main, fake):
     assert command[1:3] == ["-m", "jupyterlab"]
     assert f"--LabApp.default_url=/lab/tree/{main.FIRST_NOTEBOOK}" in command
     assert command[-2:] == ["--no-browser", "--port=9000"]
+
+
+@pytest.mark.parametrize("others", ["", "elsewhere"])
+def test_jupyterlab_has_our_settings_whichever_python_opens_it(main, monkeypatch, tmp_path, others):
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", others)
+    install_everything(main, tmp_path / "packages")
+    monkeypatch.setattr(main.sys, "path", [str(tmp_path / "packages")])
+    assert ran(main)[0] == sys.executable
+    ours, *rest = os.environ["JUPYTER_CONFIG_PATH"].split(os.pathsep)
+    assert rest == [others] * bool(others)
+    settings = Path(ours, "labconfig", "default_setting_overrides.json").read_text(encoding="utf-8")
+    assert json.loads(settings) == main.LAB_SETTINGS
+    documents = main.LAB_SETTINGS["@jupyterlab/docmanager-extension:plugin"]
+    assert documents == {"autosave": False}
 
 
 def test_an_argument_of_the_readers_replaces_ours_since_jupyterlab_refuses_two(main):
