@@ -141,8 +141,7 @@ def check_clone() -> None:
         raise SetUpError(
             f"There are no notebooks beside {ROOT / 'paged_demo'}: they and the tests are in the repository, "
             "not in the installed package. Get the repository, and run this command in it:\n\n"
-            "    git clone <address of the repository> paged_demo\n"
-            "    cd paged_demo"
+            "    git clone <address of the repository> paged_demo\n    cd paged_demo"
         )
 
 
@@ -267,10 +266,8 @@ def run_quietly(command: list[str]) -> None:
         reason = "It failed."
     # The very last lines of pip say nothing, such as "See above for output".
     lines = re.findall(r".*(?:ERROR|Errno|Error:).*", output) or output.splitlines()
-    last_lines = "\n".join(lines[-5:])
-    raise SetUpError(
-        f"{reason} This was tried:\n\n    {' '.join(command)}\n\nand ended with:\n\n{last_lines}"
-    )
+    tried, end = " ".join(command), "\n".join(lines[-5:])
+    raise SetUpError(f"{reason} This was tried:\n\n    {tried}\n\nand ended with:\n\n{end}")
 
 
 def set_up_lab() -> None:
