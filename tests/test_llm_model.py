@@ -1,6 +1,7 @@
 """The forward pass and the reading of GGUF files, against a float64 pass that is written in `tiny_llama`."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -149,6 +150,26 @@ def test_the_spec_is_the_files_and_knows_what_a_token_takes(written):
     assert (model.spec.num_layers, model.spec.head_dim, model.spec.rope_base) == (3, 8, tiny.rope_base)
     assert model.spec.kv_bytes_per_token == 2 * 3 * 2 * 8 * 4
     assert repr(model) == "Llama(3 layers, 6 heads over 2)"
+
+
+def test_a_spec_keeps_numbers_of_numpy_as_pythons_own(written):
+    _, model = written()
+    spec = replace(model.spec, num_layers=np.int8(100), head_dim=np.int8(100), rope_base=np.float32(1e4))
+    assert spec.kv_bytes_per_token == 2 * 100 * 2 * 100 * 4
+    assert {type(spec.kv_bytes_per_token), type(spec.rope_base)} == {int, float}
+
+
+@pytest.mark.parametrize(
+    ("field", "bad"),
+    [("num_layers", 0), ("head_dim", 8.0), ("max_tokens", np.array(9)), ("num_kv_heads", [2, 2])]
+    + [
+        (name, bad) for name in ("rope_base", "norm_epsilon") for bad in (float("nan"), float("inf"), -1, "1")
+    ],
+)
+def test_a_spec_of_numbers_that_are_none_is_refused_by_name(written, field, bad):
+    _, model = written()
+    with pytest.raises((TypeError, ValueError), match=f"{field} must be"):
+        replace(model.spec, **{field: bad})
 
 
 def test_what_a_file_need_not_say_is_what_the_format_takes_it_for(rng, tmp_path):
