@@ -14,6 +14,7 @@ from paged_demo import (
     PagedPool,
     Request,
     TraditionalPool,
+    first_fit,
     reserve_max,
     reserve_oracle,
     swap_never,
@@ -127,3 +128,14 @@ def test_an_admission_of_numpys_small_integers_needs_as_many_pages(pool):
     answers = [may_admit(NARROW, np.int8(num_generated)) for num_generated in (92, 93)]
     assert answers == [True, False]
     assert {*map(type, answers)} == {bool}
+
+
+def test_a_placement_that_has_no_room_at_all_is_told_as_any_other():
+    def full(num_slots):
+        placement = first_fit(num_slots)
+        placement.place(num_slots)
+        return placement
+
+    pool = TraditionalPool(num_slots=64, reserve=reserve_oracle, placement=full)
+    with pytest.raises(CacheFullError, match="request 3 can never be served, 10 slots are missing"):
+        pool.require_room([Request(3, 5, 5)])

@@ -290,7 +290,7 @@ class TraditionalPool:
         try:
             empty.place(self.reserved_slots(largest))
         except CacheFullError as error:
-            longest_run = max(hole.num_slots for hole in empty.holes())
+            longest_run = max((hole.num_slots for hole in empty.holes()), default=0)
             raise never_fits(largest, error.needed, longest_run, "slots") from None
 
     def reserved_slots(self, request: Request) -> int:
