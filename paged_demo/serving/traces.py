@@ -147,6 +147,11 @@ def prompt_tokens(request: Request) -> list[int]:
 
 
 def _check_hash_ids(hash_ids: Iterable[int]) -> tuple[int, ...]:
+    # The usual case, which is met once for each line of a trace.
+    if isinstance(hash_ids, tuple):
+        is_plain = {*map(type, hash_ids)} == {int}
+        if is_plain and 0 <= min(hash_ids) <= max(hash_ids) <= MAX_HASH_ID:
+            return tuple(hash_ids)
     listed = check_iterable("hash_ids", hash_ids, "whole numbers")
     return tuple(check_count("each of hash_ids", each, minimum=0, maximum=MAX_HASH_ID) for each in listed)
 
