@@ -1,6 +1,7 @@
 """Answers that only look right are told wrong, right ones of any type are right, and none breaks a check."""
 
 import itertools
+import time
 from collections import deque
 from decimal import Decimal
 from fractions import Fraction
@@ -196,6 +197,18 @@ def releases_for_ever(pool):
 )
 def test_what_is_done_to_a_pool_without_end_is_told(exercise_id, answer, told):
     assert told in check(exercise_id, answer).words
+
+
+def test_a_loop_that_only_waits_is_stopped_by_the_clock(monkeypatch):
+    monkeypatch.setattr(fence, "MOST_SECONDS_OF_WAITING", 0.1)
+
+    def waits(page_table, position, page_size):
+        while True:
+            time.sleep(0.002)
+
+    told = str(check("3.1", waits))
+    assert "Still running." in told
+    assert "after 0.1 seconds, and was stopped" in told
 
 
 def test_a_loop_of_long_steps_is_stopped_by_the_clock(monkeypatch):
