@@ -359,3 +359,8 @@ def test_seeds_are_shown_as_they_are_done():
     )
     assert seen == [3, 5]
     assert rows["row"]["column"].ours == (3.0, 5.0)
+
+
+def test_a_trace_of_more_requests_than_any_float_tells_is_refused_by_name():
+    with pytest.raises(ValueError, match="rate_rps times duration_s must be a finite number above 0"):
+        draw_trace(sharegpt, rate_rps=1e200, duration_s=1e200, rng=np.random.default_rng(0))

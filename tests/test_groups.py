@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 
+import numpy as np
 import pytest
 from amounts import amount
 from hypothesis import settings
@@ -249,3 +250,12 @@ def test_a_window_holds_at_most_its_pages_however_long_the_sequence():
 def test_groups_that_cannot_be_are_refused_by_name(make, error, told):
     with pytest.raises(error, match=told):
         make()
+
+
+@pytest.mark.parametrize("group", [2, -1, True, 0.0, np.array(0), None])
+def test_a_group_that_is_none_has_no_slots_and_is_named(group):
+    allocator = GroupedAllocator(8, 2, [FullGroup(), StateGroup()])
+    allocator.allocate("a", [1, 2, 3])
+    with pytest.raises((TypeError, ValueError), match=r"^group must be"):
+        allocator.slots("a", group)
+    assert allocator.slots("a", np.int8(1)) == allocator.slots("a", 1)

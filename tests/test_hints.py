@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from paged_demo.course import check, hint
@@ -83,3 +84,7 @@ def test_in_a_notebook_an_unknown_number_gets_one_line_and_no_traceback(call, sh
 def test_in_a_notebook_a_hint_that_is_asked_for_again_is_the_next(shell):
     numbers = [shell.run_cell('hint("3.1")').result.number for _ in range(3)]
     assert numbers == [1, 2, 2]
+
+
+def test_the_number_of_a_hint_is_pythons_own():
+    assert type(hint("3.1", np.int8(1)).number) is int

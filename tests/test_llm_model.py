@@ -1,6 +1,7 @@
 """The forward pass and the reading of GGUF files, against a float64 pass that is written in `tiny_llama`."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -151,6 +152,26 @@ def test_the_spec_is_the_files_and_knows_what_a_token_takes(written):
     assert repr(model) == "Llama(3 layers, 6 heads over 2)"
 
 
+def test_a_spec_keeps_numbers_of_numpy_as_pythons_own(written):
+    _, model = written()
+    spec = replace(model.spec, num_layers=np.int8(100), head_dim=np.int8(100), rope_base=np.float32(1e4))
+    assert spec.kv_bytes_per_token == 2 * 100 * 2 * 100 * 4
+    assert {type(spec.kv_bytes_per_token), type(spec.rope_base)} == {int, float}
+
+
+@pytest.mark.parametrize(
+    ("field", "bad"),
+    [("num_layers", 0), ("head_dim", 8.0), ("max_tokens", np.array(9)), ("num_kv_heads", [2, 2])]
+    + [
+        (name, bad) for name in ("rope_base", "norm_epsilon") for bad in (float("nan"), float("inf"), -1, "1")
+    ],
+)
+def test_a_spec_of_numbers_that_are_none_is_refused_by_name(written, field, bad):
+    _, model = written()
+    with pytest.raises((TypeError, ValueError), match=f"{field} must be"):
+        replace(model.spec, **{field: bad})
+
+
 def test_what_a_file_need_not_say_is_what_the_format_takes_it_for(rng, tmp_path):
     """As many heads of keys as of queries, which share the hidden size; and the base of the first Llama."""
     tiny = make_tiny(rng, num_query_heads=4, num_kv_heads=4, hidden_size=32, rope_base=10_000.0)
@@ -171,6 +192,8 @@ def test_tied_weights_are_kept_once(written):
     [
         ({"architecture": "qwen2"}, "must hold a model of the type llama, got 'qwen2'"),
         ({"rope_scaling": RopeScalingType.YARN}, "rotary positions must be unscaled, got 'yarn'"),
+        ({"rope_scale_linear": 4.0}, r"rotary positions must be unscaled, got a scale of 4\.0"),
+        ({"rope_dimensions": 4}, r"must turn all \d+ numbers of a head, got 4"),
         ({"leaving_out": ["blk.1.attn_k.weight"]}, "must hold a tensor 'blk.1.attn_k.weight', got none"),
         ({"key_length": 6}, r"query_key_value of layer 0 must have the shape \(60, 32\), got \(80, 32\)"),
     ],
@@ -179,6 +202,25 @@ def test_a_file_that_is_no_llama_says_so_and_is_named(rng, tmp_path, fields, err
     write_gguf(make_tiny(rng), tmp_path / "other.gguf", **fields)
     with pytest.raises(BadWeightsError, match=rf"other\.gguf cannot be used: .*{error}"):
         load_model(tmp_path / "other.gguf")
+
+
+@pytest.mark.parametrize(
+    "name", ["blk.0.attn_q.bias", "blk.2.ffn_gate_exps.weight", "blk.0.attn_q_norm.weight"]
+)
+def test_a_tensor_that_no_plain_llama_has_is_not_left_unread(rng, tmp_path, name):
+    tiny = make_tiny(rng)
+    tiny.tensors[name] = np.ones(tiny.head_dim, np.float32)
+    write_gguf(tiny, tmp_path / "other.gguf")
+    with pytest.raises(
+        BadWeightsError, match=rf"other\.gguf cannot be used: .* plain Llama, got {name!r} too"
+    ):
+        load_model(tmp_path / "other.gguf")
+
+
+def test_positions_that_say_that_they_are_plain_are_read(rng, tmp_path):
+    tiny = make_tiny(rng)
+    write_gguf(tiny, tmp_path / "plain.gguf", rope_dimensions=tiny.head_dim, rope_scale_linear=1.0)
+    assert load_model(tmp_path / "plain.gguf").spec.head_dim == tiny.head_dim
 
 
 def test_matrices_that_do_not_fit_side_by_side_are_refused(rng, tmp_path):

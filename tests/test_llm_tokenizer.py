@@ -108,6 +108,14 @@ def test_an_unknown_splitting_is_named(splitting):
         make_tokenizer(splitting=splitting)
 
 
+def test_a_vocabulary_that_names_a_token_twice_is_refused():
+    tokens = [*vocabulary(), "he", "he"]
+    with pytest.raises(ValueError, match="tokens must be all different, got 'he' twice"):
+        Tokenizer(
+            tokens=tokens, merges=MERGES, token_types=[1] * len(tokens), splitting="smollm", stop_ids=[2]
+        )
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [

@@ -1,5 +1,7 @@
 import pickle
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,3 +133,21 @@ def test_the_fates_of_a_pool_are_runs_that_follow_each_other_without_a_gap():
         (100, 28, "rounding", ("a",)),
         (128, 7, "external", ()),
     ]
+
+
+def test_slots_in_numpys_small_integers_are_as_many_as_in_pythons():
+    narrow = [Region(*map(np.int8, (start, 50, 50, 50)), (start,)) for start in (0, 50, 100)]
+    memory_map = MemoryMap(num_slots=np.int16(250), regions=tuple(narrow), holes=(Hole(np.uint8(150), 100),))
+    assert type(memory_map.num_slots) is int
+    usage = account(memory_map, {0: np.int8(5), 50: 0, 100: 0})
+    assert (usage.used, usage.free, usage.num_slots) == (150, 100, 250)
+    assert replace(usage, used=np.int8(100), reserved=np.int8(100)).allocated == 200
+
+
+@pytest.mark.parametrize("bad", [np.array(5), np.True_, 5.0, -1, None])
+def test_records_of_a_pool_keep_no_number_that_is_none(bad):
+    memory_map = one_region()
+    with pytest.raises((TypeError, ValueError), match="num_slots must be"):
+        replace(memory_map, num_slots=bad)
+    with pytest.raises((TypeError, ValueError), match="internal must be"):
+        replace(account(memory_map, {"a": 0}), internal=bad)

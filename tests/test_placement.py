@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from paged_demo import CacheFullError, Hole, best_fit, buddy, first_fit
@@ -146,3 +147,13 @@ def test_a_run_that_is_not_out_cannot_be_released(policy, run):
     assert placement.holes() == holes
     placement.release(second)
     assert placement.holes() == (Hole(0, 64),)
+
+
+@pytest.mark.parametrize("make", [first_fit, best_fit, buddy])
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, float])
+def test_what_is_released_are_the_numbers_that_were_placed(make, kind):
+    placement = make(4096, unit_slots=64) if make is buddy else make(4096)
+    before = placement.holes()
+    placement.release(Hole(*map(kind, placement.place(64))))
+    assert placement.holes() == before
+    assert {type(number) for hole in placement.holes() for number in hole} == {int}

@@ -1,5 +1,8 @@
 """Where the constants come from: the table and the notebook of results agree; and what hangs on each one."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from amounts import amount
 from test_quotes import shown
@@ -93,3 +96,13 @@ def test_bad_moves_are_named():
         move_each(move=1.5)
     with pytest.raises(ValueError, match="move must be a finite number above 0, got 0"):
         move_each(move=0)
+
+
+@pytest.mark.parametrize(
+    ("field", "narrow"),
+    [("num_slots", np.int8(9)), ("page_size", np.int8(9)), ("watermark_share", np.float32(0.5))],
+)
+def test_a_setup_keeps_pythons_numbers_and_no_array_that_could_change(field, narrow):
+    assert type(getattr(replace(Setup(), **{field: narrow}), field)) in (int, float)
+    with pytest.raises(TypeError, match=f"{field} must be"):
+        replace(Setup(), **{field: np.array(9)})

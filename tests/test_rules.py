@@ -6,7 +6,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from paged_demo import PagedAllocator, PagedPool, Request, TraditionalPool, reserve_max
+from paged_demo import (
+    CacheFullError,
+    FullGroup,
+    GroupedPool,
+    PagedAllocator,
+    PagedPool,
+    Request,
+    TraditionalPool,
+    first_fit,
+    reserve_max,
+    reserve_oracle,
+    swap_never,
+)
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION, OPT_13B_SWAP
 from paged_demo.serving.rules import (
     Rules,
@@ -89,3 +101,41 @@ def test_what_is_no_plain_number_is_no_share_and_no_time(bad):
         PagedPool(num_pages=100, watermark_share=bad)
     with pytest.raises(TypeError, match="fixed_s must be a number, got"):
         replace(OPT_13B_ITERATION, fixed_s=bad)
+
+
+NARROW = Request(0, np.int8(100), np.int8(100))
+POOLS = [
+    PagedPool(num_pages=12),
+    GroupedPool(num_pages=12, groups=[FullGroup()]),
+    TraditionalPool(num_slots=199, reserve=reserve_oracle),
+]
+
+
+@pytest.mark.parametrize("pool", POOLS, ids=lambda pool: type(pool).__name__)
+def test_a_request_in_numpys_small_integers_is_as_large_as_in_pythons(pool):
+    rules = Rules(swaps=swap_never)
+    with pytest.raises(CacheFullError, match=r"can never be served, 1 (page|slot)s are missing"):
+        pool.require_room([NARROW], rules)
+    for bad in (Request(0, 2.5, 1), Request(0, -5, 1), "A"):
+        with pytest.raises((TypeError, ValueError), match=r"num_prompt_tokens of request 0|Request records"):
+            pool.require_room([bad], rules)
+
+
+@pytest.mark.parametrize("pool", POOLS[:2], ids=lambda pool: type(pool).__name__)
+def test_an_admission_of_numpys_small_integers_needs_as_many_pages(pool):
+    assert pool.most_pages(NARROW, Rules()) == 13
+    may_admit = keep_pages_free(pool.allocator(), share=0.0)
+    answers = [may_admit(NARROW, np.int8(num_generated)) for num_generated in (92, 93)]
+    assert answers == [True, False]
+    assert {*map(type, answers)} == {bool}
+
+
+def test_a_placement_that_has_no_room_at_all_is_told_as_any_other():
+    def full(num_slots):
+        placement = first_fit(num_slots)
+        placement.place(num_slots)
+        return placement
+
+    pool = TraditionalPool(num_slots=64, reserve=reserve_oracle, placement=full)
+    with pytest.raises(CacheFullError, match="request 3 can never be served, 10 slots are missing"):
+        pool.require_room([Request(3, 5, 5)])

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from amounts import amount
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from paged_demo.sizing.cache_types import cache_type
 from paged_demo.sizing.layers import Chunked, DeltaNet, Full, Latent, Mamba1, Mamba2, Sliding
 from paged_demo.sizing.plan import blocks_printed_as, plan
 from paged_demo.sizing.server import Server, rules_of
-from paged_demo.sizing.units import GIB, in_gib, printed_as
+from paged_demo.sizing.units import GIB, bytes_of, in_gib, printed_as
 
 UNGROUPED = "cannot be grouped"
 PLANNED = {name: case for name, case in STARTUPS.items() if case["recorded"].get("refused") != UNGROUPED}
@@ -384,3 +385,36 @@ def test_a_flag_that_is_none_is_refused_by_name(name, bad):
 def test_a_version_is_two_numbers_and_more(version):
     with pytest.raises(ValueError, match=r"version must be one such as 0\.33\.0"):
         rules_of(version)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int16])
+def test_a_length_of_numpy_needs_the_blocks_of_pythons(kind):
+    layers = [Sliding(kv_heads=8, head_dim=64, window=128), Full(kv_heads=8, head_dim=64)]
+    planned = plan(layers, Server(max_num_batched_tokens=512))
+    for num_tokens in (1, 100, np.iinfo(kind).max):
+        blocks = planned.blocks_for(kind(num_tokens))
+        assert blocks == planned.blocks_for(int(num_tokens))
+        assert set(map(type, blocks)) == {int}
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "٩"], ids=["long", "Arabic"])
+@pytest.mark.parametrize(
+    ("name", "ask"),
+    [
+        ("gpu", lambda digits: bytes_of("gpu", f"{digits}GB")),
+        ("gpu", lambda digits: bytes_of("gpu", f"1.{digits} GiB")),
+        ("printed", lambda digits: printed_as(f"{digits} GiB")),
+        ("version", lambda digits: rules_of(f"0.{digits}")),
+        ("version", lambda digits: rules_of(f"{digits}.9")),
+    ],
+)
+def test_digits_that_python_reads_as_no_number_are_refused_by_name(name, ask, digits):
+    with pytest.raises(ValueError, match=f"^{name} must be") as error:
+        ask(digits)
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("size", [float("nan"), float("inf"), np.float32("nan"), Fraction(10) ** 400, 0, -1])
+def test_a_size_of_elements_is_finite_and_above_0(size):
+    with pytest.raises(ValueError, match="kv_cache_dtype must"):
+        Server(kv_cache_dtype=size)

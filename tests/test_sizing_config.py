@@ -355,6 +355,11 @@ def test_a_config_that_cannot_be_read_is_refused_by_its_field(config, told):
         ("", "is no JSON"),
         ("[1, 2]", r"config.json must be an object with fields, got \[1, 2\]"),
         ("[" * 100_000, "is no JSON"),
+        (
+            '{"hidden_size": 64, "hidden_size": 64}',
+            "must name each field once, got 'hidden_size' more than once",
+        ),
+        ('{"text_config": {"a": 1, "a": 2}}', "must name each field once, got 'a' more than once"),
         (b"\xff\xfe", "cannot be read as a config.json"),
     ],
 )
@@ -363,6 +368,12 @@ def test_a_file_that_is_no_config_is_refused(tmp_path, content, told):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ConfigError, match=told):
         read_config(path)
+
+
+def test_a_mark_at_the_start_of_a_file_is_no_part_of_it(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(LLAMA), encoding="utf-8-sig")
+    assert read_config(path) == read_config(LLAMA)
 
 
 def test_a_directory_and_a_missing_file_are_refused(tmp_path):

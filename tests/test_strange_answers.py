@@ -1,6 +1,7 @@
 """Answers that only look right are told wrong, right ones of any type are right, and none breaks a check."""
 
 import itertools
+import time
 from collections import deque
 from decimal import Decimal
 from fractions import Fraction
@@ -19,6 +20,7 @@ from paged_demo.course import nb04_exercises as attention
 from paged_demo.course import nb04_walk as walking
 from paged_demo.course import nb05_exercises as sharing
 from paged_demo.course import nb05_writes as writes
+from paged_demo.course import nb08_need as need
 from paged_demo.course.exercises import fence, functions
 from paged_demo.course.exercises.fence import Guard, NoAnswerError
 from paged_demo.course.exercises.functions import Finding, FunctionExercise
@@ -195,6 +197,18 @@ def releases_for_ever(pool):
 )
 def test_what_is_done_to_a_pool_without_end_is_told(exercise_id, answer, told):
     assert told in check(exercise_id, answer).words
+
+
+def test_a_loop_that_only_waits_is_stopped_by_the_clock(monkeypatch):
+    monkeypatch.setattr(fence, "MOST_SECONDS_OF_WAITING", 0.1)
+
+    def waits(page_table, position, page_size):
+        while True:
+            time.sleep(0.002)
+
+    told = str(check("3.1", waits))
+    assert "Still running." in told
+    assert "after 0.1 seconds, and was stopped" in told
 
 
 def test_a_loop_of_long_steps_is_stopped_by_the_clock(monkeypatch):
@@ -451,6 +465,16 @@ def wrong_functions():
         running.sort(key=lambda request: request.start_s)
         return running[-1].name
 
+    def lowers_the_counts_of_others(table, counts, free_pages):
+        counts[:] = [max(count - 1, 0) for count in counts]
+        for page_id in table:
+            if counts[page_id] == 0:
+                free_pages.insert(0, page_id)
+        return free_pages
+
+    def knows_one_head_dim(config, max_model_len):
+        return need.need({"head_dim": 64, **config}, max_model_len)
+
     def compares_texts(running):
         return max(running, key=lambda request: str(request.start_s)).name
 
@@ -471,10 +495,18 @@ def wrong_functions():
         "3.1": [masks_a_slot, empties_the_table, fills_the_table_with_equals],
         "3.2": [masks_an_append, appends_equals, appends_a_million],
         "5.3": [masks_a_write],
-        "5.4": [frees_the_table, counts_of_equals],
+        "5.4": [frees_the_table, counts_of_equals, lowers_the_counts_of_others],
         "5.1": [masks, knows_the_shown],
         "6.1": [sorts, compares_texts, compares_whole_seconds],
+        "8.4": [knows_one_head_dim],
     }
+
+
+def put_into_every_field(pool, calls):
+    """Put calls that nobody made into whatever row a pool has."""
+    for value in vars(pool).values():
+        if isinstance(value, list | deque):
+            value.extend(calls)
 
 
 def wrong_to_pools():
@@ -516,7 +548,12 @@ def wrong_to_pools():
         return 12
 
     def writes_into_the_record(pool):
-        pool._calls += [("place", 4), ("release", Hole(5, 1))]
+        pool._calls = [("place", 4), ("release", Hole(5, 1))]
+        return 8
+
+    def puts_calls_into_every_field(pool):
+        calls = [("place", 4)] * 3 + [("release", Hole(start, 4)) for start in (0, 8)]
+        put_into_every_field(pool, calls)
         return 8
 
     return {
@@ -528,6 +565,7 @@ def wrong_to_pools():
             takes_holes_away,
             replaces_the_placement,
             writes_into_the_record,
+            puts_calls_into_every_field,
         ],
     }
 
@@ -538,6 +576,11 @@ def wrong_to_a_pool_that_trusts():
     def sets_the_row(pool):
         pool.free_pages = deque([0, 0])
         return pool.take(), pool.take()
+
+    def puts_calls_into_every_field(pool):
+        calls = [("take", 0), ("release", 0), ("release", 0), ("take", 0), ("take", 0)]
+        put_into_every_field(pool, calls)
+        return 0, 0
 
     def sets_what_was_given(pool):
         pool.given, pool.was_freed_twice = [0, 0], True
@@ -582,6 +625,7 @@ def wrong_to_a_pool_that_trusts():
     return {
         "3.3": [
             sets_the_row,
+            puts_calls_into_every_field,
             sets_what_was_given,
             replaces_take,
             releases_what_was_never_taken,

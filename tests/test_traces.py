@@ -626,3 +626,29 @@ def test_requests_are_rows_of_numbers(trace):
 def test_a_trace_is_served_as_it_was_read(trace):
     requests = read_trace(trace(mooncake() + mooncake(1500)))
     assert simulate(requests, PagedPool(num_pages=200)).requests == requests
+
+
+def test_hash_ids_and_lengths_of_numpy_name_the_prompt_that_pythons_name():
+    plain = TraceRequest(5, 600, 1, hash_ids=(127, 3))
+    for hash_ids in (np.array([127, 3], np.int8), [np.int8(127), np.uint8(3)]):
+        request = TraceRequest(np.int8(5), np.int16(600), 1, hash_ids=hash_ids)
+        assert request.hash_ids == plain.hash_ids
+        assert set(map(type, request.hash_ids)) == {int}
+        assert prompt_tokens(request) == prompt_tokens(plain)
+        assert plain._replace(hash_ids=hash_ids).hash_ids == plain.hash_ids
+    assert prompt_tokens(Request(np.int8(5), 3, 1)) == prompt_tokens(Request(5, 3, 1))
+
+
+@pytest.mark.parametrize("hash_ids", [(1.5,), (-1,), (True,), (2**62,), (None,), 5, ("a",)])
+def test_what_names_no_prompt_is_named(hash_ids):
+    with pytest.raises((TypeError, ValueError), match="hash_ids must be"):
+        TraceRequest(0, 5, 1, hash_ids=hash_ids)
+    with pytest.raises((TypeError, ValueError), match="hash_ids must be"):
+        TraceRequest(0, 5, 1, hash_ids=(1,))._replace(hash_ids=hash_ids)
+
+
+@pytest.mark.parametrize("num_tokens", [0, -4, 2.0, None])
+def test_a_prompt_of_no_length_is_named(num_tokens):
+    for request in (Request(5, num_tokens, 1), TraceRequest(5, num_tokens, 1, hash_ids=(1,))):
+        with pytest.raises((TypeError, ValueError), match="num_prompt_tokens of request 5 must be"):
+            prompt_tokens(request)

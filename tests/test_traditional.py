@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from walk import walk
 
@@ -156,3 +157,31 @@ def test_random_histories_are_those_of_a_model_that_looks_at_every_slot():
     asked = ["allocate", "allocate, refused", "append", "append, refused", "free", "free all", "misuse"]
     for placement in ("first fit", "best fit", "buddy"):
         assert all(kinds[f"{placement}: {kind}"] > 100 for kind in asked)
+
+
+POLICIES = [reserve_max(2048), reserve_pow2(2048), reserve_oracle]
+
+
+@pytest.mark.parametrize("reserve", POLICIES)
+@pytest.mark.parametrize(
+    ("kind", "lengths"), [(np.int8, (100, 127)), (np.uint8, (200, 201)), (np.int16, (9, 2000))]
+)
+def test_a_reservation_for_lengths_of_numpy_is_that_for_pythons(reserve, kind, lengths):
+    num_reserved = reserve(*map(kind, lengths))
+    assert num_reserved == reserve(*lengths)
+    assert type(num_reserved) is int
+
+
+@pytest.mark.parametrize("reserve", POLICIES)
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        ((100, 438.0), "final_tokens must be a whole number, got 438"),
+        ((np.array(100), 438), r"num_prompt_tokens must be a whole number, got array\(100\)"),
+        ((0, 438), "num_prompt_tokens must be at least 1, got 0"),
+        ((100, 99), "final_tokens must be at least the prompt's 100 tokens, got 99"),
+    ],
+)
+def test_lengths_that_no_sequence_has_are_named(reserve, lengths, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        reserve(*lengths)

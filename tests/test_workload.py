@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from amounts import amount
@@ -177,3 +179,45 @@ def test_the_other_samples_have_their_mean_lengths_to_5_percent(distribution, me
     assert np.mean([request.num_output_tokens for request in requests]) == pytest.approx(
         mean_output, rel=0.05
     )
+
+
+def test_a_sum_of_numpys_small_integers_does_not_overflow():
+    final_tokens = Request(0, np.int8(100), np.int8(100)).final_tokens
+    assert final_tokens == 200
+    assert type(final_tokens) is int
+
+
+def test_a_rate_at_which_nobody_ever_arrives_is_named():
+    with pytest.raises(ValueError, match="rate_rps must be large enough for finite times, got 5e-324"):
+        poisson_arrivals([GOOD], rate_rps=5e-324, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            {"prompt_quantile": lambda shares: shares * np.nan},
+            ValueError,
+            "prompt_quantile must return lengths",
+        ),
+        (
+            {"output_quantile": lambda shares: shares * np.nan},
+            ValueError,
+            "output_quantile must return lengths",
+        ),
+        ({"prompt_quantile": 5}, TypeError, "prompt_quantile must be a function"),
+        ({"correlation": 1.1}, ValueError, r"correlation must be from -1 to 1, got 1\.1"),
+        ({"correlation": np.nan}, ValueError, "correlation must be from -1 to 1, got nan"),
+        ({"correlation": "0"}, TypeError, "correlation must be a number, got '0'"),
+    ],
+)
+def test_a_distribution_that_gives_no_lengths_is_named(change, error, message):
+    with pytest.raises(error, match=message):
+        replace(alpaca, **change).sample(5, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("length", [1e6, 1e30, np.inf])
+def test_lengths_beyond_every_limit_are_cut_however_long(length):
+    endless = replace(alpaca, output_quantile=lambda shares: np.full_like(shares, length))
+    requests = endless.sample(5, rng=np.random.default_rng(0), context_limit=100)
+    assert {request.final_tokens for request in requests} == {99}

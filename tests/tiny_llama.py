@@ -106,6 +106,10 @@ def write_gguf(tiny, path, **extra):
     writer.add_layer_norm_rms_eps(tiny.norm_epsilon)
     if "rope_scaling" in extra:
         writer.add_rope_scaling_type(extra["rope_scaling"])
+    if "rope_dimensions" in extra:
+        writer.add_rope_dimension_count(extra["rope_dimensions"])
+    if "rope_scale_linear" in extra:
+        writer.add_float32("llama.rope.scale_linear", extra["rope_scale_linear"])
     if "tokens" in extra:
         writer.add_tokenizer_model(extra.get("tokenizer_model", "gpt2"))
         if extra.get("splitting", "smollm"):

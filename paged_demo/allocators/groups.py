@@ -8,7 +8,7 @@ from paged_demo.allocators.memory_map import CacheFullError, MemoryMap
 from paged_demo.allocators.page_pool import NO_PARTS, PagePool
 from paged_demo.allocators.paged_sequence import PagedSequence, check_pages_of, map_pages
 from paged_demo.allocators.sequences import Append, check_final_tokens, check_prompt, check_token
-from paged_demo.checks import check_bool, check_counts, check_whole
+from paged_demo.checks import check_bool, check_count, check_counts, check_whole
 
 
 class GroupedAllocator:
@@ -241,7 +241,8 @@ class GroupedAllocator:
 
         Of a state only the last token has one, the first of its page.
         """
-        part = self._parts(seq_id)[group]
+        parts = self._parts(seq_id)
+        part = parts[check_count("group", group, minimum=0, maximum=len(parts) - 1)]
         slots = part.slots()
         return [*[None] * (part.num_tokens - len(slots)), *slots]
 

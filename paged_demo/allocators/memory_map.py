@@ -8,9 +8,10 @@ such a picture by their fate.
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from functools import partial
+from operator import index
 from typing import Any, NamedTuple
 
-from paged_demo.checks import check_count, check_whole
+from paged_demo.checks import check_count, check_whole, keep_checked
 
 
 class CacheFullError(RuntimeError):
@@ -113,6 +114,11 @@ class MemoryMap:
     page_size: int | None = None
     unit_slots: int = 1
 
+    def __post_init__(self) -> None:
+        keep_checked(self, check_whole, "num_slots", "unit_slots")
+        if self.page_size is not None:
+            keep_checked(self, check_whole, "page_size")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryUsage:
@@ -148,6 +154,9 @@ class MemoryUsage:
     external: int
     cached: int
     free: int
+
+    def __post_init__(self) -> None:
+        keep_checked(self, _check_slots, *(field.name for field in fields(self)))
 
     @property
     def num_slots(self) -> int:
@@ -222,11 +231,11 @@ def fates(
                 "internal": room - to_come,
                 "rounding": region.num_slots - region.num_reserved,
             }
-        start_slot = region.start_slot
+        start_slot = index(region.start_slot)  # A sum of NumPy's integers can overflow.
         for fate, num_slots in parts.items():
             if num_slots > 0:
                 runs.append(FateRun(start_slot, num_slots, fate, region.seq_ids))
-                start_slot += num_slots
+                start_slot += index(num_slots)
     shortest_run = memory_map.page_size or max(request_slots, memory_map.unit_slots)
     runs.extend(
         FateRun(*hole, "external" if hole.num_slots < shortest_run else "free", ())
@@ -251,8 +260,12 @@ def account(
     """
     counts = dict.fromkeys((field.name for field in fields(MemoryUsage)), 0)
     for run in fates(memory_map, future_tokens, request_slots=request_slots):
-        counts[run.fate] += run.num_slots
+        counts[run.fate] += index(run.num_slots)
     return MemoryUsage(**counts)
+
+
+def _check_slots(name: str, value: object) -> int:
+    return check_whole(name, value, minimum=0)
 
 
 def _future(future_tokens: Mapping[Hashable, int], seq_id: Hashable) -> int:

@@ -78,7 +78,7 @@ class _FreeRuns:
     def __init__(self, num_slots: int, *, choose: Callable[[list[Hole]], Hole]) -> None:
         self._holes = [Hole(0, check_count("num_slots", num_slots))]
         self._choose = choose
-        self._placed: set[Hole] = set()
+        self._placed: dict[Hole, Hole] = {}
 
     def place(self, num_slots: int) -> Hole:
         num_slots = check_count("num_slots", num_slots)
@@ -92,7 +92,7 @@ class _FreeRuns:
         return _noted(self._placed, Hole(hole.start_slot, num_slots))
 
     def release(self, run: Hole) -> None:
-        _forget(self._placed, run)
+        run = _forget(self._placed, run)
         start, num_slots = run
         index = bisect(self._holes, run)
         first, last = index, index
@@ -127,7 +127,7 @@ class _Buddies:
             starts.update((start + index * size, None) for index in reversed(range(num_chunks)))
             start += num_chunks * size
         self._remnant = Hole(start, num_slots - start)
-        self._placed: set[Hole] = set()
+        self._placed: dict[Hole, Hole] = {}
 
     def place(self, num_slots: int) -> Hole:
         wanted = self._chunk_slots(check_count("num_slots", num_slots))
@@ -144,8 +144,7 @@ class _Buddies:
         return _noted(self._placed, Hole(start, wanted))
 
     def release(self, run: Hole) -> None:
-        _forget(self._placed, run)
-        start, size = run
+        start, size = _forget(self._placed, run)
         while (buddy_start := self._buddy_start(start, size)) in self._free[size] and 2 * size in self._free:
             del self._free[size][buddy_start]
             start = min(start, buddy_start)
@@ -165,15 +164,16 @@ class _Buddies:
         return start - size if (start // size) % 2 else start + size
 
 
-def _noted(placed: set[Hole], run: Hole) -> Hole:
-    placed.add(run)
+def _noted(placed: dict[Hole, Hole], run: Hole) -> Hole:
+    placed[run] = run
     return run
 
 
-def _forget(placed: set[Hole], run: Hole) -> None:
+def _forget(placed: dict[Hole, Hole], run: Hole) -> Hole:
+    """Return the run that was placed, whatever numbers that are equal came."""
     if run not in placed:
         raise ValueError(f"run must be one that was placed and not yet released, got {run!r}")
-    placed.remove(run)
+    return placed.pop(run)
 
 
 def next_power_of_two(count: int) -> int:

@@ -13,7 +13,7 @@ from paged_demo.allocators.sequences import (
     check_prompt,
     check_token,
 )
-from paged_demo.checks import came, check_count
+from paged_demo.checks import came, check_count, check_whole
 
 ReservationPolicy = Callable[[int, int], int]
 """Slots to reserve for a sequence, from its prompt's length and its final length."""
@@ -30,7 +30,8 @@ def reserve_max(max_tokens: int) -> ReservationPolicy:
     max_tokens = check_count("max_tokens", max_tokens)
 
     def reserve(num_prompt_tokens: int, final_tokens: int) -> int:
-        _check_fits(final_tokens, max_tokens)
+        _, final = _check_lengths(num_prompt_tokens, final_tokens)
+        _check_fits(final, max_tokens)
         return max_tokens
 
     return reserve
@@ -49,11 +50,12 @@ def reserve_pow2(max_tokens: int) -> ReservationPolicy:
     max_tokens = check_count("max_tokens", max_tokens)
 
     def reserve(num_prompt_tokens: int, final_tokens: int) -> int:
-        _check_fits(final_tokens, max_tokens)
-        num_output_tokens = final_tokens - num_prompt_tokens
-        if num_output_tokens == 0:
-            return num_prompt_tokens
-        return min(num_prompt_tokens + next_power_of_two(num_output_tokens), max_tokens)
+        num_prompt, final = _check_lengths(num_prompt_tokens, final_tokens)
+        _check_fits(final, max_tokens)
+        num_output = final - num_prompt
+        if num_output == 0:
+            return num_prompt
+        return min(num_prompt + next_power_of_two(num_output), max_tokens)
 
     return reserve
 
@@ -66,7 +68,8 @@ def reserve_oracle(num_prompt_tokens: int, final_tokens: int) -> int:
     >>> reserve_oracle(100, 438)
     438
     """
-    return final_tokens
+    _, final = _check_lengths(num_prompt_tokens, final_tokens)
+    return final
 
 
 def reserved_slots(reserve: ReservationPolicy, num_prompt_tokens: int, final_tokens: int) -> int:
@@ -219,6 +222,11 @@ class TraditionalAllocator:
             holes=self._placement.holes(),
             unit_slots=self._placement.unit_slots,
         )
+
+
+def _check_lengths(num_prompt_tokens: int, final_tokens: int) -> tuple[int, int]:
+    num_prompt = check_whole("num_prompt_tokens", num_prompt_tokens)
+    return num_prompt, check_final_tokens(final_tokens, num_prompt)
 
 
 def _check_fits(final_tokens: int, max_tokens: int) -> None:

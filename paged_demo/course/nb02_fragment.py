@@ -13,22 +13,30 @@ NUM_POOL_SLOTS = 12
 
 
 class WatchedPool:
-    """A pool under first fit that writes down what was placed and released."""
+    """A pool under first fit. What is placed and released is written down where it has no field for it.
+
+    Attributes
+    ----------
+    place : callable
+        Takes a run of so many slots.
+    release : callable
+        Gives a run back.
+    """
 
     def __init__(self, calls: Record[tuple[str, Any]]) -> None:
-        self._placement, self._calls = first_fit(NUM_POOL_SLOTS), calls
+        placement = first_fit(NUM_POOL_SLOTS)
 
-    def place(self, num_slots: int) -> Hole:
-        """Take a run of so many slots."""
-        run = self._placement.place(num_slots)
-        self._calls.append(("place", run.num_slots))
-        return run
+        def place(num_slots: int) -> Hole:
+            run = placement.place(num_slots)
+            calls.append(("place", run.num_slots))
+            return run
 
-    def release(self, run: Hole) -> None:
-        """Give a run back."""
-        run = Hole(*handed_numbers("run", run))
-        self._placement.release(run)
-        self._calls.append(("release", run))
+        def release(run: Hole) -> None:
+            run = Hole(*handed_numbers("run", run))
+            placement.release(run)
+            calls.append(("release", run))
+
+        self.place, self.release = place, release
 
 
 def ask_for_more(function: Callable[..., Any], case: Any) -> Finding:

@@ -16,24 +16,32 @@ NUM_POOL_PAGES = 2
 class TrustingPool:
     """A pool that believes its callers, as the one in notebook 03 does: a row of free pages, no more.
 
-    It writes down what was taken and released.
+    What is taken and released is written down where it has no field for it.
+
+    Attributes
+    ----------
+    free_pages : deque of int
+        The row.
+    take : callable
+        Takes the page at the front.
+    release : callable
+        Puts a page back at the front.
     """
 
     def __init__(self, num_pages: int, calls: Record[tuple[str, int]]) -> None:
         self.free_pages = deque(range(num_pages))
-        self._calls = calls
 
-    def take(self) -> int:
-        """Take the page at the front."""
-        page_id = self.free_pages.popleft()
-        self._calls.append(("take", page_id))
-        return page_id
+        def take() -> int:
+            page_id = self.free_pages.popleft()
+            calls.append(("take", page_id))
+            return page_id
 
-    def release(self, page_id: int) -> None:
-        """Put a page back at the front."""
-        page_id = operator.index(page_id)
-        self.free_pages.appendleft(page_id)
-        self._calls.append(("release", page_id))
+        def release(page_id: int) -> None:
+            page_id = operator.index(page_id)
+            self.free_pages.appendleft(page_id)
+            calls.append(("release", page_id))
+
+        self.take, self.release = take, release
 
 
 def call_provoke(function: Callable[..., Any], case: Any) -> Finding:

@@ -105,15 +105,18 @@ def free_cases() -> Iterator[FreeCase]:
     yield [0], [2, 0], [1]
     yield [0, 1], [1, 1, 0], [2]
     yield [0, 1], [2, 1, 0], [2]
+    # Page 1 is another sequence's.
+    yield [0], [1, 1, 0], [2]
     rng = Random(0)
     for _ in range(20):
         num_pages = rng.randint(4, 9)
         pages = rng.sample(range(num_pages), num_pages)
         num_held = rng.randint(1, num_pages - 1)
+        num_own = rng.randint(1, num_held)
         counts = [0] * num_pages
         for page_id in pages[:num_held]:
             counts[page_id] = rng.randint(1, 3)
-        yield pages[:num_held], counts, pages[num_held:]
+        yield pages[:num_own], counts, pages[num_held:]
 
 
 class Freed(NamedTuple):

@@ -30,7 +30,7 @@ def config_of(
 def need_cases() -> Iterator[NeedCase]:
     """Make configs and lengths, the simplest first."""
     yield config_of(1, 0, heads=2, hidden=128), 16
-    yield config_of(2, 0, heads=4, hidden=256, num_key_value_heads=2), 100
+    yield config_of(2, 0, heads=4, hidden=192, num_key_value_heads=2), 100
     yield config_of(2, 0, heads=4, hidden=256, num_key_value_heads=2, head_dim=128), 1000
     yield config_of(1, 1, heads=4, hidden=256, num_key_value_heads=1), 8192
     yield config_of(1, 1, heads=4, hidden=256, num_key_value_heads=1), 64
@@ -46,7 +46,7 @@ def need_cases() -> Iterator[NeedCase]:
             full,
             full * windows,
             heads=heads,
-            hidden=heads * 64,
+            hidden=heads * rng.choice((48, 64, 80)),
             window=rng.choice((128, 129, 130, 1024)),
             **others,
         )

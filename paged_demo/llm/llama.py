@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paged_demo.attention.shapes import Floats, Ints, check_ints
+from paged_demo.checks import check_count, check_positive, keep_checked
 
 Complexes = npt.NDArray[np.complexfloating[Any]]
 
@@ -54,6 +55,11 @@ class LlamaSpec:
     max_tokens: int
     rope_base: float
     norm_epsilon: float
+
+    def __post_init__(self) -> None:
+        keep_checked(self, check_count, "num_layers", "num_query_heads", "num_kv_heads", "head_dim")
+        keep_checked(self, check_count, "hidden_size", "max_tokens")
+        keep_checked(self, check_positive, "rope_base", "norm_epsilon")
 
     @property
     def kv_bytes_per_token(self) -> int:

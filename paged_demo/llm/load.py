@@ -95,13 +95,23 @@ def read_spec(reader: GGUFReader) -> LlamaSpec:
     scaling = _field(reader, "llama.rope.scaling.type", "none")
     if scaling != "none":
         raise ValueError(f"the rotary positions must be unscaled, got {scaling!r}")
+    # The name of older files.
+    divisor = _field(reader, "llama.rope.scale_linear", 1.0)
+    if divisor != 1:
+        raise ValueError(f"the rotary positions must be unscaled, got a scale of {divisor}")
     num_query_heads = _field(reader, "llama.attention.head_count")
     hidden_size = _field(reader, "llama.embedding_length")
+    head_dim = _field(reader, "llama.attention.key_length", hidden_size // num_query_heads)
+    num_rotated = _field(reader, "llama.rope.dimension_count", head_dim)
+    if num_rotated != head_dim:
+        raise ValueError(
+            f"the rotary positions must turn all {head_dim} numbers of a head, got {num_rotated}"
+        )
     return LlamaSpec(
         num_layers=_field(reader, "llama.block_count"),
         num_query_heads=num_query_heads,
         num_kv_heads=_field(reader, "llama.attention.head_count_kv", num_query_heads),
-        head_dim=_field(reader, "llama.attention.key_length", hidden_size // num_query_heads),
+        head_dim=head_dim,
         hidden_size=hidden_size,
         max_tokens=_field(reader, "llama.context_length"),
         rope_base=_field(reader, "llama.rope.freq_base", 10_000.0),
@@ -117,15 +127,18 @@ def read_weights(reader: GGUFReader, spec: LlamaSpec, *, progress: Progress = it
     Raises
     ------
     ValueError
-        If a tensor is missing, or has not the shape that the spec asks for.
+        If a tensor is missing, has not the shape that the spec asks for, or is none of such a model, like a
+        bias.
     """
     tensors = {tensor.name: tensor for tensor in reader.tensors}
+    unread = dict.fromkeys(tensors)
 
     def joined(*names: str) -> Floats:
         """Return tensors one below the other, as one array in one piece."""
         for name in names:
             if name not in tensors:
                 raise ValueError(f"the GGUF file must hold a tensor {name!r}, got none")
+            unread.pop(name, None)
         found = [tensors[name] for name in names]
         parts = [dequantize(tensor.data, tensor.tensor_type) for tensor in found]
         # To join one part would copy it, and the largest one stands alone.
@@ -140,6 +153,10 @@ def read_weights(reader: GGUFReader, spec: LlamaSpec, *, progress: Progress = it
         output=joined("output.weight") if "output.weight" in tensors else embedding,
         rope_factors=joined("rope_freqs.weight") if has_factors else np.ones(spec.head_dim // 2),
     )
+    if unread:
+        raise ValueError(
+            f"the GGUF file must hold the tensors of a plain Llama, got {next(iter(unread))!r} too"
+        )
     _check_shapes(spec, weights)
     return weights
 

@@ -72,6 +72,9 @@ class Tokenizer:
             token = tokens[list(token_types).index(USER_DEFINED)]
             raise ValueError(f"token_types must name no user-defined token, got one for {token!r}")
         self.id_of = {token: token_id for token_id, token in enumerate(tokens)}
+        if len(self.id_of) < len(tokens):
+            token = next(token for token_id, token in enumerate(tokens) if self.id_of[token] != token_id)
+            raise ValueError(f"tokens must be all different, got {token!r} twice")
         self._num_tokens = len(tokens)
         self.stop_ids = tuple(self._known("stop_ids", stop_ids))
         self._begin = [] if begin_id is None else self._known("begin_id", [begin_id])

@@ -115,7 +115,7 @@ def draw_trace(
     if not isinstance(lengths, LengthDistribution):
         raise TypeError(f"lengths must be a LengthDistribution, such as sharegpt, got {lengths!r}")
     rate_rps, duration_s = check_positive("rate_rps", rate_rps), check_positive("duration_s", duration_s)
-    expected = rate_rps * duration_s
+    expected = check_positive("rate_rps times duration_s", rate_rps * duration_s)
     # Six standard deviations above the mean: a Poisson process sends no more in practice.
     requests = lengths.sample(ceil(expected + 6 * sqrt(expected) + 6), rng=rng)
     arrived = poisson_arrivals(requests, rate_rps=rate_rps, rng=rng)

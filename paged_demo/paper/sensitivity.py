@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from paged_demo.allocators.traditional import reserve_max
-from paged_demo.checks import check_count, check_positive, follow
+from paged_demo.checks import check_count, check_positive, check_share, follow, keep_checked
 from paged_demo.paper.experiment import draw_trace, orca_pool
 from paged_demo.paper.knee import QUEUE_LENGTH, capacity_rps
 from paged_demo.paper.memory_figures import WARM_UP_S
@@ -41,6 +41,10 @@ class Setup:
     watermark_share: float = 0.01
     rules: Rules = PAPER_RULES
     lengths: LengthDistribution = sharegpt
+
+    def __post_init__(self) -> None:
+        keep_checked(self, check_count, "num_slots", "page_size")
+        keep_checked(self, check_share, "watermark_share")
 
     def paged(self) -> Pool:
         """Make the pool of vLLM."""

@@ -16,7 +16,7 @@ from paged_demo.allocators.group_kinds import (
 from paged_demo.allocators.groups import GroupedAllocator
 from paged_demo.serving.rules import PAPER_RULES, PageAllocator, PagedPool, Rules
 from paged_demo.serving.sequence_group import PagingAllocator
-from paged_demo.serving.workload import Request
+from paged_demo.serving.workload import Request, plain_requests
 
 
 class PlannedGroup(Protocol):
@@ -147,7 +147,7 @@ class GroupedPool(PagedPool):
 
     def require_room(self, requests: Iterable[Request], rules: Rules = PAPER_RULES) -> None:
         """Raise an error if a request can never be served, or has samples, or would be swapped."""
-        checked = list(requests)
+        checked = plain_requests(requests)
         for request in checked:
             if request.num_samples > 1:
                 raise ValueError(

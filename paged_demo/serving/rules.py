@@ -1,5 +1,6 @@
 """What a server is: its rules, which both engines follow, and the pool whose slots it hands out."""
 
+import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from paged_demo.checks import (
     keep_checked,
 )
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION, OPT_13B_SWAP, IterationTime, SwapTime
-from paged_demo.serving.workload import Request
+from paged_demo.serving.workload import Request, plain_requests
 
 PageAllocator = PagedAllocator | GroupedAllocator
 SwapPolicy = Callable[[Request], bool]
@@ -137,12 +138,13 @@ def pages_held(request: Request, num_generated: int, page_size: int) -> int:
     ----------
     Kwon et al. (2023), section 4.4 and Fig. 8.
     """
-    num_prompt = request.num_prompt_tokens
+    # As Python's ints: those of NumPy can overflow.
+    num_prompt, num_samples = operator.index(request.num_prompt_tokens), operator.index(request.num_samples)
     if num_generated == 0:
         return -(-num_prompt // page_size)
     num_shared = num_prompt // page_size
-    num_own = -(-(num_prompt + num_generated) // page_size) - num_shared
-    return num_shared + request.num_samples * num_own
+    num_own = -(-(num_prompt + operator.index(num_generated)) // page_size) - num_shared
+    return num_shared + num_samples * num_own
 
 
 def pages_to_start(
@@ -201,6 +203,8 @@ def keep_pages_free(
         chunk = check_whole("chunk", chunk)
 
     def may_admit(request: Request, num_generated: int) -> bool:
+        (request,) = plain_requests([request])
+        num_generated = check_whole("num_generated", num_generated, minimum=0)
         needed = pages_to_start(request, num_generated, allocator.page_size, allocator.groups, chunk)
         return needed + num_kept <= allocator.num_free_pages
 
@@ -242,7 +246,7 @@ class PagedPool:
 
     def require_room(self, requests: Iterable[Request], rules: Rules = PAPER_RULES) -> None:
         """Raise a CacheFullError if a request can never be served, and say how much is missing."""
-        for request in requests:
+        for request in plain_requests(requests):
             needed = self.most_pages(request, rules)
             if needed > self.num_pages:
                 raise never_fits(request, needed, self.num_pages, "pages")
@@ -277,13 +281,16 @@ class TraditionalPool:
     def require_room(self, requests: Iterable[Request], rules: Rules = PAPER_RULES) -> None:
         """Raise a CacheFullError if a request can never be served, and say how much is missing."""
         # Few lengths recur often, and a policy is asked once for each.
-        distinct = {(request.num_prompt_tokens, request.num_output_tokens): request for request in requests}
+        distinct = {
+            (request.num_prompt_tokens, request.num_output_tokens): request
+            for request in plain_requests(requests)
+        }
         largest = max(distinct.values(), key=self.reserved_slots)
         empty = self.placement(self.num_slots)
         try:
             empty.place(self.reserved_slots(largest))
         except CacheFullError as error:
-            longest_run = max(hole.num_slots for hole in empty.holes())
+            longest_run = max((hole.num_slots for hole in empty.holes()), default=0)
             raise never_fits(largest, error.needed, longest_run, "slots") from None
 
     def reserved_slots(self, request: Request) -> int:

@@ -2,16 +2,17 @@
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain, islice, repeat
 from os import PathLike
 from typing import Any, Self
 
 from paged_demo.allocators.sequences import MAX_TOKEN_ID
-from paged_demo.checks import check_whole
+from paged_demo.checks import check_count, check_iterable, check_whole
 from paged_demo.serving.trace_formats import (
     HASH_TOKENS,
+    MAX_HASH_ID,
     MAX_LINE,
     PARTS_OF_A_SECOND,
     READABLE,
@@ -20,7 +21,7 @@ from paged_demo.serving.trace_formats import (
     choose,
     shown,
 )
-from paged_demo.serving.workload import Request
+from paged_demo.serving.workload import Request, plain_requests
 
 MAX_MESSAGE = 400
 
@@ -42,15 +43,15 @@ class TraceRequest(Request):
 
     hash_ids: tuple[int, ...] = ()
 
-    def __new__(cls, *fields: Any, hash_ids: tuple[int, ...] = (), **more: Any) -> Self:
+    def __new__(cls, *fields: Any, hash_ids: Iterable[int] = (), **more: Any) -> Self:
         """Make a request of the fields of `Request`, and of hash ids."""
         request = super().__new__(cls, *fields, **more)
-        request.hash_ids = hash_ids
+        request.hash_ids = _check_hash_ids(hash_ids)
         return request
 
-    def _replace(self, *, hash_ids: tuple[int, ...] | None = None, **changes: Any) -> Self:
+    def _replace(self, *, hash_ids: Iterable[int] | None = None, **changes: Any) -> Self:
         replaced = super()._replace(**changes)
-        replaced.hash_ids = self.hash_ids if hash_ids is None else hash_ids
+        replaced.hash_ids = self.hash_ids if hash_ids is None else _check_hash_ids(hash_ids)
         return replaced
 
 
@@ -136,12 +137,23 @@ def prompt_tokens(request: Request) -> list[int]:
     >>> allocator.allocate("second", prompt_tokens(TraceRequest(1, 1053, 26, hash_ids=(0, 773, 774))))
     512
     """
+    (request,) = plain_requests([request])
     num_tokens = request.num_prompt_tokens
     if not isinstance(request, TraceRequest) or not request.hash_ids:
         return [MAX_TOKEN_ID - request.request_id, *repeat(0, num_tokens - 1)]
     # Token 0 is for prompts without hash ids, and for tokens that are generated.
     named = chain.from_iterable(repeat(hash_id + 1, HASH_TOKENS) for hash_id in request.hash_ids)
     return list(islice(chain(named, repeat(request.hash_ids[-1] + 1)), num_tokens))
+
+
+def _check_hash_ids(hash_ids: Iterable[int]) -> tuple[int, ...]:
+    # The usual case, which is met once for each line of a trace.
+    if isinstance(hash_ids, tuple):
+        is_plain = {*map(type, hash_ids)} == {int}
+        if is_plain and 0 <= min(hash_ids) <= max(hash_ids) <= MAX_HASH_ID:
+            return tuple(hash_ids)
+    listed = check_iterable("hash_ids", hash_ids, "whole numbers")
+    return tuple(check_count("each of hash_ids", each, minimum=0, maximum=MAX_HASH_ID) for each in listed)
 
 
 def _requests(path: str | PathLike[str], limit: int | None, *, stacklevel: int) -> Iterator[Request]:

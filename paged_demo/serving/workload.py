@@ -1,6 +1,7 @@
 """What clients send: requests, how long they are, and when they arrive."""
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,10 +14,12 @@ from paged_demo.checks import (
     MAX_COUNT,
     MAX_WHOLE,
     check_count,
+    check_functions,
     check_iterable,
     check_number,
     check_positive,
     check_whole,
+    keep_checked,
 )
 
 
@@ -46,7 +49,8 @@ class Request(NamedTuple):
     @property
     def final_tokens(self) -> int:
         """Tokens of each sample in the end, the prompt included."""
-        return self.num_prompt_tokens + self.num_output_tokens
+        # As Python's ints: a sum of NumPy's can overflow.
+        return operator.index(self.num_prompt_tokens) + operator.index(self.num_output_tokens)
 
 
 def check_requests(requests: Iterable[Request]) -> list[Request]:
@@ -58,14 +62,7 @@ def check_requests(requests: Iterable[Request]) -> list[Request]:
         If there are none, two have the same id, a count is not a whole number from 1, a time is not a
         finite number from 0, or a request arrives before the one above it.
     """
-    checked = check_iterable("requests", requests, "Request records")
-    if not checked:
-        raise ValueError("requests must hold at least one request, got none")
-    for request in checked:
-        if not isinstance(request, Request):
-            raise TypeError(f"requests must hold Request records, got {request!r}")
-    if not _are_plain(checked):
-        checked = [_plain(request) for request in checked]
+    checked = plain_requests(requests)
     if len({request.request_id for request in checked}) < len(checked):
         raise ValueError("requests must have ids of their own, got one twice")
     latest_s = 0.0
@@ -75,6 +72,17 @@ def check_requests(requests: Iterable[Request]) -> list[Request]:
             raise ValueError(f"arrival_s {where} must be from {latest_s}, got {request.arrival_s!r}")
         latest_s = request.arrival_s
     return checked
+
+
+def plain_requests(requests: Iterable[Request]) -> list[Request]:
+    """Return requests as a list, with plain numbers. Errors are those of `check_requests` for each alone."""
+    listed = check_iterable("requests", requests, "Request records")
+    if not listed:
+        raise ValueError("requests must hold at least one request, got none")
+    for request in listed:
+        if not isinstance(request, Request):
+            raise TypeError(f"requests must hold Request records, got {request!r}")
+    return listed if _are_plain(listed) else [_plain(request) for request in listed]
 
 
 def _are_plain(requests: list[Request]) -> bool:
@@ -128,13 +136,16 @@ def poisson_arrivals(
     Raises
     ------
     ValueError, TypeError
-        If ``rate_rps`` is not a finite number above 0, or ``rng`` is no generator.
+        If ``rate_rps`` is not a finite number above 0, or so small that a time is none, or ``rng`` is no
+        generator.
     """
     rate_rps = check_positive("rate_rps", rate_rps)
     check_generator(rng)
-    requests = list(requests)
-    times = np.cumsum(rng.exponential(1 / rate_rps, len(requests)))
-    return [request._replace(arrival_s=time) for request, time in zip(requests, times.tolist(), strict=True)]
+    listed = check_iterable("requests", requests, "Request records")
+    times = np.cumsum(rng.exponential(1 / rate_rps, len(listed)))
+    if not np.isfinite(times).all():
+        raise ValueError(f"rate_rps must be large enough for finite times, got {rate_rps}")
+    return [request._replace(arrival_s=time) for request, time in zip(listed, times.tolist(), strict=True)]
 
 
 Floats = NDArray[np.float64]
@@ -160,6 +171,10 @@ class LengthDistribution:
     prompt_quantile: Quantile
     output_quantile: Quantile
     correlation: float
+
+    def __post_init__(self) -> None:
+        check_functions(prompt_quantile=self.prompt_quantile, output_quantile=self.output_quantile)
+        keep_checked(self, _check_correlation, "correlation")
 
     def sample(
         self, num_requests: int, *, rng: np.random.Generator, context_limit: int = 2048
@@ -189,8 +204,10 @@ class LengthDistribution:
         check_generator(rng)
         prompt_scores, other_scores = rng.standard_normal((2, num_requests))
         output_scores = self.correlation * prompt_scores + math.sqrt(1 - self.correlation**2) * other_scores
-        prompts = _whole(self.prompt_quantile(_normal_cdf(prompt_scores)), np.int64(context_limit - 2))
-        outputs = _whole(self.output_quantile(_normal_cdf(output_scores)), context_limit - 1 - prompts)
+        prompt_lengths = self.prompt_quantile(_normal_cdf(prompt_scores))
+        output_lengths = self.output_quantile(_normal_cdf(output_scores))
+        prompts = _whole("prompt_quantile", prompt_lengths, np.int64(context_limit - 2))
+        outputs = _whole("output_quantile", output_lengths, context_limit - 1 - prompts)
         pairs = zip(prompts.tolist(), outputs.tolist(), strict=True)
         return [Request(index, *pair) for index, pair in enumerate(pairs)]
 
@@ -228,8 +245,18 @@ def _normal_cdf(scores: Floats) -> Floats:
     return np.array([math.erfc(-score / math.sqrt(2)) / 2 for score in scores.tolist()])
 
 
-def _whole(lengths: Floats, longest: NDArray[np.int64] | np.int64) -> NDArray[np.int64]:
-    return np.clip(np.rint(lengths).astype(np.int64), 1, longest)
+def _whole(name: str, lengths: Floats, longest: NDArray[np.int64] | np.int64) -> NDArray[np.int64]:
+    if np.isnan(lengths).any():
+        raise ValueError(f"{name} must return lengths in tokens, got NaN among them")
+    # Clipped as floats first: beyond 64 bits NumPy makes the smallest integer of a large float.
+    return np.minimum(np.clip(np.rint(lengths), 1, 2.0**62).astype(np.int64), longest)
+
+
+def _check_correlation(name: str, value: object) -> float:
+    correlation = check_number(name, value)
+    if not -1 <= correlation <= 1:
+        raise ValueError(f"{name} must be from -1 to 1, got {correlation}")
+    return correlation
 
 
 sharegpt = LengthDistribution(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from math import isfinite
 from types import MappingProxyType
 
 from paged_demo.checks import came, check_number
@@ -130,9 +131,10 @@ fp8_per_token_head, int8_per_token_head, nvfp4, q8_0, q4_0, fp8_ds_mla, or bytes
             names = ", ".join(CACHE_TYPES)
             raise ValueError(f"{name} must be one of {names}, or bytes of an element, got {came(named)}")
         return CACHE_TYPES[known]
-    size = (
-        named if isinstance(named, Fraction) else Fraction(check_number(name, named)).limit_denominator(512)
-    )
+    number = check_number(name, named)
+    size = Fraction(0)
+    if isfinite(number):
+        size = named if isinstance(named, Fraction) else Fraction(number).limit_denominator(512)
     if size <= 0:
-        raise ValueError(f"{name} must be above 0 bytes of an element, got {came(named)}")
+        raise ValueError(f"{name} must be above 0 bytes of an element and finite, got {came(named)}")
     return CacheType(name=f"{float(size):g} bytes", element_bytes=size)

@@ -134,10 +134,21 @@ def _load(path: Path) -> Any:
     if path.is_dir():
         raise ConfigError(f"{path} is a directory; give the path of the config.json in it")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as a config.json: {error}") from None
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_each_once)
+    except ConfigError as error:
+        raise ConfigError(f"{path} {error}") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is no JSON: {error}") from None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(f"must name each field once, got {came(twice)} more than once")
+    return fields

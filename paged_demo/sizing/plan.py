@@ -96,8 +96,8 @@ class Plan:
         >>> plan(gpt_oss, Server(max_num_batched_tokens=512)).blocks_for(131_072)
         (73, 8192)
         """
-        check_count("num_tokens", num_tokens)
-        return tuple(group.blocks_for(num_tokens, self.server) for group in self.groups)
+        tokens = check_count("num_tokens", num_tokens)
+        return tuple(group.blocks_for(tokens, self.server) for group in self.groups)
 
     @property
     def need(self) -> int:

@@ -52,7 +52,8 @@ def rules_of(version: str) -> Rules:
     >>> rules_of("0.33.0") == RULES_NOW, rules_of("0.19.0").tokens
     (True, 'groups')
     """
-    match = re.match(r"v?(\d+)\.(\d+)", version) if isinstance(version, str) else None
+    pattern = re.compile(r"v?(\d{1,9})\.(\d{1,9})(?!\d)", re.ASCII)
+    match = pattern.match(version) if isinstance(version, str) else None
     if match is None:
         raise ValueError(f"version must be one such as 0.33.0, got {came(version)}")
     number = int(match[1]), int(match[2])

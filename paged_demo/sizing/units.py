@@ -45,7 +45,9 @@ def bytes_of(name: str, written: object) -> int:
     """
     if not isinstance(written, str):
         return check_whole(name, written, minimum=0)
-    match = re.fullmatch(r"\s*((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)\s*([KMGT]i?B|B)\s*", written)
+    # Python reads no number of more than 4,300 digits.
+    amount = r"(?:\d{1,3}(?:,\d{3}){1,9}|\d{1,30})(?:\.\d{1,30})?"
+    match = re.fullmatch(rf"\s*({amount})\s*([KMGT]i?B|B)\s*", written, re.ASCII)
     if match is None or match[2] not in _LONG:
         raise ValueError(
             f"{name} must be a number with a unit, such as 24GB or 23.58GiB, got {came(written)}"
@@ -87,7 +89,9 @@ def printed_as(printed: str) -> range:
     ('3.8', '3.81', '3.81', '3.82')
     """
     match = (
-        re.fullmatch(r"\s*(-?\d+(?:\.\d{1,2})?)\s*(?:GiB)?\s*", printed) if isinstance(printed, str) else None
+        re.fullmatch(r"\s*(-?\d{1,9}(?:\.\d{1,2})?)\s*(?:GiB)?\s*", printed, re.ASCII)
+        if isinstance(printed, str)
+        else None
     )
     if match is None:
         raise ValueError(f"printed must be GiB with at most two digits after the point, got {came(printed)}")

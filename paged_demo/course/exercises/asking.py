@@ -135,9 +135,8 @@ def hint(exercise_id: str | float, number: int | None = None) -> Hint:
     num_hints = len(exercise.hints)
     given = _HINTS_GIVEN.get(exercise_id, 0)
     is_again = number is None and given == num_hints
-    if number is None:
-        number = min(given + 1, num_hints)
-    elif check_count("number", number) > num_hints:
+    number = min(given + 1, num_hints) if number is None else check_count("number", number)
+    if number > num_hints:
         raise ValueError(f"number must be at most {num_hints}, the hints of {exercise_id}, got {number}")
     _HINTS_GIVEN[exercise_id] = number
     asked = _ASKED.get(exercise_id, exercise)

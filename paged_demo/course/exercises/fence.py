@@ -18,6 +18,9 @@ MOST_SECONDS = 3
 """Of computing, for all calls of a check: a few steps may be long ones. What else keeps the machine busy does
 not count. The longest check of a solution takes 0.3 s."""
 
+MOST_SECONDS_OF_WAITING = 60
+"""Of one call, whatever it does: one that sleeps computes nothing, and takes few steps."""
+
 computing_s = getattr(time, "thread_time", time.process_time)
 """Seconds that this thread has computed. In WebAssembly a process has one thread, and no clock for it."""
 
@@ -185,6 +188,7 @@ def printable(text: str) -> str:
 def _run(function: Callable[..., Any], *arguments: Any, most_steps: int, until: float | None = None) -> Any:
     num_steps = 0
     until = computing_s() + MOST_SECONDS if until is None else until
+    waits_until = time.monotonic() + MOST_SECONDS_OF_WAITING
 
     def count(frame: FrameType, event: str, argument: Any) -> Any:
         nonlocal num_steps
@@ -195,8 +199,11 @@ def _run(function: Callable[..., Any], *arguments: Any, most_steps: int, until: 
         num_steps += 1
         if num_steps > most_steps:
             raise _OutOfStepsError(f"{most_steps:,} steps")
-        if num_steps % STEPS_BETWEEN_LOOKS_AT_THE_CLOCK == 0 and computing_s() > until:
-            raise _OutOfStepsError(f"{MOST_SECONDS} seconds of computing")
+        if num_steps % STEPS_BETWEEN_LOOKS_AT_THE_CLOCK == 0:
+            if computing_s() > until:
+                raise _OutOfStepsError(f"{MOST_SECONDS} seconds of computing")
+            if time.monotonic() > waits_until:
+                raise _OutOfStepsError(f"{MOST_SECONDS_OF_WAITING} seconds")
         return count
 
     earlier_trace = sys.gettrace()
