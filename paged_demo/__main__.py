@@ -21,6 +21,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.request import url2pathname
 
 if TYPE_CHECKING:
     from importlib import metadata
@@ -188,7 +189,6 @@ def is_installed(needed: list[str], search_path: list[str]) -> bool:
 def is_this_clone(package: metadata.Distribution) -> bool:
     """Say whether the installed package is an editable install of this clone (PEP 610)."""
     from urllib.parse import urlparse  # noqa: PLC0415  (as above)
-    from urllib.request import url2pathname  # noqa: PLC0415  (as above)
 
     origin = json.loads(package.read_text("direct_url.json") or "{}")
     if not origin.get("dir_info", {}).get("editable", False):

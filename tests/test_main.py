@@ -181,7 +181,7 @@ def test_a_clone_is_recognised_on_windows_and_on_a_network_share(main, monkeypat
 
     origin = json.dumps({"url": url, "dir_info": {"editable": True}})
     package = SimpleNamespace(read_text=lambda _: origin)
-    monkeypatch.setattr("urllib.request.url2pathname", nturl2path.url2pathname)
+    monkeypatch.setattr(main, "url2pathname", nturl2path.url2pathname)
     monkeypatch.setattr(main, "Path", Resolved)
     for root, is_it in ((folder, True), (r"\\another\home\a clone", False)):
         monkeypatch.setattr(main, "ROOT", Resolved(root))
