@@ -199,6 +199,8 @@ def check_share(name: str, value: Any) -> float:
     0.01
     """
     share = check_number(name, value)
+    if isinstance(value, _of_numpy("float16", "float32")):
+        share = float(str(value))  # which was meant: in fewer bits it may be a little less
     if not 0 <= share < 1:
         raise ValueError(f"{name} must be at least 0 and below 1, got {came(value)}")
     return share

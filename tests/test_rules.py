@@ -1,4 +1,5 @@
 from dataclasses import astuple, replace
+from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -78,8 +79,12 @@ def test_pages_kept_are_the_whole_ones_of_a_share_but_for_its_rounding(share, nu
     assert exact - 1 < pages_kept(share, num_pages) <= exact * (1 + Fraction(1, 2**52))
 
 
-def test_an_admission_leaves_the_whole_share_free():
-    may_admit = keep_pages_free(PagedAllocator(100, 16), share=0.29)
+@pytest.mark.parametrize(
+    "share", [0.29, np.float32(0.29), np.float16(0.29), Decimal("0.29"), Fraction(29, 100)]
+)
+def test_an_admission_leaves_the_whole_share_free(share):
+    assert PagedPool(num_pages=100, watermark_share=share).watermark_share == 0.29
+    may_admit = keep_pages_free(PagedAllocator(100, 16), share=share)
     assert may_admit(Request(0, 71 * 16, 1), 0)
     assert not may_admit(Request(0, 71 * 16 + 1, 1), 0)
 
