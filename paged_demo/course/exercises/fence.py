@@ -186,12 +186,15 @@ def _run(function: Callable[..., Any], *arguments: Any, most_steps: int, until: 
     num_steps = 0
     until = computing_s() + MOST_SECONDS if until is None else until
 
-    def count(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal num_steps
+    def begin(frame: FrameType, event: str, argument: Any) -> Any:
         if not _is_readers(frame):
             return None
         # Python 3.11 begins no new line in ``while True: pass``; newer ones show some frames' lines only.
         frame.f_trace_opcodes = True
+        return count(frame, event, argument)
+
+    def count(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal num_steps
         num_steps += 1
         if num_steps > most_steps:
             raise _OutOfStepsError(f"{most_steps:,} steps")
@@ -200,7 +203,7 @@ def _run(function: Callable[..., Any], *arguments: Any, most_steps: int, until: 
         return count
 
     earlier_trace = sys.gettrace()
-    sys.settrace(count)
+    sys.settrace(begin)
     try:
         return function(*arguments)
     finally:

@@ -166,8 +166,8 @@ def read_table(values: Any, *, expected: str) -> list[list[float]]:
 
 def plain(value: Any) -> Any:
     """Read whatever holds numbers, text and None in lists, tuples and arrays, as just that."""
-    if value is None:
-        return None
+    if value is None or type(value) in (int, float, str):  # nearly always, and quick
+        return value
     if is_a(value, str):
         return read_text(value)
     if is_a(value, list, tuple, np.ndarray):
