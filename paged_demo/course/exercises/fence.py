@@ -82,7 +82,7 @@ class _OutOfStepsError(BaseException):
 def attempt(
     function: Callable[..., Any],
     *arguments: Any,
-    most_steps: int = MOST_STEPS,
+    most_steps: int | None = None,
     until: float | None = None,
     written: Any = None,
 ) -> Outcome:
@@ -101,8 +101,8 @@ def attempt(
         What the reader wrote.
     *arguments
         What to pass.
-    most_steps : int
-        Steps that it may take before it is stopped.
+    most_steps : int, optional
+        Steps that it may take before it is stopped; if left out, `MOST_STEPS`.
     until : float, optional
         The second of `computing_s` after which it is stopped; if left out, `MOST_SECONDS` from now.
     written : callable, optional
@@ -115,6 +115,7 @@ def attempt(
     >>> attempt(lambda number: number / 0, 2)[:2]
     ('ZeroDivisionError', 'division by zero')
     """
+    most_steps = MOST_STEPS if most_steps is None else most_steps
     try:
         return Returned(_run(function, *arguments, most_steps=most_steps, until=until))
     except _OutOfStepsError as error:
