@@ -18,8 +18,8 @@ NUMBERS = [name for name, exercise in EXERCISES.items() if isinstance(exercise, 
 CASES = ["1.1", "3.1", "5.1", "9.1", "9.5"]
 WITHOUT = [name for name in EXERCISES if name not in (*NUMBERS, *CASES)]
 
-CHEAP_SEED = 1
-"""It asks 0.1 for a small pool and 6.4 for a low rate, which are soon simulated."""
+CHEAP_SEED = 2
+"""It asks 0.1 for a large pool and 6.4 for a low rate, which are soon simulated."""
 
 each_asked = pytest.mark.parametrize("exercise_id", [*NUMBERS, *CASES])
 each_case = pytest.mark.parametrize("exercise_id", CASES)
@@ -64,7 +64,7 @@ def test_with_other_numbers_a_number_near_the_right_one_is_wrong(exercise_id):
 def test_the_answer_to_the_notebooks_question_is_not_that_to_another(exercise_id):
     right = EXERCISES[exercise_id].right_number()
     assert check(exercise_id, right).mark == "right"
-    asked = (ask_for(exercise_id, seed) for seed in (CHEAP_SEED, 2, 3))
+    asked = (ask_for(exercise_id, seed) for seed in (CHEAP_SEED, 0, 1))
     assert any(check(exercise_id, right).mark == "wrong" for _ in asked)
 
 
