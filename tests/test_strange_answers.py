@@ -119,7 +119,7 @@ STRANGE = {
     "endless from C": lambda: itertools.repeat(0),
     "endless through map": lambda: map(abs, itertools.count()),
     "a list of three million": lambda: [0] * 3_000_000,
-    "pairs in pairs in pairs": lambda: [[[[[0] * 99] * 99] * 99] * WIDTH] * WIDTH,
+    "pairs in pairs in pairs": lambda: [[[[[[0] * 99] * 99] * 99] * 99] * WIDTH] * WIDTH,
     "a list in itself": list_in_itself,
     "a huge array": lambda: np.broadcast_to(0.0, (10**9, 3)),
     "two huge arrays": lambda: (np.broadcast_to(0.0, (10**9, 3)),) * 2,
