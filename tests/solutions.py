@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -30,6 +31,7 @@ def exercise_cells(notebook):
             yield cell, found[1], found[2], solution[1] if solution else None
 
 
+@cache
 def all_solutions():
     """Return the name and the source of each solution, by the number of its exercise."""
     return {

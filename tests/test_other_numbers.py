@@ -18,6 +18,9 @@ NUMBERS = [name for name, exercise in EXERCISES.items() if isinstance(exercise, 
 CASES = ["1.1", "3.1", "5.1", "9.1", "9.5"]
 WITHOUT = [name for name in EXERCISES if name not in (*NUMBERS, *CASES)]
 
+CHEAP_SEED = 2
+"""It asks 0.1 for a large pool and 6.4 for a low rate, which are soon simulated."""
+
 each_asked = pytest.mark.parametrize("exercise_id", [*NUMBERS, *CASES])
 each_case = pytest.mark.parametrize("exercise_id", CASES)
 
@@ -36,7 +39,7 @@ def ask_for(exercise_id, seed):
 
 @each_asked
 def test_with_other_numbers_the_right_answer_is_right_and_each_mistake_gets_its_diagnosis(exercise_id):
-    for seed in amount(short=range(1), long=range(30)):
+    for seed in amount(short=[CHEAP_SEED], long=range(30)):
         asked = ask_for(exercise_id, seed)
         verdict = check(exercise_id, asked.right_number())
         assert verdict.mark == "right"
@@ -50,7 +53,7 @@ def test_with_other_numbers_the_right_answer_is_right_and_each_mistake_gets_its_
 
 @each_asked
 def test_with_other_numbers_a_number_near_the_right_one_is_wrong(exercise_id):
-    right = (asked := ask_for(exercise_id, 0)).right_number()
+    right = (asked := ask_for(exercise_id, CHEAP_SEED)).right_number()
     for factor in (1 - 2 * asked.tolerance - 0.01, 1 + 2 * asked.tolerance + 0.01):
         verdict = check(exercise_id, right * factor)
         assert verdict.mark == "wrong"
@@ -61,7 +64,7 @@ def test_with_other_numbers_a_number_near_the_right_one_is_wrong(exercise_id):
 def test_the_answer_to_the_notebooks_question_is_not_that_to_another(exercise_id):
     right = EXERCISES[exercise_id].right_number()
     assert check(exercise_id, right).mark == "right"
-    asked = (ask_for(exercise_id, seed) for seed in range(3))
+    asked = (ask_for(exercise_id, seed) for seed in (CHEAP_SEED, 0, 1))
     assert any(check(exercise_id, right).mark == "wrong" for _ in asked)
 
 
@@ -89,7 +92,7 @@ def test_what_is_asked_is_told_also_to_who_has_not_answered_or_answers_nonsense(
 @each_asked
 def test_without_a_seed_the_notebooks_question_is_asked_again(exercise_id):
     before = check(exercise_id, 1.5)
-    ask(exercise_id, seed=0)
+    ask(exercise_id, seed=CHEAP_SEED)
     assert "Asked was" in check(exercise_id, 1.5).words
     assert f"{exercise_id} As in the notebook." in str(ask(exercise_id))
     assert check(exercise_id, 1.5) == before
@@ -106,7 +109,7 @@ def test_a_function_is_tried_on_all_cases_whatever_was_asked_last(exercise_id):
     ask(exercise_id, seed=1)
     function = EXERCISES[exercise_id]
     assert check(exercise_id, function.reference) == function.right()
-    for mistake in function.mistakes:
+    for mistake in function.mistakes[: amount(short=2, long=None)]:
         assert check(exercise_id, mistake.answer).title == f"{mistake.name}."
 
 

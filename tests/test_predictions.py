@@ -1,6 +1,7 @@
 """What the notebooks ask before they show it, and what is said to an answer."""
 
 import re
+from functools import cache
 
 import nbformat
 import pytest
@@ -25,24 +26,28 @@ def asks_for_seven(monkeypatch):
     ask_before("0.0", unit="pages", because="a week has so many days")(lambda: 7)
 
 
-def texts_of(cell_type):
-    for path in NOTEBOOKS:
-        for cell in nbformat.read(path, as_version=4).cells:
-            if cell.cell_type == cell_type:
-                yield path.stem, cell.source
+@cache
+def found_in_notebooks(pattern, cell_type):
+    cells = ((path.stem, cell) for path in NOTEBOOKS for cell in nbformat.read(path, as_version=4).cells)
+    return [
+        (stem, *match.groups())
+        for stem, cell in cells
+        if cell.cell_type == cell_type
+        for match in pattern.finditer(cell.source)
+    ]
 
 
 def test_every_question_is_asked_once_in_its_notebook_and_answered_below_a_fold():
     for found, cell_type in ((ASKED, "code"), (FOLDED, "markdown")):
-        asked = [(stem, match[1]) for stem, source in texts_of(cell_type) for match in found.finditer(source)]
-        assert [question_id for _, question_id in asked] == sorted(QUESTIONS)
-        assert all(int(stem[:2]) == int(question_id.split(".")[0]) for stem, question_id in asked)
+        asked = found_in_notebooks(found, cell_type)
+        assert [question_id for _, question_id, *_ in asked] == sorted(QUESTIONS)
+        assert all(int(stem[:2]) == int(question_id.split(".")[0]) for stem, question_id, *_ in asked)
 
 
 @each_question
 def test_the_folded_answer_begins_with_what_is_so(question_id):
     question = QUESTIONS[question_id]
-    folded = {match[1]: match[2] for _, source in texts_of("markdown") for match in FOLDED.finditer(source)}
+    folded = {name: answer for _, name, answer in found_in_notebooks(FOLDED, "markdown")}
     truth = question.tell(question.find()).removesuffix(question.unit).strip()
     assert re.match(rf"{re.escape(truth)}(?![\d,])", folded[question_id])
 

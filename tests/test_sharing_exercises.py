@@ -1,7 +1,11 @@
 """The exercises of notebook 05 are held against the package, and tell the smallest counter-example."""
 
+from dataclasses import replace
+from itertools import islice
+
 import numpy as np
 import pytest
+from amounts import amount
 
 from paged_demo import PagedAllocator
 from paged_demo.allocators.studies import ask_with_prefix, sample_in_parallel
@@ -9,6 +13,9 @@ from paged_demo.course import check
 from paged_demo.course import nb05_exercises as sharing
 from paged_demo.course import nb05_writes as writes
 from paged_demo.course.exercises.kinds import EXERCISES
+
+SOON = replace(EXERCISES["5.3"], cases=lambda: islice(writes.write_cases(), amount(short=80, long=None)))
+"""5.3 for what is told of the first case that fails: to tell the mistakes apart, it needs all cases."""
 
 
 def play(case):
@@ -28,12 +35,12 @@ def play(case):
     return {seq_id: allocator.page_table(seq_id) for seq_id in held}, appended
 
 
-@pytest.mark.parametrize("case", list(writes.write_cases()), ids=str)
-def test_the_write_that_is_asked_for_is_the_one_of_the_package(case):
-    written = writes.call_write(writes.write, case)
-    tables, appended = play(case)
-    assert written.tables == tables
-    assert (written.slot, written.copy) == appended
+def test_the_write_that_is_asked_for_is_the_one_of_the_package():
+    for case in writes.write_cases():
+        written = writes.call_write(writes.write, case)
+        tables, appended = play(case)
+        assert written.tables == tables, str(case)
+        assert (written.slot, written.copy) == appended, str(case)
 
 
 def test_the_cases_of_the_write_fork_end_copy_and_write_in_place():
@@ -47,7 +54,7 @@ def test_the_cases_of_the_write_fork_end_copy_and_write_in_place():
 
 
 def test_the_smallest_trace_that_fails_is_told_and_drawn():
-    verdict = check("5.3", writes.written_into_a_shared_page)
+    verdict = SOON.judge(writes.written_into_a_shared_page)
     case = "A prompt of 1 token in pages of 2; then B is forked from A, then A writes."
     assert f"{case} Expected: slot 3; copy (0, 1); tables {{'A': [1], 'B': [0]}};" in verdict.words
     assert "Yours: slot 1; copy None; tables {'A': [0], 'B': [0]};" in verdict.words
@@ -65,7 +72,7 @@ def test_the_smallest_trace_that_fails_is_told_and_drawn():
     ],
 )
 def test_of_a_wrong_write_only_what_is_wrong_is_told(mistake, told):
-    difference = check("5.3", mistake).words.partition("then A writes. ")[2]
+    difference = SOON.judge(mistake).words.partition("then A writes. ")[2]
     assert difference.startswith(f"Expected: {told}")
     assert "slot" not in difference
 
@@ -116,6 +123,8 @@ def test_whatever_an_answer_puts_into_the_lists_is_told(junk):
     for exercise_id, answer in (("5.3", write), ("5.4", free)):
         verdict = check(exercise_id, answer)
         assert verdict.mark == "wrong"
+        if junk is not None:  # the picture is of the pool before it, the same for all
+            verdict = replace(verdict, draw=amount(short=None, long=verdict.draw))
         assert len(verdict._repr_html_()) > 100
 
 
@@ -136,12 +145,12 @@ def test_two_of_five_samples_leave_three_pages_held_and_the_mistake_of_notebook_
     assert len(free_pages) == num_free
 
 
-@pytest.mark.parametrize("case", list(sharing.hit_cases()), ids=str)
-def test_the_hit_that_is_asked_for_is_the_one_of_the_package(case):
-    num_tokens, page_size = case
-    allocator = PagedAllocator(2 * num_tokens, page_size, prefix_caching=True)
-    allocator.allocate("first", range(num_tokens))
-    assert allocator.allocate("second", range(num_tokens)) == sharing.hit(*case)
+def test_the_hit_that_is_asked_for_is_the_one_of_the_package():
+    for num_tokens, page_size in sharing.hit_cases():
+        allocator = PagedAllocator(2 * num_tokens, page_size, prefix_caching=True)
+        allocator.allocate("first", range(num_tokens))
+        found = allocator.allocate("second", range(num_tokens))
+        assert found == sharing.hit(num_tokens, page_size), (num_tokens, page_size)
 
 
 def test_the_prompts_of_7_and_8_hold_what_the_right_letter_says():

@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections import deque
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
@@ -101,6 +102,8 @@ def list_in_itself():
     return made
 
 
+WIDTH = amount(short=9, long=99)
+
 STRANGE = {
     "equal to all": equal_to_all(object),
     "an equal int": lambda: equal_to_all(int)(-7),
@@ -118,7 +121,7 @@ STRANGE = {
     "endless from C": lambda: itertools.repeat(0),
     "endless through map": lambda: map(abs, itertools.count()),
     "a list of three million": lambda: [0] * 3_000_000,
-    "pairs in pairs in pairs": lambda: [[[[[0] * 99] * 99] * 99] * 99] * 99,
+    "pairs in pairs in pairs": lambda: [[[[[[0] * 99] * 99] * 99] * 99] * WIDTH] * WIDTH,
     "a list in itself": list_in_itself,
     "a huge array": lambda: np.broadcast_to(0.0, (10**9, 3)),
     "two huge arrays": lambda: (np.broadcast_to(0.0, (10**9, 3)),) * 2,
@@ -140,19 +143,24 @@ STRANGE = {
 }
 
 
+@pytest.fixture
+def few_steps(monkeypatch):
+    monkeypatch.setattr(fence, "MOST_STEPS", amount(short=10_000, long=fence.MOST_STEPS))
+
+
 def told_in_a_few_words(exercise, answer):
     verdict = check(exercise.exercise_id, answer)
     return verdict.mark == "wrong" and 20 < len(str(verdict).encode()) < 2000
 
 
 @pytest.mark.parametrize("make", STRANGE.values(), ids=STRANGE)
-def test_a_strange_answer_is_told_wrong_in_a_few_words(make):
+def test_a_strange_answer_is_told_wrong_in_a_few_words(make, few_steps):
     for exercise in (EXERCISES["1.2"], EXERCISES["3.1"], CHOICES[-1]):
         assert told_in_a_few_words(exercise, make()), exercise.exercise_id
 
 
 @pytest.mark.parametrize("make", STRANGE.values(), ids=STRANGE)
-def test_what_is_strange_and_was_returned_is_told_wrong_in_a_few_words(make):
+def test_what_is_strange_and_was_returned_is_told_wrong_in_a_few_words(make, few_steps):
     # Each exercise meets some of what is strange, each of that several exercises.
     place = list(STRANGE.values()).index(make)
     for exercise in amount(short=FUNCTIONS[place % 4 :: 4], long=FUNCTIONS):
@@ -160,15 +168,20 @@ def test_what_is_strange_and_was_returned_is_told_wrong_in_a_few_words(make):
 
 
 @pytest.mark.parametrize("make", STRANGE.values(), ids=STRANGE)
-def test_a_notebook_can_show_what_is_told_of_a_strange_answer(make):
+def test_a_notebook_can_show_what_is_told_of_a_strange_answer(make, few_steps):
     told = check("3.1", lambda *given: make())  # whose verdict draws the slot that came, if any did
+    if told.draw and told.draw.args[-1] is None:
+        told = replace(told, draw=amount(short=None, long=told.draw))  # all of them are one picture
     assert told._repr_html_().encode().startswith(b"<div")
 
 
 @pytest.mark.parametrize("exercise", FUNCTIONS, ids=number_of)
 def test_whatever_is_raised_is_told(exercise):
     errors = [UnendingError(), NoAnswerError("x" * 10**6), Exception("\ud800" * 10**6)]
-    for error in (*errors, GeneratorExit(), StopIteration()):
+    errors += [GeneratorExit(), StopIteration()]
+    # How an error is told does not depend on the exercise, whether it is caught on its way may.
+    place = FUNCTIONS.index(exercise)
+    for error in amount(short=errors[place % 3 :: 3], long=errors):
 
         def broken(*given, error=error):
             raise error
@@ -287,7 +300,9 @@ def test_a_function_may_return_a_right_number_of_any_type(kind):
     def provoke(pool):
         return list(map(kind, double_free.provoke(pool)))
 
-    answers = {"3.2": append, "5.3": write, "2.2": fragmented, "3.3": provoke}
+    answers = {"3.2": append, "2.2": fragmented, "3.3": provoke}
+    if kind in amount(short=[np.int64], long=WHOLE):  # it is tried on hundreds of cases
+        answers["5.3"] = write
     if kind is not np.int16:  # some models need more bytes a token
         answers["1.1"] = lambda *given: kind(costs.kv_bytes_per_token(*given))
     answers["5.1"] = lambda *given: kind(sharing.hit(*given))

@@ -5,8 +5,8 @@ What is right all the same is listed with the reason, and has to be right.
 """
 
 import ast
+import pickle
 import warnings
-from copy import deepcopy
 from difflib import ndiff
 
 import numpy as np
@@ -193,12 +193,12 @@ def changed_order(node):
 def wrong_functions(source):
     """Return the sources that differ from this one at one place, by the lines that differ."""
     tree = ast.parse(source)
-    right = ast.unparse(tree)
+    right, pickled = ast.unparse(tree), pickle.dumps(tree)
     arguments = [argument.arg for argument in tree.body[-1].args.args]
     made: dict[str, str] = {}
     for index, node in enumerate(ast.walk(tree)):
         for change in (*changed_operators(node), *changed_values(node, arguments), *changed_order(node)):
-            copy = deepcopy(tree)
+            copy = pickle.loads(pickled)
             change(list(ast.walk(copy))[index])
             text = ast.unparse(copy)
             lines = ndiff(right.splitlines(), text.splitlines())

@@ -199,13 +199,13 @@ def in_is_forgotten(slowness: float) -> float:
 )
 @cache
 def largest_page_size_that_sustains(rate_rps: float) -> float:
-    """Serve five minutes of Alpaca from pages of each size; return the largest that keeps the latency."""
+    """Serve five minutes of Alpaca from ever smaller pages; return the first size that keeps the latency."""
     rng = np.random.default_rng(0)
     trace = draw_trace(alpaca, rate_rps=rate_rps, duration_s=300, rng=rng)
     rules = Rules(iteration_time=SERVERS["OPT-13B"].iteration_time)
-    return max(
+    return next(
         size
-        for size in CAPSTONE_PAGE_SIZES
+        for size in reversed(CAPSTONE_PAGE_SIZES)
         if simulate(
             trace, PagedPool(num_pages=NUM_SLOTS_13B // size, page_size=size), rules=rules
         ).normalised_latency_s

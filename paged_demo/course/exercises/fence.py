@@ -85,7 +85,7 @@ class _OutOfStepsError(BaseException):
 def attempt(
     function: Callable[..., Any],
     *arguments: Any,
-    most_steps: int = MOST_STEPS,
+    most_steps: int | None = None,
     until: float | None = None,
     written: Any = None,
 ) -> Outcome:
@@ -104,8 +104,8 @@ def attempt(
         What the reader wrote.
     *arguments
         What to pass.
-    most_steps : int
-        Steps that it may take before it is stopped.
+    most_steps : int, optional
+        Steps that it may take before it is stopped; if left out, `MOST_STEPS`.
     until : float, optional
         The second of `computing_s` after which it is stopped; if left out, `MOST_SECONDS` from now.
     written : callable, optional
@@ -118,6 +118,7 @@ def attempt(
     >>> attempt(lambda number: number / 0, 2)[:2]
     ('ZeroDivisionError', 'division by zero')
     """
+    most_steps = MOST_STEPS if most_steps is None else most_steps
     try:
         return Returned(_run(function, *arguments, most_steps=most_steps, until=until))
     except _OutOfStepsError as error:
@@ -190,12 +191,15 @@ def _run(function: Callable[..., Any], *arguments: Any, most_steps: int, until: 
     until = computing_s() + MOST_SECONDS if until is None else until
     waits_until = time.monotonic() + MOST_SECONDS_OF_WAITING
 
-    def count(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal num_steps
+    def begin(frame: FrameType, event: str, argument: Any) -> Any:
         if not _is_readers(frame):
             return None
         # Python 3.11 begins no new line in ``while True: pass``; newer ones show some frames' lines only.
         frame.f_trace_opcodes = True
+        return count(frame, event, argument)
+
+    def count(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal num_steps
         num_steps += 1
         if num_steps > most_steps:
             raise _OutOfStepsError(f"{most_steps:,} steps")
@@ -207,7 +211,7 @@ def _run(function: Callable[..., Any], *arguments: Any, most_steps: int, until: 
         return count
 
     earlier_trace = sys.gettrace()
-    sys.settrace(count)
+    sys.settrace(begin)
     try:
         return function(*arguments)
     finally:

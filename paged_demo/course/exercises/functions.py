@@ -129,9 +129,8 @@ class FunctionExercise(Exercise):
         if not callable(answer):
             words = f"A function is asked for, by its name and without brackets; {describe(answer)} came."
             return self.wrong("Not a function.", words)
-        cases = list(self.cases())
         # Before the answer is called: it may change anything.
-        expected: list[Outcome] = [Returned(self._play(self.reference, case)) for case in cases]
+        cases, expected = _cases_and_expected(self)
         guard = Guard()
         try:
             verdict = self._compare(answer, cases, expected)
@@ -142,7 +141,7 @@ class FunctionExercise(Exercise):
             return self.wrong("The package was changed.", words)
         return verdict
 
-    def _compare(self, answer: Callable[..., Any], cases: list[Any], expected: list[Outcome]) -> Verdict:
+    def _compare(self, answer: Callable[..., Any], cases: list[Any], expected: list[Returned]) -> Verdict:
         outcomes: list[Outcome] = []
         first, printed, printed_for = None, Printed(), None
         mistakes = self.mistakes
@@ -192,7 +191,7 @@ class FunctionExercise(Exercise):
             return self.call(answer, case)
         arguments = deepcopy(tuple(case))
         value = self.read(answer(*arguments))
-        keep_as_given(case, arguments, inspect.signature(self.reference).parameters)
+        keep_as_given(case, arguments, _parameters_of(self.reference))
         return value
 
     def _tell(self, case: Any) -> str:
@@ -237,13 +236,24 @@ class FunctionExercise(Exercise):
 
 
 @cache
+def _cases_and_expected(exercise: FunctionExercise) -> tuple[list[Any], list[Returned]]:
+    cases = list(exercise.cases())
+    return cases, [Returned(exercise._play(exercise.reference, case)) for case in cases]
+
+
+@cache
+def _parameters_of(function: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(function).parameters)
+
+
+@cache
 def _telling_cases(exercise: FunctionExercise) -> list[tuple[Any, dict[float, Misconception]]]:
     """Return the cases on which most mistakes go wrong differently, each with the mistake by its number."""
     telling: list[tuple[Any, dict[float, Misconception]]] = []
-    for case in exercise.cases():
+    for case, right in zip(*_cases_and_expected(exercise), strict=True):
         outcomes = [(each, exercise._try(each.answer, case)) for each in exercise.mistakes]
         wrong = {came.value: each for each, came in outcomes if isinstance(came, Returned)}
-        wrong.pop(exercise._play(exercise.reference, case), None)
+        wrong.pop(right.value, None)
         if telling and len(wrong) > len(telling[0][1]):
             telling.clear()
         if not telling or len(wrong) == len(telling[0][1]):

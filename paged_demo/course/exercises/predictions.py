@@ -6,6 +6,7 @@ A prediction is no exercise. Nothing is wrong with a guess that was off, so noth
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from paged_demo.checks import came
@@ -64,7 +65,8 @@ def ask_before(question_id: str, *, because: str, unit: str = "") -> Callable[[F
     """Ask for what the function below finds. `Question` lists what to tell."""
 
     def ask(find: Function) -> Function:
-        QUESTIONS[question_id] = Question(question_id=question_id, find=find, unit=unit, because=because)
+        found = cache(find)  # who guesses again need not wait again
+        QUESTIONS[question_id] = Question(question_id=question_id, find=found, unit=unit, because=because)
         return find
 
     return ask

@@ -122,16 +122,16 @@ def read_letters(answer: Any) -> set[str]:
 
 def read_items(values: Any, *, expected: str) -> list[Any]:
     """Read what a list, tuple, array, range, generator, ``map`` or ``zip`` holds, if it is not long."""
-    items: Any = None
-    for kind in (list, tuple):
-        if is_a(values, kind):
-            items = kind.__iter__(values)
-    if is_a(values, np.ndarray):
-        array = np.asarray(values)
-        items = iter(array) if array.ndim else None
+    items: Any
+    if is_a(values, list):
+        items = list.__iter__(values)
+    elif is_a(values, tuple):
+        items = tuple.__iter__(values)
+    elif is_a(values, np.ndarray) and np.ndim(array := np.asarray(values)):
+        items = iter(array)
     elif type(values) in _ITERATED:
         items = iter(values)
-    if items is None:
+    else:
         raise unexpected(expected, values)
     read = list(islice(items, MOST_ENTRIES + 1))
     if len(read) > MOST_ENTRIES:
@@ -166,8 +166,8 @@ def read_table(values: Any, *, expected: str) -> list[list[float]]:
 
 def plain(value: Any) -> Any:
     """Read whatever holds numbers, text and None in lists, tuples and arrays, as just that."""
-    if value is None:
-        return None
+    if value is None or type(value) in (int, float, str):  # nearly always, and quick
+        return value
     if is_a(value, str):
         return read_text(value)
     if is_a(value, list, tuple, np.ndarray):
