@@ -256,7 +256,9 @@ def test_one_time_for_every_iteration_moves_no_share_of_used_slots_by_half_a_poi
     rules = [Rules(), Rules(iteration_time=constant)]
     rngs = map(np.random.default_rng, range(amount(short=1, long=4)))
     traces = [draw_trace(sharegpt, rate_rps=4, duration_s=900, rng=rng) for rng in rngs]
-    for pool in SERVERS["OPT-13B"].pools().values():
+    pools = SERVERS["OPT-13B"].pools()
+    for scheme in amount(short=["Orca (Max)", "vLLM"], long=pools):
+        pool = pools[scheme]
         used = [
             np.mean(
                 [simulate(trace, pool, window=(300, 900), rules=each).mean_usage.used for trace in traces]
