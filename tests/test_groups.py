@@ -187,7 +187,7 @@ class GroupedHistory(RuleBasedStateMachine):
 
 
 class TestGroupedHistory(GroupedHistory.TestCase):
-    settings = settings(max_examples=amount(short=25, long=200), stateful_step_count=40)
+    settings = settings(max_examples=amount(short=12, long=200), stateful_step_count=40)
 
 
 def test_random_histories_of_several_groups_get_the_answers_of_a_model_of_the_rules():
