@@ -4,6 +4,7 @@ It shares nothing with the package but the records that say what is asked, and k
 """
 
 from fractions import Fraction
+from functools import cache
 from itertools import count
 
 from paged_demo.sizing.layers import Chunked, DeltaNet, Latent, Mamba1, Sliding, StateLayer
@@ -42,6 +43,7 @@ def state_bytes(layer, server):
     return matrix * server.state_bytes + channels * (layer.conv - 1 + drafts) * server.convolution_bytes
 
 
+@cache
 def blocks_of(num_tokens, block):
     """Count the tokens that start a block."""
     return sum(position % block == 0 for position in range(num_tokens))

@@ -79,10 +79,9 @@ def make_batch(rng, lengths, *, page_size, heads=(8, 8), head_dim=16, dtype=np.f
         tables[row, :count], shuffled = shuffled[:count], shuffled[count:]
         keys.append(normal(rng, length, num_kv_heads, head_dim, dtype=dtype))
         values.append(normal(rng, length, num_kv_heads, head_dim, dtype=dtype))
-        for position in range(length):
-            page_id, offset = tables[row, position // page_size], position % page_size
-            store.keys[page_id, :, :, offset] = keys[row][position]
-            store.values[page_id, :, offset] = values[row][position]
+        pages, offsets = np.divmod(np.arange(length), page_size)
+        store.keys[tables[row, pages], :, :, offsets] = keys[row]
+        store.values[tables[row, pages], :, offsets] = values[row]
     queries = normal(rng, len(lengths), num_query_heads, head_dim, dtype=dtype)
     return SimpleNamespace(
         store=store,
@@ -462,9 +461,11 @@ def peak_bytes(attend):
 
 @pytest.mark.parametrize("num_queries", [1, 64])
 def test_the_memory_of_the_quick_kernel_does_not_grow_with_the_context(num_queries):
-    pools = np.ones((32_768, 1, 4, 16), np.float32), np.ones((32_768, 1, 16, 4), np.float32)
+    """The shorter context fills what the kernel takes at once; of the longer one only the table is longer."""
+    num_pages = amount(short=(4096, 8192), long=(8192, 32_768))
+    pools = np.ones((num_pages[1], 1, 4, 16), np.float32), np.ones((num_pages[1], 1, 16, 4), np.float32)
     queries = np.ones((num_queries, 8, 4), np.float32)
-    tables = [np.arange(num_pages) for num_pages in (8_192, 32_768)]
+    tables = [*map(np.arange, num_pages)]
     short, long = (
         peak_bytes(partial(paged_attention_prefill, queries, *pools, table, 16 * len(table)))
         for table in tables

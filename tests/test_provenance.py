@@ -9,6 +9,7 @@ from test_quotes import shown
 
 from paged_demo.paper import move_each, predictions, provenance, sensitivity
 from paged_demo.paper import numbers as paper
+from paged_demo.paper.knee import QUEUE_LENGTH
 from paged_demo.paper.sensitivity import MOVED, Setup
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION
 
@@ -58,7 +59,8 @@ def moved():
     some = {name: MOVED[name] for name in ("slots in the pool", *TIMES)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sensitivity, "MOVED", amount(short=some, long=MOVED))
-        return move_each(duration_s=900)
+        patch.setattr(sensitivity, "QUEUE_LENGTH", amount(short=400, long=QUEUE_LENGTH))
+        return move_each(duration_s=amount(short=500, long=900))
 
 
 def test_each_constant_moves_alone_and_by_a_fifth():

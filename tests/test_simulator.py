@@ -34,7 +34,7 @@ from paged_demo.serving.simulator import simulate
 
 
 def test_both_engines_serve_any_workload_alike():
-    num_workloads = amount(short=200, long=1000)
+    num_workloads = amount(short=100, long=1000)
     kinds = walk("workloads", num_workloads)
     told = ["pages", "pages, several samples", "pages, in pieces", "groups", "groups, in pieces"]
     many = num_workloads / 40

@@ -64,12 +64,14 @@ class Model:
         """List the pages that a group needs to begin after these tokens, or return None if one is missing."""
         hits, group = [], self.groups[index]
         for number in range(len(tokens) // group.size):
-            wanted = (index, name, *tokens[: (number + 1) * group.size])
+            if not group.reads(number, len(tokens)):
+                hits.append(None)
+                continue
+            wanted = (index, name, bytes(tokens[: (number + 1) * group.size]))
             copies = [page for page in self.sealed if self.content[page] == wanted]
-            is_read = group.reads(number, len(tokens))
-            if is_read and not copies:
+            if not copies:
                 return None
-            hits.append(copies[0] if is_read else None)
+            hits.append(copies[0])
         return hits
 
     def take(self):
@@ -191,7 +193,7 @@ class Model:
             for number, page in enumerate(table):
                 end = (number + 1) * group.size
                 if self.caching and page is not None and end <= len(tokens) and page not in self.sealed:
-                    self.content[page] = (index, self.names[seq_id], *tokens[:end])
+                    self.content[page] = (index, self.names[seq_id], bytes(tokens[:end]))
                     self.sealed.append(page)
 
     def fork(self, parent, child):

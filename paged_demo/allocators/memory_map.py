@@ -218,13 +218,16 @@ def fates(
         If a count is not a whole number.
     """
     request_slots = check_count("request_slots", request_slots)
+    # Each sequence is asked for once, however many pages it holds.
+    holders = dict.fromkeys(seq_id for region in memory_map.regions for seq_id in region.seq_ids)
+    futures = {seq_id: _future(future_tokens, seq_id) for seq_id in holders}
     runs = []
     for region in memory_map.regions:
         if not region.seq_ids:
             parts = {"cached": region.num_slots}
         else:
             room = region.num_reserved - region.num_tokens
-            to_come = min(room, max(_future(future_tokens, seq_id) for seq_id in region.seq_ids))
+            to_come = min(room, max(futures[seq_id] for seq_id in region.seq_ids)) if room else 0
             parts = {
                 "used": region.num_tokens,
                 "reserved": to_come,

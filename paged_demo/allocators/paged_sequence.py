@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Self
 
 from paged_demo.allocators.memory_map import MemoryMap, Region, holes_between
@@ -64,8 +65,10 @@ class PagedSequence:
     def slots(self) -> list[int]:
         """List the physical slot of each token whose page is held, in order."""
         size = self.page_size
-        slots = [page_id * size + offset for page_id in self.page_table for offset in range(size)]
-        return slots[: len(slots) - self.num_unfilled]
+        pages = [range(page_id * size, (page_id + 1) * size) for page_id in self.page_table]
+        if pages:
+            pages[-1] = pages[-1][: size - self.num_unfilled]
+        return list(chain.from_iterable(pages))
 
     def begin(self, found: list[int], num_gone: int = 0) -> None:
         """Begin the prompt with pages that were found, after so many that nobody needs."""

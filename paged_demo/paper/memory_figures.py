@@ -256,7 +256,7 @@ def saved_by_beams(
         ids = list(range(width))
         next_id = width
         for num_generated in range(1, request.num_output_tokens + 1):
-            for beam in np.flatnonzero(rng.random(width) < switch_share).tolist():
+            for beam in (rng.random(width) < switch_share).nonzero()[0].tolist():
                 other = (beam + 1 + int(rng.integers(width - 1))) % width
                 allocator.fork(ids[other], next_id)
                 allocator.free(ids[beam])
