@@ -5,7 +5,7 @@ import re
 import matplotlib as mpl
 import numpy as np
 import pytest
-from drawn import new_axes, texts
+from drawn import new_axes, texts, written
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 
@@ -66,7 +66,7 @@ def test_plots_keep_their_look_inside_a_dark_style():
         ax = nb00.usage_bars(keep_one_sequence(500))
         assert {
             to_hex(text.get_color())
-            for text in ax.texts
+            for text in written(ax)
             if "wasted" in text.get_text() and "%" in text.get_text()
         } == {"#1a1a1a"}
 
@@ -143,7 +143,7 @@ def test_each_fate_is_named_above_its_first_slots_and_told_with_its_count():
     for seq_id, num_tokens in {"A": 7, "B": 3}.items():
         allocator.allocate(seq_id, range(num_tokens), final_tokens=20)
     ax = nb02.fates_by_name(allocator.memory_map(), {"A": 2, "B": 0}, request_slots=24, ax=new_axes())
-    places = {text.get_text(): text.get_position()[0] for text in ax.texts if len(text.get_text()) > 1}
+    places = {text.get_text(): text.get_position()[0] for text in written(ax) if len(text.get_text()) > 1}
     assert places == {"used": 3.5, "reserved": 8, "internal": 16.5, "external": 56}
     words = "A: 7 used, 2 reserved, 15 internal. B: 3 used, 21 internal. Then 16 external slots."
     assert show(ax).words == words
@@ -351,7 +351,7 @@ def test_the_edges_of_pages_are_drawn_where_they_can_be_told_apart(page_size, nu
 
 def test_the_queue_of_eviction_is_drawn_from_the_left():
     ax = nb05_plots.eviction_queues({"A ends": {1: "A1", 0: "A0"}, "A again": {}}, ax=new_axes())
-    places = {text.get_text(): text.get_position() for text in ax.texts}
+    places = {text.get_text(): text.get_position() for text in written(ax)}
     assert places["A1\npage 1"][0] < places["A0\npage 0"][0]
     assert places["none"][1] == 1
     fills = [to_hex(box.get_facecolor()) for box in ax.patches]

@@ -94,7 +94,7 @@ def usage_bars(
         ax.barh(rows, widths, left=starts, height=0.62, **style.FATES[name].patch_style())
     for row, (name, usage) in enumerate(usages.items()):
         holds = f"{name}\nholds {amount_of(usage.allocated * scale, unit)}"
-        style.note(ax, holds, (0, row), (-6, 0), xycoords=("axes fraction", "data"), ha="right")
+        style.note(ax, holds, (0, row), (-6, 0), transform=ax.get_yaxis_transform(), ha="right")
     ax.set_yticks([])
     ax.set(xlim=(0, longest * scale), ylim=(len(usages) - 0.5, -0.5))
     ax.xaxis.set_major_formatter(lambda amount, _: amount_of(amount, unit))

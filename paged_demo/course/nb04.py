@@ -76,7 +76,7 @@ def scores_by_page(scores: Numbers, *, page_size: int, ax: Axes | None = None) -
         ax.hlines(higher, start - 0.5, end - 0.5, color="black", linewidth=2.2)
         factor = "start" if page == 0 else f"x {np.exp(highest - higher):.2f}"
         top, look = ((start + end - 1) / 2, 1), {"ha": "center", "va": "top"}
-        style.note(ax, f"page {page}\n{factor}", top, (0, -4), xycoords=("data", "axes fraction"), **look)
+        style.note(ax, f"page {page}\n{factor}", top, (0, -4), transform=ax.get_xaxis_transform(), **look)
         highest = higher
         steps.append(f"{highest:.2f}")
     ax.plot(np.arange(len(marks)), marks, "o", color=style.PAGED, markersize=5)

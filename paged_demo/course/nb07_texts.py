@@ -15,6 +15,7 @@ from paged_demo.llm.cache import PagedCache
 from paged_demo.llm.decoding import Text
 from paged_demo.llm.generate import Engine
 from paged_demo.views import style
+from paged_demo.views.labels import Labels
 from paged_demo.views.picture import new_axes
 from paged_demo.views.strip import letter, slot_strip, tint
 from paged_demo.views.style import count_of
@@ -137,14 +138,14 @@ def pool_of_pages(frame: Frame, *, ax: Axes | None = None) -> Axes:
     ax = slot_strip(frame.memory_map, frame.future_tokens(), ax=ax)
     num_columns = round(ax.get_xlim()[1])
     page_size = frame.memory_map.page_size or 1
+    names = []
     for page_id in range(frame.memory_map.num_slots // page_size):
         row, column = divmod(page_id * page_size, num_columns)
-        name = f"page {page_id}" if page_size >= 4 else str(page_id)
         # On the right, which is written last: on the left it would cover the letter of a few tokens.
-        corner, inwards = (column + page_size, row), (-3, -2)
-        plate = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
-        look: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": 6.5, "bbox": plate}
-        ax.annotate(name, corner, inwards, textcoords="offset points", **look)
+        names.append((column + page_size, row, f"page {page_id}" if page_size >= 4 else str(page_id)))
+    plate = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+    look: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": 6.5, "bbox": plate}
+    ax.add_artist(Labels(names, transform=style.beside(ax, (-3, -2)), **look))
     return ax
 
 

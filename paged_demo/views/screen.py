@@ -77,7 +77,7 @@ class Screen:
 
 def contents(ax: Axes) -> list[Artist]:
     """List what was drawn on some axes, apart from the axes themselves, their title and their legend."""
-    return [*ax.patches, *ax.collections, *ax.lines, *ax.texts]
+    return [*ax.patches, *ax.collections, *ax.lines, *ax.texts, *ax.artists]
 
 
 def clear_contents(ax: Axes, staying: Collection[Artist] = ()) -> None:

@@ -13,6 +13,7 @@ from matplotlib.collections import PolyCollection
 from paged_demo.allocators.memory_map import FateRun, MemoryMap, fates
 from paged_demo.checks import check_count
 from paged_demo.views import style
+from paged_demo.views.labels import Label, Labels
 from paged_demo.views.picture import new_axes
 
 MOST_SLOTS_WITH_LETTERS = 256
@@ -128,16 +129,19 @@ def _draw_cells(ax: Axes, memory_map: MemoryMap, columns: int) -> None:
 
 
 def _write_letters(ax: Axes, runs: Iterable[FateRun], columns: int, *, in_first: bool) -> None:
+    own: list[Label] = []
+    shared: list[Label] = []
     for run in runs:
         if run.fate != "used":
             continue
         letters = "".join(map(letter, run.seq_ids))
-        ink = style.FATES["shared"].text_style() if len(run.seq_ids) > 1 else {"color": "black"}
+        written = shared if len(run.seq_ids) > 1 else own
         boxes = _boxes(run.start_slot, run.num_slots, columns)
         # Where a row breaks a run, a piece may be too narrow for its letters, which the axes would cut.
         for box in [box for box in boxes if box.width >= len(letters)] or boxes:
-            center = (box.x + (0.5 if in_first else box.width / 2), box.y + box.height / 2)
-            ax.text(*center, letters, ha="center", va="center", clip_on=True, **ink)
+            written.append((box.x + (0.5 if in_first else box.width / 2), box.y + box.height / 2, letters))
+    for written, ink in ((own, {"color": "black"}), (shared, style.FATES["shared"].text_style())):
+        ax.add_artist(Labels(written, ha="center", va="center", clip_on=True, **ink))
 
 
 def letter(seq_id: Hashable) -> str:

@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from paged_demo.allocators.memory_map import FateRun, MemoryMap, fates
 from paged_demo.checks import check_count
 from paged_demo.views import style
+from paged_demo.views.labels import Labels
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.strip import Box, collect, letter, tint
 
@@ -22,7 +23,7 @@ MOST_LETTERS_ACROSS = 60
 
 CELL_HEIGHT = 0.8
 
-FONT: Mapping[str, Any] = MappingProxyType({"size": 9})
+FONT: Mapping[str, Any] = MappingProxyType({"fontsize": 9})
 
 GAP = 3.3
 """Between the logical pages and the physical ones, in slots: room for the lines from the one to the other."""
@@ -130,13 +131,13 @@ def words_in_pages(
     ax = ax or new_axes(4.2)
     left = 0.0 if page_tables is None else size + GAP
     rows = [(left, float(page_id), page_id) for page_id in range(memory_map.num_slots // size)]
-    label: dict[str, Any] = {"va": "center", "fontsize": font_size}
+    on_left, on_right = [], []
     row = 0.0
     for seq_id, table in (page_tables or {}).items():
         for logical, page_id in enumerate(table):
             rows.append((0.0, row, page_id))
-            ax.text(-0.1, row + 0.4, f"{letter(seq_id)}{logical}", ha="right", **label)
-            ax.text(size + 0.1, row + 0.4, f"in page {page_id}", ha="left", **label)
+            on_left.append((-0.1, row + 0.4, f"{letter(seq_id)}{logical}"))
+            on_right.append((size + 0.1, row + 0.4, f"in page {page_id}"))
             ends = [size + 1.1, left - 0.8], [row + 0.4, page_id + 0.4]
             ax.plot(*ends, color="black", linewidth=0.8)
             row += 1
@@ -158,7 +159,7 @@ def words_in_pages(
         for slot in range(run.start_slot, run.start_slot + run.num_slots):
             holders[slot // size] = owner
             alike.setdefault(fill, []).extend(cells_of[slot])
-    font = {"size": font_size}
+    font = {"fontsize": font_size}
     for fill, cells in alike.items():
         look: dict[str, Any] = {"facecolor": fill, "edgecolor": "white"}
         if fill in style.FATES:
@@ -170,12 +171,14 @@ def words_in_pages(
     draw_cells(ax, new_cells, font, is_new=True, facecolor="none")
     nobody = "0" if counts_references else ""
     for page_id in range(memory_map.num_slots // size):
-        ax.text(left - 0.1, page_id + 0.4, f"page {page_id}", ha="right", **label)
-        ax.text(left + size + 0.1, page_id + 0.4, holders.get(page_id) or nobody, ha="left", **label)
+        on_left.append((left - 0.1, page_id + 0.4, f"page {page_id}"))
+        on_right.append((left + size + 0.1, page_id + 0.4, holders.get(page_id) or nobody))
     right = left + size + (COUNTS_WIDTH if counts_references else 0.4)
     for src_page, dst_page in copies:
         style.arrow(ax, (right - 0.75, src_page + 0.4), (right - 0.75, dst_page + 0.4), bend=-0.3)
-        ax.text(right, (src_page + dst_page) / 2 + 0.4, "copy", ha="right", **label)
+        on_left.append((right, (src_page + dst_page) / 2 + 0.4, "copy"))
+    ax.add_artist(Labels(on_left, ha="right", va="center", fontsize=font_size))
+    ax.add_artist(Labels(on_right, va="center", fontsize=font_size))
     bottom = memory_map.num_slots // size
     ax.set(xlim=(-1 if page_tables is None else -0.4, right), ylim=(bottom, -0.2), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
@@ -206,8 +209,6 @@ def draw_cells(
     boxes = [Box(cell.x, cell.y, cell.width, CELL_HEIGHT) for cell in cells]
     # The limits are set by hand: to find them would take longer than to draw.
     ax.add_collection(collect(boxes, **look), autolim=False)
-    for cell in cells:
-        if cell.text:
-            center = cell.x + cell.width / 2, cell.y + CELL_HEIGHT / 2
-            weight = "bold" if is_new else "normal"
-            ax.text(*center, cell.text, ha="center", va="center", weight=weight, zorder=4, **font)
+    words = [(cell.x + cell.width / 2, cell.y + CELL_HEIGHT / 2, cell.text) for cell in cells]
+    weight = "bold" if is_new else "normal"
+    ax.add_artist(Labels(words, ha="center", va="center", weight=weight, zorder=4, **font))
