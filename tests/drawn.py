@@ -26,6 +26,12 @@ def as_texts(labels):
     return [Text(*label, **look, **labels.look) for label in labels.labels]
 
 
+def rectangles(collection):
+    """List the corners of the rectangles of a collection, whether each is a path or all are one."""
+    paths = collection.get_paths()
+    return [corners for path in paths for corners in path.vertices.reshape(-1, 5, 2)]
+
+
 def texts(ax):
     """List the texts on some axes."""
     return [text.get_text() for text in written(ax)]

@@ -5,8 +5,8 @@ import re
 import matplotlib as mpl
 import numpy as np
 import pytest
-from drawn import new_axes, texts, written
-from matplotlib.collections import LineCollection
+from drawn import new_axes, rectangles, texts, written
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 
 from paged_demo import (
@@ -204,11 +204,11 @@ def test_the_waste_is_a_saw_tooth_below_one_page():
 
 def test_rows_of_pages_hold_the_tokens_and_the_waste():
     ax = nb03.rows_of_pages([5, 8, 1], page_size=4, ax=new_axes())
-    widths = [np.ptp(path.vertices[:, 0]) for bars in ax.collections[:2] for path in bars.get_paths()]
+    widths = [np.ptp(corners[:, 0]) for bars in ax.collections[:2] for corners in rectangles(bars)]
     assert widths == [5, 8, 1, 3, 0, 3]
     assert ax.get_xlim() == (0, 8)
-    edges = [item for item in ax.collections if isinstance(item, LineCollection)]
-    assert ax.collections[2:] == edges
+    (edges,) = (item for item in ax.collections if isinstance(item, PathCollection))
+    assert ax.collections[2:] == [edges]
 
 
 def test_output_bars_show_the_output_within_the_outlines_of_what_it_should_be():
@@ -298,10 +298,10 @@ def test_ways_are_run_in_turn_and_compared_within_each_round(monkeypatch):
 def drawn_slots(ax, colour):
     """Add up the slots that are drawn in a colour."""
     return sum(
-        path.vertices[:, 0].max() - path.vertices[:, 0].min()
+        corners[:, 0].max() - corners[:, 0].min()
         for item in ax.collections
         if len(item.get_facecolor()) and to_hex(item.get_facecolor()[0]) == colour.lower()
-        for path in item.get_paths()
+        for corners in rectangles(item)
     )
 
 
@@ -345,8 +345,8 @@ def test_what_is_found_is_a_staircase_of_whole_pages():
 def test_the_edges_of_pages_are_drawn_where_they_can_be_told_apart(page_size, num_edges):
     pool = sample_in_parallel(60, 3, page_size=page_size)
     ax = nb05_plots.rows_of_shared_pages(pool, axis_slots=128, ax=new_axes())
-    edges = [item for item in ax.collections if isinstance(item, LineCollection)]
-    assert sum(len(item.get_segments()) for item in edges) == num_edges
+    edges = [item for item in ax.collections if isinstance(item, PathCollection)]
+    assert sum(len(path.vertices) // 2 for item in edges for path in item.get_paths()) == num_edges
 
 
 def test_the_queue_of_eviction_is_drawn_from_the_left():

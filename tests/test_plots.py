@@ -5,7 +5,7 @@ from statistics import stdev
 import numpy as np
 import pytest
 from amounts import amount
-from drawn import new_axes, texts, written
+from drawn import new_axes, rectangles, texts, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.collections import PolyCollection
@@ -36,8 +36,8 @@ LLAMA_7B = PRESETS["Llama-2-7B"]
 def slots_of(collection, num_columns):
     """List the slots that the rectangles of a collection cover."""
     slots = []
-    for path in collection.get_paths():
-        (left, top), (right, bottom) = path.vertices.min(axis=0), path.vertices.max(axis=0)
+    for corners in rectangles(collection):
+        (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
         slots += [
             int(row) * num_columns + int(column)
             for row in np.arange(top, bottom)

@@ -90,6 +90,8 @@ def clear_contents(ax: Axes, staying: Collection[Artist] = ()) -> None:
 
 def _frame_of(ax: Axes) -> Hashable:
     """Return what the axes show apart from their contents: a background fits as long as this is the same."""
+    if not ax.axison:
+        return ()
     return tuple(
         (
             axis.get_visible(),

@@ -13,7 +13,7 @@ from paged_demo.checks import check_count
 from paged_demo.views import style
 from paged_demo.views.labels import Labels
 from paged_demo.views.picture import new_axes, with_words
-from paged_demo.views.strip import Box, collect, letter, tint
+from paged_demo.views.strip import Box, collect, letter, rule, tint
 
 MOST_PAGE_EDGES = 100
 MOST_PAGES_DRAWN = 1_000
@@ -190,7 +190,8 @@ def page_edges(ax: Axes, num_pages: Iterable[int], page_size: int) -> None:
     if page_size >= ax.get_xlim()[1] / MOST_PAGE_EDGES:
         edges = [(page * page_size, row) for row, count in enumerate(num_pages) for page in range(1, count)]
         starts, rows = np.array(edges).reshape(-1, 2).T
-        ax.vlines(starts, rows - 0.37, rows + 0.37, color="white", linewidth=1)
+        lines = rule(starts, rows - 0.37, starts, rows + 0.37, edgecolor="white", linewidth=1)
+        ax.add_collection(lines, autolim=False)
 
 
 def _fill(run: FateRun) -> str:
