@@ -75,23 +75,19 @@ def usage_bars(
     ax = ax or new_axes(0.7 + 0.7 * len(usages))
     longest = axis_slots or max(usage.num_slots for usage in usages.values())
     scale, unit = scale_of(longest, model)
-    bars: dict[str, list[tuple[int, float, float]]] = {}
     for row, usage in enumerate(usages.values()):
         start = 0.0
         for name, fate in style.FATES.items():
             width = getattr(usage, name, 0) * scale
             if width == 0:
                 continue
-            bars.setdefault(name, []).append((row, start, width))
+            style.rectangle(ax, start, row - 0.31, width, 0.62, **fate.patch_style())
             label = f"{words.get(name, name)} {amount_of(width, unit)}"
             if width > 0.014 * len(label) * longest * scale:
                 ax.text(start + width / 2, row, label, ha="center", va="center", **fate.text_style())
             start += width
         wasted = f"{percent(usage.wasted / max(usage.allocated, 1))} wasted"
         style.note(ax, wasted, (start, row), (6, 0))
-    for name, pieces in bars.items():
-        rows, starts, widths = zip(*pieces, strict=True)
-        ax.barh(rows, widths, left=starts, height=0.62, **style.FATES[name].patch_style())
     for row, (name, usage) in enumerate(usages.items()):
         holds = f"{name}\nholds {amount_of(usage.allocated * scale, unit)}"
         style.note(ax, holds, (0, row), (-6, 0), transform=ax.get_yaxis_transform(), ha="right")

@@ -141,9 +141,9 @@ def reading_bars(
     weights = 1000 * iteration.weights_s
     for row, (name, factor) in enumerate({"contiguous": 1.0, "paged": slowdown}.items()):
         kv = 1000 * iteration.reading_s(num_kv_tokens, slowdown=factor) - weights
-        ax.barh(row, weights, height=0.6, facecolor="#F5F5F5", edgecolor="black", linewidth=0.8)
+        style.rectangle(ax, 0, row - 0.3, weights, 0.6, facecolor="#F5F5F5", edgecolor="black", linewidth=0.8)
         colour = style.PAGED if name == "paged" else style.TRADITIONAL
-        ax.barh(row, kv, left=weights, height=0.6, color=colour)
+        style.rectangle(ax, weights, row - 0.3, kv, 0.6, facecolor=colour)
         ax.text(weights / 2, row, f"weights {weights:.1f}", ha="center", va="center", fontsize=9.5)
         style.note(ax, f"KV {kv:.1f}", (weights + kv, row), (4, 0), color=colour)
     ax.set(xlim=(0, axis_ms), ylim=(1.5, -0.5), xlabel="one iteration (ms)")

@@ -15,7 +15,7 @@ from paged_demo.llm.cache import PagedCache
 from paged_demo.llm.decoding import Text
 from paged_demo.llm.generate import Engine
 from paged_demo.views import style
-from paged_demo.views.labels import Labels
+from paged_demo.views.labels import Label, Labels
 from paged_demo.views.picture import new_axes
 from paged_demo.views.strip import letter, slot_strip, tint
 from paged_demo.views.style import count_of
@@ -181,6 +181,7 @@ def texts_so_far(frame: Frame, *, num_rows: int = MOST_ROWS, ax: Axes | None = N
     """
     ax = ax or new_axes(2.2)
     rows_of_each = max(1, num_rows // max(1, len(frame.outputs)))
+    written: dict[str, list[Label]] = {"normal": [], "italic": []}
     for index, (seq_id, output) in enumerate(frame.outputs.items()):
         top = index * rows_of_each
         fill = {"facecolor": tint(seq_id), "edgecolor": "black", "linewidth": 0.8, "pad": 1.8}
@@ -191,8 +192,9 @@ def texts_so_far(frame: Frame, *, num_rows: int = MOST_ROWS, ax: Axes | None = N
         rows += lines if len(lines) <= room else ["... " + lines[-room], *lines[len(lines) - room + 1 :]]
         for number, line in enumerate(rows):
             slant = "italic" if number == 0 and rows_of_each > 1 else "normal"
-            place = (0.035, top + number + 0.5)
-            ax.text(*place, line, va="center", fontsize=9.5, style=slant, parse_math=False)
+            written[slant].append((0.035, top + number + 0.5, line))
+    for slant, labels in written.items():
+        ax.add_artist(Labels(labels, va="center", fontsize=9.5, style=slant, parse_math=False))
     ax.set(xlim=(0, 1), ylim=(num_rows, 0))
     ax.set_axis_off()
     return ax

@@ -146,7 +146,7 @@ def _fill_context(panels: Panels, *, context: int) -> str:
     needs = requests_of(context)
     bars = panels["bars"]
     for row, (name, look) in enumerate(zip(needs, LOOKS, strict=True)):
-        bars.barh(row, needs[name] / GIB, color=look["color"], height=0.42)
+        style.rectangle(bars, 0, row - 0.21, needs[name] / GIB, 0.42, facecolor=look["color"])
         bars.text(0, row - 0.3, f"{name}: {memory_of(needs[name], 'GiB')}", va="bottom", fontsize=8.5)
         if "curves" in panels:
             panels["curves"].plot(context, needs[name] / GIB, **MARK | {"markersize": 9})

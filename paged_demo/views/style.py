@@ -13,6 +13,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from matplotlib.transforms import ScaledTranslation, Transform
 
 from paged_demo.checks import check_whole
@@ -170,6 +171,11 @@ def beside(ax: Axes, offset: tuple[float, float], transform: Transform | None = 
     return (transform or ax.transData) + ScaledTranslation(x / 72, y / 72, figure.dpi_scale_trans)
 
 
+def rectangle(ax: Axes, x: float, y: float, width: float, height: float, **look: Any) -> None:
+    """Draw a rectangle on axes whose limits are set by hand: to find them would take longer than to draw."""
+    ax.add_artist(Rectangle((x, y), width, height, **look))
+
+
 def arrow(
     ax: Axes, start: tuple[float, float], end: tuple[float, float], *, bend: float = 0, width: float = 1.6
 ) -> None:
@@ -180,8 +186,9 @@ def arrow(
 
 def bare(ax: Axes) -> None:
     """Take the frame and the tick marks off some axes; labels stay."""
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
+    if any(spine.get_visible() for spine in ax.spines.values()):  # A live picture's axes are bare already.
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
 
 
 def page_size_axis(ax: Axes, sizes: Sequence[int]) -> None:

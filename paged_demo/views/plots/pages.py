@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 
 from paged_demo.allocators.memory_map import FateRun, MemoryMap, fates
 from paged_demo.checks import check_count
 from paged_demo.views import style
-from paged_demo.views.labels import Labels
+from paged_demo.views.labels import Label, Labels
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.strip import Box, collect, letter, rule, tint
 
@@ -61,29 +60,36 @@ def page_tables(tables: Mapping[Hashable, Sequence[int]], *, num_pages: int, ax:
     num_logical = sum(map(len, tables.values())) + len(tables) - 1
     width = max(num_pages, num_logical)
     owners: dict[int, list[Hashable]] = {}
+    logical_pages: list[Label] = []
     logical_x = (width - num_logical) / 2
     pool_x = (width - num_pages) / 2
     for seq_id, table in tables.items():
         fill = tint(seq_id)
         for logical, page_id in enumerate(table):
-            ax.add_patch(Rectangle((logical_x, 2), 1, 0.7, facecolor=fill, edgecolor="black", linewidth=0.8))
-            ax.text(logical_x + 0.5, 2.35, f"{letter(seq_id)}{logical}", ha="center", va="center")
+            style.rectangle(ax, logical_x, 2, 1, 0.7, facecolor=fill, edgecolor="black", linewidth=0.8)
+            logical_pages.append((logical_x + 0.5, 2.35, f"{letter(seq_id)}{logical}"))
             ax.plot([logical_x + 0.5, pool_x + page_id + 0.5], [2, 0.7], color="black", linewidth=0.8)
             owners.setdefault(page_id, []).append(seq_id)
             logical_x += 1
         logical_x += 1
+    ax.add_artist(Labels(logical_pages, ha="center", va="center"))
+    written: dict[tuple[int, bool], list[Label]] = {}
     for page_id in range(num_pages):
         holders = owners.get(page_id, [])
         fate = style.FATES["shared" if len(holders) > 1 else "free"]
         look = fate.patch_style() | {"edgecolor": "black", "linewidth": 0.8}
         if len(holders) == 1:
             look["facecolor"] = tint(holders[0])
-        ax.add_patch(Rectangle((pool_x + page_id, 0), 1, 0.7, **look))
-        ax.text(pool_x + page_id + 0.5, -0.1, str(page_id), ha="center", va="top")
+        style.rectangle(ax, pool_x + page_id, 0, 1, 0.7, **look)
         letters = "".join(map(letter, holders))
-        ink = fate.text_style() if len(holders) > 1 else {}
         size = 11 if len(letters) * width < MOST_LETTERS_ACROSS else 7
-        ax.text(pool_x + page_id + 0.5, 0.35, letters, ha="center", va="center", fontsize=size, **ink)
+        label = pool_x + page_id + 0.5, 0.35, letters
+        written.setdefault((size, len(holders) > 1), []).append(label)
+    for (size, is_shared), labels in written.items():
+        ink = style.FATES["shared"].text_style() if is_shared else {}
+        ax.add_artist(Labels(labels, ha="center", va="center", fontsize=size, **ink))
+    numbers = [(pool_x + page_id + 0.5, -0.1, str(page_id)) for page_id in range(num_pages)]
+    ax.add_artist(Labels(numbers, ha="center", va="top"))
     ax.set(xlim=(-0.2, width + 0.2), ylim=(-0.6, 2.9))
     ax.set_yticks([0.35, 2.35], ["physical\npages", "logical\npages"])
     ax.set_xticks([])
