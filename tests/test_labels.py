@@ -8,7 +8,7 @@ import pytest
 from drawn import new_axes
 
 from paged_demo.views import style
-from paged_demo.views.labels import Labels, _note
+from paged_demo.views.labels import _note, write
 from paged_demo.views.picture import new_axes as new_axes_that_fit
 
 WORDS = ("A", "jg (Ay)", "two\nlines", "12", "$x^2$", "")
@@ -17,10 +17,10 @@ HALVES = [(x / 4, y / 8) for x in range(4) for y in range(4)]
 """Some of them lie between two pixels."""
 
 
-def drawn_by(write, labels, look):
+def drawn_by(draw_on, labels, look):
     """Draw labels, some of which lie beyond the axes, and which the axes make room for."""
     ax = new_axes_that_fit(2)
-    write(ax, labels, look)
+    draw_on(ax, labels, look)
     ax.figure.canvas.draw()
     return np.array(ax.figure.canvas.buffer_rgba())
 
@@ -31,7 +31,7 @@ def one_by_one(ax, labels, look):
 
 
 def at_once(ax, labels, look):
-    ax.add_artist(Labels(labels, **look))
+    write(ax, labels, **look)
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,14 @@ def at_once(ax, labels, look):
 def test_labels_are_drawn_as_matplotlib_draws_each_text(look, ha, va):
     labels = [(*place, word) for places in PLACES[:2] for place, word in zip(places, WORDS, strict=True)]
     labels += [(*place, "A") for place in HALVES]
-    theirs, ours = (drawn_by(write, labels, look | {"ha": ha, "va": va}) for write in (one_by_one, at_once))
+    theirs, ours = (drawn_by(way, labels, look | {"ha": ha, "va": va}) for way in (one_by_one, at_once))
     assert (theirs[..., :3] < 128).any()
     assert np.array_equal(ours, theirs)
 
 
 def test_labels_are_written_by_any_renderer():
     ax = new_axes()
-    ax.add_artist(Labels([(0.2, 0.3, "here"), (0.6, 0.7, "and there")]))
+    write(ax, [(0.2, 0.3, "here"), (0.6, 0.7, "and there")])
     picture = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none"}):
         ax.figure.savefig(picture, format="svg")
@@ -68,6 +68,12 @@ def test_labels_are_laid_out_once_wherever_they_stand():
     _note.cache_clear()
     for offset in (0, 0.1):
         ax = new_axes()
-        ax.add_artist(Labels([(0.2 + offset, 0.3, "A"), (0.6, 0.7, "A")]))
+        write(ax, [(0.2 + offset, 0.3, "A"), (0.6, 0.7, "A")])
         ax.figure.canvas.draw()
     assert (_note.cache_info().misses, _note.cache_info().hits) == (1, 3)
+
+
+def test_where_nothing_is_to_be_written_nothing_is_drawn():
+    ax = new_axes()
+    write(ax, [(0.5, 0.5, "")], fontsize=9)
+    assert not ax.artists

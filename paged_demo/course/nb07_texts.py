@@ -15,7 +15,7 @@ from paged_demo.llm.cache import PagedCache
 from paged_demo.llm.decoding import Text
 from paged_demo.llm.generate import Engine
 from paged_demo.views import style
-from paged_demo.views.labels import Label, Labels
+from paged_demo.views.labels import Label, write
 from paged_demo.views.picture import new_axes
 from paged_demo.views.strip import letter, slot_strip, tint
 from paged_demo.views.style import count_of
@@ -145,7 +145,7 @@ def pool_of_pages(frame: Frame, *, ax: Axes | None = None) -> Axes:
         names.append((column + page_size, row, f"page {page_id}" if page_size >= 4 else str(page_id)))
     plate = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
     look: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": 6.5, "bbox": plate}
-    ax.add_artist(Labels(names, transform=style.beside(ax, (-3, -2)), **look))
+    write(ax, names, transform=style.beside(ax, (-3, -2)), **look)
     return ax
 
 
@@ -194,7 +194,7 @@ def texts_so_far(frame: Frame, *, num_rows: int = MOST_ROWS, ax: Axes | None = N
             slant = "italic" if number == 0 and rows_of_each > 1 else "normal"
             written[slant].append((0.035, top + number + 0.5, line))
     for slant, labels in written.items():
-        ax.add_artist(Labels(labels, va="center", fontsize=9.5, style=slant, parse_math=False))
+        write(ax, labels, va="center", fontsize=9.5, style=slant, parse_math=False)
     ax.set(xlim=(0, 1), ylim=(num_rows, 0))
     ax.set_axis_off()
     return ax

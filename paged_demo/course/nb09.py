@@ -27,7 +27,7 @@ from paged_demo.sizing.layers import Sliding
 from paged_demo.sizing.presets import model_of
 from paged_demo.views import style
 from paged_demo.views.controls import choice
-from paged_demo.views.labels import Labels
+from paged_demo.views.labels import write
 from paged_demo.views.live import MARK, Explorer, Panels
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.player import Player
@@ -68,7 +68,7 @@ def tables_over_pool(moment: Moment, *, ax: Axes | None = None) -> Axes:
         draw_cells(ax, cells, facecolor=fill, edgecolor="black", linewidth=0.8)
     draw_cells(ax, [pool[page_id] for page_id in moment.given_back], is_new=True, facecolor="none")
     names = [(cell.x + width / 2, POOL_ROW + 0.9, str(page_id)) for page_id, cell in enumerate(pool)]
-    ax.add_artist(Labels(names, ha="center", va="top", fontsize=8))
+    write(ax, names, ha="center", va="top", fontsize=8)
     ax.set(xlim=(-0.1, LONGEST + 0.1), ylim=(POOL_ROW + 1.6, -0.15), xticks=[])
     rows = [1.1 * row + CELL_HEIGHT / 2 for row in range(len(GROUPS))]
     ax.set_yticks([*rows, POOL_ROW + CELL_HEIGHT / 2], [*GROUPS, "pool"])

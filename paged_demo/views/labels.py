@@ -1,11 +1,12 @@
 """Many texts that look alike, such as the letters in cells, as one artist: quicker to make and to draw."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -22,8 +23,8 @@ class Labels(Artist):
 
     Parameters
     ----------
-    labels : iterable of Label
-        Their places are those of the data if no transform is given.
+    labels : sequence of Label
+        One or more, none of them empty; placed in the data if no transform is given.
     bbox : mapping
         The look of a plate behind each text.
     clip_on, transform, zorder, **look
@@ -32,7 +33,7 @@ class Labels(Artist):
 
     def __init__(
         self,
-        labels: Iterable[Label],
+        labels: Sequence[Label],
         *,
         bbox: Mapping[str, Any] | None = None,
         clip_on: bool = False,
@@ -44,7 +45,7 @@ class Labels(Artist):
         self.set(clip_on=clip_on, zorder=zorder)
         if transform is not None:
             self.set_transform(transform)
-        self.labels = [label for label in labels if label[2]]
+        self.labels = labels
         self.look = {"color": mpl.rcParams["text.color"], "fontsize": mpl.rcParams["font.size"]} | look
         self.plate = dict(bbox or {})
 
@@ -63,17 +64,15 @@ class Labels(Artist):
 
     def get_window_extent(self, renderer: Any = None) -> Bbox:
         """Return the box around all texts, for a layout."""
-        boxes = [noted.extent.translated(x, y) for x, y, noted in self._placed()]
-        return Bbox.union(boxes) if boxes else Bbox.null()
+        return Bbox.union([noted.extent.translated(x, y) for x, y, noted in self._placed()])
 
     def _placed(self) -> Iterator[tuple[float, float, "_Noted"]]:
         figure = self.get_figure(root=True)
         assert figure is not None
         look, plate = tuple(self.look.items()), tuple(self.plate.items())
-        if self.labels:
-            places = self.get_transform().transform([label[:2] for label in self.labels])
-            for (x, y), (_, _, text) in zip(places, self.labels, strict=True):
-                yield x, y, _note(text, look, plate, figure.dpi)
+        places = self.get_transform().transform([label[:2] for label in self.labels])
+        for (x, y), (_, _, text) in zip(places, self.labels, strict=True):
+            yield x, y, _note(text, look, plate, figure.dpi)
 
     def _own(self, noted_gc: Any, renderer: Any) -> Any:
         gc = renderer.new_gc()
@@ -82,6 +81,13 @@ class Labels(Artist):
             gc.set_clip_rectangle(self.get_clip_box())
             gc.set_clip_path(self.get_clip_path())
         return gc
+
+
+def write(ax: Axes, labels: Sequence[Label], **look: Any) -> None:
+    """Write texts that look alike on some axes; the look is that of `Labels`."""
+    not_empty = [label for label in labels if label[2]]
+    if not_empty:
+        ax.add_artist(Labels(not_empty, **look))
 
 
 class _Noted(NamedTuple):

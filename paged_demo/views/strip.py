@@ -16,7 +16,7 @@ from matplotlib.path import Path
 from paged_demo.allocators.memory_map import FateRun, MemoryMap, fates
 from paged_demo.checks import check_count
 from paged_demo.views import style
-from paged_demo.views.labels import Label, Labels
+from paged_demo.views.labels import Label, write
 from paged_demo.views.picture import new_axes
 
 MOST_SLOTS_WITH_LETTERS = 256
@@ -164,7 +164,7 @@ def _write_letters(ax: Axes, runs: Iterable[FateRun], columns: int, *, in_first:
         for box in [box for box in boxes if box.width >= len(letters)] or boxes:
             written.append((box.x + (0.5 if in_first else box.width / 2), box.y + box.height / 2, letters))
     for written, ink in ((own, {"color": "black"}), (shared, style.FATES["shared"].text_style())):
-        ax.add_artist(Labels(written, ha="center", va="center", clip_on=True, **ink))
+        write(ax, written, ha="center", va="center", clip_on=True, **ink)
 
 
 def letter(seq_id: Hashable) -> str:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from paged_demo.allocators.memory_map import FateRun, MemoryMap, fates
 from paged_demo.checks import check_count
 from paged_demo.views import style
-from paged_demo.views.labels import Label, Labels
+from paged_demo.views.labels import Label, write
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.strip import Box, collect, letter, rule, tint
 
@@ -72,7 +72,7 @@ def page_tables(tables: Mapping[Hashable, Sequence[int]], *, num_pages: int, ax:
             owners.setdefault(page_id, []).append(seq_id)
             logical_x += 1
         logical_x += 1
-    ax.add_artist(Labels(logical_pages, ha="center", va="center"))
+    write(ax, logical_pages, ha="center", va="center")
     written: dict[tuple[int, bool], list[Label]] = {}
     for page_id in range(num_pages):
         holders = owners.get(page_id, [])
@@ -87,9 +87,9 @@ def page_tables(tables: Mapping[Hashable, Sequence[int]], *, num_pages: int, ax:
         written.setdefault((size, len(holders) > 1), []).append(label)
     for (size, is_shared), labels in written.items():
         ink = style.FATES["shared"].text_style() if is_shared else {}
-        ax.add_artist(Labels(labels, ha="center", va="center", fontsize=size, **ink))
+        write(ax, labels, ha="center", va="center", fontsize=size, **ink)
     numbers = [(pool_x + page_id + 0.5, -0.1, str(page_id)) for page_id in range(num_pages)]
-    ax.add_artist(Labels(numbers, ha="center", va="top"))
+    write(ax, numbers, ha="center", va="top")
     ax.set(xlim=(-0.2, width + 0.2), ylim=(-0.6, 2.9))
     ax.set_yticks([0.35, 2.35], ["physical\npages", "logical\npages"])
     ax.set_xticks([])
@@ -183,8 +183,8 @@ def words_in_pages(
     for src_page, dst_page in copies:
         style.arrow(ax, (right - 0.75, src_page + 0.4), (right - 0.75, dst_page + 0.4), bend=-0.3)
         on_left.append((right, (src_page + dst_page) / 2 + 0.4, "copy"))
-    ax.add_artist(Labels(on_left, ha="right", va="center", fontsize=font_size))
-    ax.add_artist(Labels(on_right, va="center", fontsize=font_size))
+    write(ax, on_left, ha="right", va="center", fontsize=font_size)
+    write(ax, on_right, va="center", fontsize=font_size)
     bottom = memory_map.num_slots // size
     ax.set(xlim=(-1 if page_tables is None else -0.4, right), ylim=(bottom, -0.2), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
@@ -218,4 +218,4 @@ def draw_cells(
     ax.add_collection(collect(boxes, **look), autolim=False)
     words = [(cell.x + cell.width / 2, cell.y + CELL_HEIGHT / 2, cell.text) for cell in cells]
     weight = "bold" if is_new else "normal"
-    ax.add_artist(Labels(words, ha="center", va="center", weight=weight, zorder=4, **font))
+    write(ax, words, ha="center", va="center", weight=weight, zorder=4, **font)
