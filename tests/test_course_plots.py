@@ -5,8 +5,8 @@ import re
 import matplotlib as mpl
 import numpy as np
 import pytest
-from drawn import new_axes, texts
-from matplotlib.collections import LineCollection
+from drawn import new_axes, rectangles, texts, written
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 
 from paged_demo import (
@@ -66,7 +66,7 @@ def test_plots_keep_their_look_inside_a_dark_style():
         ax = nb00.usage_bars(keep_one_sequence(500))
         assert {
             to_hex(text.get_color())
-            for text in ax.texts
+            for text in written(ax)
             if "wasted" in text.get_text() and "%" in text.get_text()
         } == {"#1a1a1a"}
 
@@ -143,7 +143,7 @@ def test_each_fate_is_named_above_its_first_slots_and_told_with_its_count():
     for seq_id, num_tokens in {"A": 7, "B": 3}.items():
         allocator.allocate(seq_id, range(num_tokens), final_tokens=20)
     ax = nb02.fates_by_name(allocator.memory_map(), {"A": 2, "B": 0}, request_slots=24, ax=new_axes())
-    places = {text.get_text(): text.get_position()[0] for text in ax.texts if len(text.get_text()) > 1}
+    places = {text.get_text(): text.get_position()[0] for text in written(ax) if len(text.get_text()) > 1}
     assert places == {"used": 3.5, "reserved": 8, "internal": 16.5, "external": 56}
     words = "A: 7 used, 2 reserved, 15 internal. B: 3 used, 21 internal. Then 16 external slots."
     assert show(ax).words == words
@@ -204,11 +204,11 @@ def test_the_waste_is_a_saw_tooth_below_one_page():
 
 def test_rows_of_pages_hold_the_tokens_and_the_waste():
     ax = nb03.rows_of_pages([5, 8, 1], page_size=4, ax=new_axes())
-    widths = [np.ptp(path.vertices[:, 0]) for bars in ax.collections[:2] for path in bars.get_paths()]
+    widths = [np.ptp(corners[:, 0]) for bars in ax.collections[:2] for corners in rectangles(bars)]
     assert widths == [5, 8, 1, 3, 0, 3]
     assert ax.get_xlim() == (0, 8)
-    edges = [item for item in ax.collections if isinstance(item, LineCollection)]
-    assert ax.collections[2:] == edges
+    (edges,) = (item for item in ax.collections if isinstance(item, PathCollection))
+    assert ax.collections[2:] == [edges]
 
 
 def test_output_bars_show_the_output_within_the_outlines_of_what_it_should_be():
@@ -298,10 +298,10 @@ def test_ways_are_run_in_turn_and_compared_within_each_round(monkeypatch):
 def drawn_slots(ax, colour):
     """Add up the slots that are drawn in a colour."""
     return sum(
-        path.vertices[:, 0].max() - path.vertices[:, 0].min()
+        corners[:, 0].max() - corners[:, 0].min()
         for item in ax.collections
         if len(item.get_facecolor()) and to_hex(item.get_facecolor()[0]) == colour.lower()
-        for path in item.get_paths()
+        for corners in rectangles(item)
     )
 
 
@@ -345,13 +345,13 @@ def test_what_is_found_is_a_staircase_of_whole_pages():
 def test_the_edges_of_pages_are_drawn_where_they_can_be_told_apart(page_size, num_edges):
     pool = sample_in_parallel(60, 3, page_size=page_size)
     ax = nb05_plots.rows_of_shared_pages(pool, axis_slots=128, ax=new_axes())
-    edges = [item for item in ax.collections if isinstance(item, LineCollection)]
-    assert sum(len(item.get_segments()) for item in edges) == num_edges
+    edges = [item for item in ax.collections if isinstance(item, PathCollection)]
+    assert sum(len(path.vertices) // 2 for item in edges for path in item.get_paths()) == num_edges
 
 
 def test_the_queue_of_eviction_is_drawn_from_the_left():
     ax = nb05_plots.eviction_queues({"A ends": {1: "A1", 0: "A0"}, "A again": {}}, ax=new_axes())
-    places = {text.get_text(): text.get_position() for text in ax.texts}
+    places = {text.get_text(): text.get_position() for text in written(ax)}
     assert places["A1\npage 1"][0] < places["A0\npage 0"][0]
     assert places["none"][1] == 1
     fills = [to_hex(box.get_facecolor()) for box in ax.patches]

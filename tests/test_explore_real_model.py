@@ -8,6 +8,7 @@ from base64 import b64decode
 import nbformat
 import pytest
 from amounts import amount
+from drawn import texts, written
 from explorers import as_text, ends_and_middle, pixels, small_run, tiny_model
 from freeze import NOTEBOOKS, differences, run
 from test_llm_tokenizer import make_tokenizer
@@ -77,18 +78,18 @@ def test_a_text_that_gave_way_is_told_to_wait(frames):
     waiting = [frame for frame in frames if frame.waiting]
     assert waiting
     assert "C (preempted, waits): " in waiting[0].words()
-    assert any("preempted, waits" in text.get_text() for text in texts_so_far(waiting[0]).texts)
+    assert any("preempted, waits" in text for text in texts(texts_so_far(waiting[0])))
 
 
 def test_every_page_bears_its_number_and_covers_no_letter(model):
     box = PromptBox(model, make_tokenizer(), "hello", num_tokens=30)
     for step in amount(short=[1, 16, 30], long=range(1, 31)):
         box.controls["step"].value = step
-        texts = box.panels["pool"].texts
-        names = [text for text in texts if text.get_text().startswith("page ")]
+        shown = written(box.panels["pool"])
+        names = [text for text in shown if text.get_text().startswith("page ")]
         assert [name.get_text() for name in names] == [f"page {number}" for number in range(16)]
         plates = [name.get_bbox_patch().get_window_extent() for name in names]
-        letters = [text.get_window_extent() for text in texts if text not in names]
+        letters = [text.get_window_extent() for text in shown if text not in names]
         assert letters
         assert not any(plate.overlaps(letter) for plate in plates for letter in letters)
 
@@ -400,7 +401,7 @@ def test_letters_that_the_font_lacks_are_replaced():
 def test_a_text_in_pages_has_a_row_for_each_page_and_empty_slots_at_the_end():
     ax = text_in_pages(["one", " two", " three-and-more"], [7, 2], page_size=2)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["page 7", "page 2"]
-    assert [text.get_text() for text in ax.texts] == ["one", " two", " three-…"]
+    assert texts(ax) == ["one", " two", " three-…"]
     assert len(ax.patches) == 4
     assert isinstance(show(ax, "three tokens"), Picture)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import nbformat
 import pytest
+from drawn import texts
 from explorers import move
 from solutions import CHECK, FOLDER, source_of
 
@@ -65,7 +66,7 @@ def test_the_bars_add_up_to_the_card():
     taken = memory.total_bytes - memory.requested_bytes + sum(size for _, size in memory.parts)
     assert taken + memory.available_bytes == bytes_of("total", nb08.TOTAL)
     ax = nb08_plots.waterfall(memory, nb08.plan_of(20_000, 0.9, 1, "bfloat16"), ax=new_axes())
-    written = [text.get_text() for text in ax.texts]
+    written = texts(ax)
     assert written[0] == in_gib(memory.total_bytes)
     assert written[-2:] == [in_gib(memory.available_bytes), in_gib(1250 * 2**21)]
 

@@ -5,7 +5,7 @@ from statistics import stdev
 import numpy as np
 import pytest
 from amounts import amount
-from drawn import new_axes, texts
+from drawn import new_axes, rectangles, texts, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.collections import PolyCollection
@@ -36,8 +36,8 @@ LLAMA_7B = PRESETS["Llama-2-7B"]
 def slots_of(collection, num_columns):
     """List the slots that the rectangles of a collection cover."""
     slots = []
-    for path in collection.get_paths():
-        (left, top), (right, bottom) = path.vertices.min(axis=0), path.vertices.max(axis=0)
+    for corners in rectangles(collection):
+        (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
         slots += [
             int(row) * num_columns + int(column)
             for row in np.arange(top, bottom)
@@ -95,7 +95,7 @@ def test_letters_that_have_no_room_in_a_piece_of_a_run_stand_in_the_others(num_t
     allocator.allocate(26, range(num_tokens))
     ax = slot_strip(allocator.memory_map(), {26: 0}, num_columns=4, ax=new_axes())
     assert texts(ax) == ["AA"] * len(places)
-    assert [text.get_position()[0] for text in ax.texts] == places
+    assert [text.get_position()[0] for text in written(ax)] == places
 
 
 @pytest.mark.parametrize(("letters_stay", "places"), [(False, [1.0, 1.5]), (True, [0.5, 0.5])])
@@ -104,7 +104,7 @@ def test_a_letter_can_stay_where_it_is_while_its_sequence_grows(letters_stay, pl
     allocator.allocate("A", range(2))
     for place in places:
         ax = slot_strip(allocator.memory_map(), {"A": 0}, letters_stay=letters_stay, ax=new_axes())
-        assert ax.texts[0].get_position() == (place, 0.5)
+        assert written(ax)[0].get_position() == (place, 0.5)
         allocator.append("A", 0)
 
 
@@ -158,7 +158,9 @@ def test_page_tables_draw_a_line_from_every_logical_page_to_its_physical_one():
     tables = {seq_id: allocator.page_table(seq_id) for seq_id in "ABC"}
     ax = plots.page_tables(tables, num_pages=8, ax=new_axes())
     number_at = {
-        round(text.get_position()[0], 3): text.get_text() for text in ax.texts if text.get_position()[1] < 0
+        round(text.get_position()[0], 3): text.get_text()
+        for text in written(ax)
+        if text.get_position()[1] < 0
     }
     targets = [int(number_at[round(line.get_xdata()[1], 3)]) for line in ax.lines]
     assert targets == [page_id for table in tables.values() for page_id in table]
@@ -172,7 +174,7 @@ def test_the_new_words_have_a_frame_and_are_written_once():
         moment.memory_map, moment.future_tokens, moment.words, new_slots=moment.new_slots, ax=new_axes()
     )
     assert moment.new_slots == {12}
-    bold = [text.get_text() for text in ax.texts if text.get_weight() == "bold"]
+    bold = [text.get_text() for text in written(ax) if text.get_weight() == "bold"]
     assert bold == ["brought"]
     assert sorted(word for word in texts(ax) if word in SENTENCES["A"].split()) == sorted(
         moment.words.values()

@@ -77,14 +77,13 @@ def usage_bars(
     longest = axis_slots or max(usage.num_slots for usage in usages.values())
     letter = 0.023 if is_narrow(ax) else 0.014  # of the axis, with some room
     scale, unit = scale_of(longest, model)
-    bars: dict[str, list[tuple[int, float, float]]] = {}
     for row, usage in enumerate(usages.values()):
         start = 0.0
         for name, fate in style.FATES.items():
             width = getattr(usage, name, 0) * scale
             if width == 0:
                 continue
-            bars.setdefault(name, []).append((row, start, width))
+            style.rectangle(ax, start, row - 0.31, width, 0.62, **fate.patch_style())
             word = words.get(name, name)
             label = f"{word} {amount_of(width, unit)}"
             if width <= letter * len(label) * longest * scale and is_narrow(ax):
@@ -94,12 +93,9 @@ def usage_bars(
             start += width
         wasted = f"{percent(usage.wasted / max(usage.allocated, 1))} wasted"
         style.note(ax, wasted, (start, row), (6, 0))
-    for name, pieces in bars.items():
-        rows, starts, widths = zip(*pieces, strict=True)
-        ax.barh(rows, widths, left=starts, height=0.62, **style.FATES[name].patch_style())
     for row, (name, usage) in enumerate(usages.items()):
         holds = f"{name}\nholds {amount_of(usage.allocated * scale, unit)}"
-        style.note(ax, holds, (0, row), (-6, 0), xycoords=("axes fraction", "data"), ha="right")
+        style.note(ax, holds, (0, row), (-6, 0), transform=ax.get_yaxis_transform(), ha="right")
     ax.set_yticks([])
     ax.set(xlim=(0, longest * scale), ylim=(len(usages) - 0.5, -0.5))
     ax.xaxis.set_major_formatter(lambda amount, _: amount_of(amount, unit))

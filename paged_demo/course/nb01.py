@@ -145,17 +145,17 @@ def memory_bar(budget: MemoryBudget, *, axis_gib: float | None = None, ax: Axes 
     whole = weights + budget.kv_bytes / GIB
     end = min(whole, reach)
     free = style.FATES["free"].patch_style()
-    ax.add_patch(Rectangle((0, 0), memory, 1, **free))
-    ax.add_patch(Rectangle((0, 0), min(weights, reach), 1, **WEIGHTS))
+    style.rectangle(ax, 0, 0, memory, 1, **free)
+    style.rectangle(ax, 0, 0, min(weights, reach), 1, **WEIGHTS)
     if end > weights:
-        ax.add_patch(Rectangle((weights, 0), end - weights, 1, **style.FATES["used"].patch_style()))
+        style.rectangle(ax, weights, 0, end - weights, 1, **style.FATES["used"].patch_style())
         request = budget.request_bytes / GIB
         if request > reach / 200:
             starts = [weights + index * request for index in range(1, budget.num_requests)]
             ax.vlines([start for start in starts if start < end], 0, 1, color="white", linewidth=1)
     if end > memory:
         lost = style.FATES["internal"].patch_style()
-        ax.add_patch(Rectangle((memory, 0), end - memory, 1, **lost))
+        style.rectangle(ax, memory, 0, end - memory, 1, **lost)
     if whole > reach:
         _break_off(ax, reach, f"to {memory_of(budget.model.weight_bytes + budget.kv_bytes, 'GiB')}")
     ax.plot([memory, memory], [-0.18, 1.18], color="black", linewidth=2)

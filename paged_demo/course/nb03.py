@@ -64,7 +64,7 @@ def translation(
     for logical, page_id in enumerate(page_table):
         entry = Cell(left + logical * page_size, 2.1, f"page {page_id}", page_size)
         fill = held if logical == page else "white"
-        draw_cells(ax, [entry], {"size": 11}, facecolor=fill, edgecolor="black")
+        draw_cells(ax, [entry], {"fontsize": 11}, facecolor=fill, edgecolor="black")
         name = f"logical page {logical}"
         ax.text(entry.x + page_size / 2, 5.05, name, ha="center", va="bottom", fontsize=9)
     pages = [Cell(page_id * page_size, 0, width=page_size) for page_id in range(num_pages)]
@@ -107,7 +107,7 @@ def waste_against_length(*, page_size: int = PAGE_SIZE, num_pages: int = 5, ax: 
     ax.axhline(page_size, color="black", linewidth=1, linestyle="--")
     ax.axhline(wasted.mean(), color="black", linewidth=1.6)
     for text, height in ((f"one page: {page_size}", page_size), (f"mean: {wasted.mean():g}", wasted.mean())):
-        style.note(ax, text, (1.0, height), (6, 0), xycoords=("axes fraction", "data"))
+        style.note(ax, text, (1.0, height), (6, 0), transform=ax.get_yaxis_transform())
     ax.set(xlim=(0.5, lengths[-1] + 0.5), ylim=(0, 1.15 * page_size))
     ax.set_xticks([1, *range(page_size, lengths[-1] + 1, page_size)])
     ax.set(xlabel="length of the sequence (tokens)", ylabel="empty slots")

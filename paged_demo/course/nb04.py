@@ -77,7 +77,7 @@ def scores_by_page(scores: Numbers, *, page_size: int, ax: Axes | None = None) -
         ax.hlines(higher, start - 0.5, end - 0.5, color="black", linewidth=2.2)
         factor = "start" if page == 0 else f"x {np.exp(highest - higher):.2f}"
         top, look = ((start + end - 1) / 2, 1), {"ha": "center", "va": "top"}
-        style.note(ax, f"page {page}\n{factor}", top, (0, -4), xycoords=("data", "axes fraction"), **look)
+        style.note(ax, f"page {page}\n{factor}", top, (0, -4), transform=ax.get_xaxis_transform(), **look)
         highest = higher
         steps.append(f"{highest:.2f}")
     ax.plot(np.arange(len(marks)), marks, "o", color=style.PAGED, markersize=5)
@@ -142,9 +142,9 @@ def reading_bars(
     weights = 1000 * iteration.weights_s
     for row, (name, factor) in enumerate({"contiguous": 1.0, "paged": slowdown}.items()):
         kv = 1000 * iteration.reading_s(num_kv_tokens, slowdown=factor) - weights
-        ax.barh(row, weights, height=0.6, facecolor="#F5F5F5", edgecolor="black", linewidth=0.8)
+        style.rectangle(ax, 0, row - 0.3, weights, 0.6, facecolor="#F5F5F5", edgecolor="black", linewidth=0.8)
         colour = style.PAGED if name == "paged" else style.TRADITIONAL
-        ax.barh(row, kv, left=weights, height=0.6, color=colour)
+        style.rectangle(ax, weights, row - 0.3, kv, 0.6, facecolor=colour)
         label = "weights" if is_narrow(ax) else f"weights {weights:.1f}"
         ax.text(weights / 2, row, label, ha="center", va="center", fontsize=9.5)
         style.note(ax, f"KV {kv:.1f}", (weights + kv, row), (4, 0), color=colour)

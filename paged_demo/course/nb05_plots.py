@@ -12,6 +12,7 @@ from paged_demo.checks import check_counts
 from paged_demo.serving.rules import pages_held, pages_without_sharing
 from paged_demo.serving.workload import Request
 from paged_demo.views import style
+from paged_demo.views.labels import write
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.plots.pages import page_edges
 from paged_demo.views.strip import Box, collect, letter, tint
@@ -37,13 +38,14 @@ def rows_of_shared_pages(
     region_of = {region.start_slot // size: region for region in pool.memory_map.regions}
     boxes: dict[str, list[Box]] = {"shared": [], "reserved": []}
     own: dict[str, list[Box]] = {}
+    names = [(0, row, f"{letter(seq_id)} ") for row, seq_id in enumerate(pool.page_tables)]
+    write(ax, names, ha="right", va="center", fontsize=10)
     for row, (seq_id, table) in enumerate(pool.page_tables.items()):
         num_tokens = pool.num_tokens[seq_id]
         num_shared = min(size * sum(len(region_of[page_id].seq_ids) > 1 for page_id in table), num_tokens)
         boxes["shared"].append(_bar(row, 0, num_shared))
         own.setdefault(tint(seq_id), []).append(_bar(row, num_shared, num_tokens))
         boxes["reserved"].append(_bar(row, num_tokens, len(table) * size))
-        ax.text(0, row, f"{letter(seq_id)} ", ha="right", va="center", fontsize=10)
     drawn = [collect(bars, **style.FATES[name].patch_style()) for name, bars in boxes.items()]
     drawn += [collect(bars, facecolor=colour) for colour, bars in own.items()]
     drawn.append(collect(_copied(pool, size), facecolor="none", edgecolor="black", linewidth=2, zorder=3))

@@ -168,7 +168,7 @@ def swap_or_recompute(num_tokens: int = 256, *, ax: Axes | None = None) -> Axes:
         words += (
             f" Open marks are the paper's (Fig. 19a); swapping and computing with pages of {', '.join(read)}."
         )
-    look = {"va": "baseline", "color": style.PAGED}
+    look: dict[str, Any] = {"va": "baseline", "color": style.PAGED}
     style.note(ax, "swap out and in", (sizes[1], swap_ms[1]), (8, 6), **look)
     look |= {"ha": "right", "color": style.TRADITIONAL}
     style.note(ax, "compute again", (sizes[-1], recompute_ms), (0, 6), **look)

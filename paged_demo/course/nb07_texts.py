@@ -15,6 +15,7 @@ from paged_demo.llm.cache import PagedCache
 from paged_demo.llm.decoding import Text
 from paged_demo.llm.generate import Engine
 from paged_demo.views import style
+from paged_demo.views.labels import Label, write
 from paged_demo.views.picture import new_axes
 from paged_demo.views.screen import is_narrow
 from paged_demo.views.strip import letter, slot_strip, tint
@@ -137,16 +138,20 @@ def pool_of_pages(frame: Frame, *, ax: Axes | None = None) -> Axes:
     """
     ax = slot_strip(frame.memory_map, frame.future_tokens(), ax=ax)
     num_columns = round(ax.get_xlim()[1])
-    font_size = 8 if is_narrow(ax) else 6.5
     page_size = frame.memory_map.page_size or 1
+    names = []
     for page_id in range(frame.memory_map.num_slots // page_size):
         row, column = divmod(page_id * page_size, num_columns)
-        name = f"page {page_id}" if page_size >= 4 else str(page_id)
         # On the right, which is written last: on the left it would cover the letter of a few tokens.
-        corner, inwards = (column + page_size, row), (-3, -2)
-        plate = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
-        look: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": font_size, "bbox": plate}
-        ax.annotate(name, corner, inwards, textcoords="offset points", **look)
+        names.append((column + page_size, row, f"page {page_id}" if page_size >= 4 else str(page_id)))
+    plate = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+    look: dict[str, Any] = {
+        "ha": "right",
+        "va": "top",
+        "fontsize": 8 if is_narrow(ax) else 6.5,
+        "bbox": plate,
+    }
+    write(ax, names, transform=style.beside(ax, (-3, -2)), **look)
     return ax
 
 
@@ -184,6 +189,7 @@ def texts_so_far(frame: Frame, *, num_rows: int = MOST_ROWS, ax: Axes | None = N
     """
     ax = ax or new_axes(2.2)
     rows_of_each = max(1, num_rows // max(1, len(frame.outputs)))
+    written: dict[str, list[Label]] = {"normal": [], "italic": []}
     for index, (seq_id, output) in enumerate(frame.outputs.items()):
         top = index * rows_of_each
         fill = {"facecolor": tint(seq_id), "edgecolor": "black", "linewidth": 0.8, "pad": 1.8}
@@ -194,8 +200,9 @@ def texts_so_far(frame: Frame, *, num_rows: int = MOST_ROWS, ax: Axes | None = N
         rows += lines if len(lines) <= room else ["... " + lines[-room], *lines[len(lines) - room + 1 :]]
         for number, line in enumerate(rows):
             slant = "italic" if number == 0 and rows_of_each > 1 else "normal"
-            place = (0.035, top + number + 0.5)
-            ax.text(*place, line, va="center", fontsize=9.5, style=slant, parse_math=False)
+            written[slant].append((0.035, top + number + 0.5, line))
+    for slant, labels in written.items():
+        write(ax, labels, va="center", fontsize=9.5, style=slant, parse_math=False)
     ax.set(xlim=(0, 1), ylim=(num_rows, 0))
     ax.set_axis_off()
     return ax

@@ -53,17 +53,17 @@ def waterfall(memory: Memory, planned: Plan, *, ax: Axes | None = None) -> Axes:
     end = total
     for row, (_, size, look) in enumerate(steps):
         start = end - size
-        ax.add_patch(Rectangle((max(start, 0) / GIB, row - 0.4), (end - max(start, 0)) / GIB, 0.8, **look))
+        style.rectangle(ax, max(start, 0) / GIB, row - 0.4, (end - max(start, 0)) / GIB, 0.8, **look)
         _label(ax, (start, end), row, f"{'' if row == 0 else '-'}{in_gib(size)}", total)
         end = end if row == 0 else start
     left = memory.available_bytes
-    ax.add_patch(Rectangle((0, 4.6), max(left, 0) / GIB, 0.8, **POOL))
+    style.rectangle(ax, 0, 4.6, max(left, 0) / GIB, 0.8, **POOL)
     _label(ax, (0, max(left, 0)), 5, in_gib(left), total)
     need = planned.needed_bytes[0]
     held = min(need, max(left, 0))
-    ax.add_patch(Rectangle((0, 5.6), held / GIB, 0.8, **HELD))
+    style.rectangle(ax, 0, 5.6, held / GIB, 0.8, **HELD)
     if need > left:
-        ax.add_patch(Rectangle((held / GIB, 5.6), (min(need, total) - held) / GIB, 0.8, **LACKING))
+        style.rectangle(ax, held / GIB, 5.6, (min(need, total) - held) / GIB, 0.8, **LACKING)
     _label(ax, (0, min(need, total)), 6, in_gib(need), total)
     ax.set_yticks(range(7), [*(name for name, *_ in steps), "= pool", "request"], fontsize=10)
     ax.set(xlim=(0, total / GIB), ylim=(6.6, -0.6), xlabel="GiB of one GPU")

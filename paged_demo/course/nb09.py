@@ -27,6 +27,7 @@ from paged_demo.sizing.layers import Sliding
 from paged_demo.sizing.presets import model_of
 from paged_demo.views import style
 from paged_demo.views.controls import choice
+from paged_demo.views.labels import write
 from paged_demo.views.live import MARK, Explorer, Panels
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.player import Player
@@ -66,8 +67,8 @@ def tables_over_pool(moment: Moment, *, ax: Axes | None = None) -> Axes:
         fill = TINTS.get(held_by, style.FATES["free"].colour)
         draw_cells(ax, cells, facecolor=fill, edgecolor="black", linewidth=0.8)
     draw_cells(ax, [pool[page_id] for page_id in moment.given_back], is_new=True, facecolor="none")
-    for page_id, cell in enumerate(pool):
-        ax.text(cell.x + width / 2, POOL_ROW + 0.9, str(page_id), ha="center", va="top", fontsize=8)
+    names = [(cell.x + width / 2, POOL_ROW + 0.9, str(page_id)) for page_id, cell in enumerate(pool)]
+    write(ax, names, ha="center", va="top", fontsize=8)
     ax.set(xlim=(-0.1, LONGEST + 0.1), ylim=(POOL_ROW + 1.6, -0.15), xticks=[])
     rows = [1.1 * row + CELL_HEIGHT / 2 for row in range(len(GROUPS))]
     ax.set_yticks([*rows, POOL_ROW + CELL_HEIGHT / 2], [*GROUPS, "pool"])
@@ -145,7 +146,7 @@ def _fill_context(panels: Panels, *, context: int) -> str:
     needs = requests_of(context)
     bars = panels["bars"]
     for row, (name, look) in enumerate(zip(needs, LOOKS, strict=True)):
-        bars.barh(row, needs[name] / GIB, color=look["color"], height=0.42)
+        style.rectangle(bars, 0, row - 0.21, needs[name] / GIB, 0.42, facecolor=look["color"])
         bars.text(0, row - 0.3, f"{name}: {memory_of(needs[name], 'GiB')}", va="bottom", fontsize=8.5)
         if "curves" in panels:
             panels["curves"].plot(context, needs[name] / GIB, **MARK | {"markersize": 9})

@@ -79,7 +79,7 @@ class Screen:
 
 def contents(ax: Axes) -> list[Artist]:
     """List what was drawn on some axes, apart from the axes themselves, their title and their legend."""
-    return [*ax.patches, *ax.collections, *ax.lines, *ax.texts]
+    return [*ax.patches, *ax.collections, *ax.lines, *ax.texts, *ax.artists]
 
 
 def clear_contents(ax: Axes, staying: Collection[Artist] = ()) -> None:
@@ -92,6 +92,8 @@ def clear_contents(ax: Axes, staying: Collection[Artist] = ()) -> None:
 
 def _frame_of(ax: Axes) -> Hashable:
     """Return what the axes show apart from their contents: a background fits as long as this is the same."""
+    if not ax.axison:
+        return ()
     return tuple(
         (
             axis.get_visible(),

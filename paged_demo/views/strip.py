@@ -7,12 +7,16 @@ from typing import Any, NamedTuple, TypeGuard
 from zlib import crc32
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
+from matplotlib.collections import PathCollection, PolyCollection
+from matplotlib.lines import Line2D
+from matplotlib.path import Path
 
 from paged_demo.allocators.memory_map import FateRun, MemoryMap, fates
 from paged_demo.checks import check_count
 from paged_demo.views import style
+from paged_demo.views.labels import Label, write
 from paged_demo.views.picture import new_axes
 
 MOST_SLOTS_WITH_LETTERS = 256
@@ -71,7 +75,8 @@ def slot_strip(
         fill = style.FATES[fate].patch_style()
         if owners:
             fill = {"facecolor": tint(owners[0]), "edgecolor": "none"}
-        ax.add_collection(collect(boxes, **fill))
+        # The limits are set by hand: to find them would take longer than to draw.
+        ax.add_collection(collect(boxes, **fill), autolim=False)
     if has_letters:
         _draw_cells(ax, memory_map, columns)
         _write_letters(ax, runs, columns, in_first=letters_stay)
@@ -113,31 +118,53 @@ def _boxes(start: int, num_slots: int, columns: int) -> list[Box]:
 def collect(boxes: Iterable[Box], **look: Any) -> PolyCollection:
     """Make rectangles that look alike one artist, which is much quicker to draw."""
     corners = [[(x, y), (x + dx, y), (x + dx, y + dy), (x, y + dy)] for x, y, dx, dy in boxes]
-    return PolyCollection(corners, **look)
+    polygons: Any = np.reshape(corners, (-1, 4, 2))
+    collection = PolyCollection(polygons, **look)
+    if collection.get_hatch():  # Matplotlib would draw it anew for each path.
+        whole: Any = Path.make_compound_path(*collection.get_paths())
+        collection.set_verts_and_codes([whole.vertices], [whole.codes])
+        collection.set_snap(True)
+    return collection
+
+
+def rule(
+    x: npt.ArrayLike, y: npt.ArrayLike, end_x: npt.ArrayLike, end_y: npt.ArrayLike, **look: Any
+) -> PathCollection:
+    """Make lines that look alike one path, which is much quicker to make and to draw."""
+    vertices = np.stack(np.broadcast_arrays(x, y, end_x, end_y), axis=-1).reshape(-1, 2)
+    codes = np.tile([Path.MOVETO, Path.LINETO], len(vertices) // 2)
+    lines = Path(vertices, codes)
+    return PathCollection([lines], facecolor="none", snap=True, zorder=Line2D.zorder, **look)
 
 
 def _draw_cells(ax: Axes, memory_map: MemoryMap, columns: int) -> None:
-    widths = [min(columns, memory_map.num_slots - start) for start in range(0, memory_map.num_slots, columns)]
-    between = [(column, row) for row, width in enumerate(widths) for column in range(1, width)]
-    # All lines of a kind are one artist, which is much quicker to make.
-    places, rows = np.array(between, dtype=int).reshape(-1, 2).T
-    ax.vlines(places, rows, rows + 1, color="white", linewidth=0.6)
-    ax.hlines(range(len(widths)), 0, widths, color="white", linewidth=1.5)
+    num_slots = memory_map.num_slots
+    rows, places = np.arange(ceil(num_slots / columns)), np.arange(1, min(columns, num_slots))
+    widths = np.minimum(columns, num_slots - rows * columns)
+    heights = np.ceil((num_slots - places) / columns)
     outlines = [box for region in memory_map.regions for box in _boxes(*region[:2], columns)]
-    ax.add_collection(collect(outlines, facecolor="none", edgecolor="black", linewidth=1.2))
+    for lines in (
+        rule(places, 0, places, heights, edgecolor="white", linewidth=0.6),
+        rule(0, rows, widths, rows, edgecolor="white", linewidth=1.5),
+        collect(outlines, facecolor="none", edgecolor="black", linewidth=1.2),
+    ):
+        ax.add_collection(lines, autolim=False)
 
 
 def _write_letters(ax: Axes, runs: Iterable[FateRun], columns: int, *, in_first: bool) -> None:
+    own: list[Label] = []
+    shared: list[Label] = []
     for run in runs:
         if run.fate != "used":
             continue
         letters = "".join(map(letter, run.seq_ids))
-        ink = style.FATES["shared"].text_style() if len(run.seq_ids) > 1 else {"color": "black"}
+        written = shared if len(run.seq_ids) > 1 else own
         boxes = _boxes(run.start_slot, run.num_slots, columns)
         # Where a row breaks a run, a piece may be too narrow for its letters, which the axes would cut.
         for box in [box for box in boxes if box.width >= len(letters)] or boxes:
-            center = (box.x + (0.5 if in_first else box.width / 2), box.y + box.height / 2)
-            ax.text(*center, letters, ha="center", va="center", clip_on=True, **ink)
+            written.append((box.x + (0.5 if in_first else box.width / 2), box.y + box.height / 2, letters))
+    for written, ink in ((own, {"color": "black"}), (shared, style.FATES["shared"].text_style())):
+        write(ax, written, ha="center", va="center", clip_on=True, **ink)
 
 
 def letter(seq_id: Hashable) -> str:

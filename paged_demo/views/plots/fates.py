@@ -59,7 +59,7 @@ def memory_against_length(
     ax.plot(lengths, paged, color=style.PAGED, linewidth=2.2)
     label = f"traditional: {amount_of(max_tokens * scale, unit)}, always"
     look: dict[str, Any] = {"va": "top", "bbox": style.PLATE}
-    left = {"xycoords": ("axes fraction", "data"), "color": style.TRADITIONAL}
+    left: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "color": style.TRADITIONAL}
     style.note(ax, label, (0.03, max_tokens * scale), (0, -6), **look, **left)
     point = (0.62 * max_tokens, 0.62 * max_tokens * scale)
     style.note(ax, f"paged: whole pages of {page_size}", point, (8, -8), **look, color=style.PAGED)

@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 
 from paged_demo.allocators.memory_map import FateRun, MemoryMap, fates
 from paged_demo.checks import check_count
 from paged_demo.views import style
+from paged_demo.views.labels import Label, write
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.screen import is_narrow
-from paged_demo.views.strip import Box, collect, letter, tint
+from paged_demo.views.strip import Box, collect, letter, rule, tint
 
 MOST_PAGE_EDGES = 100
 MOST_PAGES_DRAWN = 1_000
@@ -23,7 +23,7 @@ MOST_LETTERS_ACROSS = 60
 
 CELL_HEIGHT = 0.8
 
-FONT: Mapping[str, Any] = MappingProxyType({"size": 9})
+FONT: Mapping[str, Any] = MappingProxyType({"fontsize": 9})
 
 GAP, NARROW_GAP = 3.3, 2.2
 """Between the logical pages and the physical ones, in slots: room for the lines from the one to the other."""
@@ -61,29 +61,36 @@ def page_tables(tables: Mapping[Hashable, Sequence[int]], *, num_pages: int, ax:
     num_logical = sum(map(len, tables.values())) + len(tables) - 1
     width = max(num_pages, num_logical)
     owners: dict[int, list[Hashable]] = {}
+    logical_pages: list[Label] = []
     logical_x = (width - num_logical) / 2
     pool_x = (width - num_pages) / 2
     for seq_id, table in tables.items():
         fill = tint(seq_id)
         for logical, page_id in enumerate(table):
-            ax.add_patch(Rectangle((logical_x, 2), 1, 0.7, facecolor=fill, edgecolor="black", linewidth=0.8))
-            ax.text(logical_x + 0.5, 2.35, f"{letter(seq_id)}{logical}", ha="center", va="center")
+            style.rectangle(ax, logical_x, 2, 1, 0.7, facecolor=fill, edgecolor="black", linewidth=0.8)
+            logical_pages.append((logical_x + 0.5, 2.35, f"{letter(seq_id)}{logical}"))
             ax.plot([logical_x + 0.5, pool_x + page_id + 0.5], [2, 0.7], color="black", linewidth=0.8)
             owners.setdefault(page_id, []).append(seq_id)
             logical_x += 1
         logical_x += 1
+    write(ax, logical_pages, ha="center", va="center")
+    written: dict[tuple[int, bool], list[Label]] = {}
     for page_id in range(num_pages):
         holders = owners.get(page_id, [])
         fate = style.FATES["shared" if len(holders) > 1 else "free"]
         look = fate.patch_style() | {"edgecolor": "black", "linewidth": 0.8}
         if len(holders) == 1:
             look["facecolor"] = tint(holders[0])
-        ax.add_patch(Rectangle((pool_x + page_id, 0), 1, 0.7, **look))
-        ax.text(pool_x + page_id + 0.5, -0.1, str(page_id), ha="center", va="top")
+        style.rectangle(ax, pool_x + page_id, 0, 1, 0.7, **look)
         letters = "".join(map(letter, holders))
-        ink = fate.text_style() if len(holders) > 1 else {}
         size = 11 if len(letters) * width < MOST_LETTERS_ACROSS else 7
-        ax.text(pool_x + page_id + 0.5, 0.35, letters, ha="center", va="center", fontsize=size, **ink)
+        label = pool_x + page_id + 0.5, 0.35, letters
+        written.setdefault((size, len(holders) > 1), []).append(label)
+    for (size, is_shared), labels in written.items():
+        ink = style.FATES["shared"].text_style() if is_shared else {}
+        write(ax, labels, ha="center", va="center", fontsize=size, **ink)
+    numbers = [(pool_x + page_id + 0.5, -0.1, str(page_id)) for page_id in range(num_pages)]
+    write(ax, numbers, ha="center", va="top")
     ax.set(xlim=(-0.2, width + 0.2), ylim=(-0.6, 2.9))
     ax.set_yticks([0.35, 2.35], ["physical\npages", "logical\npages"])
     ax.set_xticks([])
@@ -132,18 +139,7 @@ def words_in_pages(
     narrow = is_narrow(ax)
     left = 0.0 if page_tables is None else size + (NARROW_GAP if narrow else GAP)
     rows = [(left, float(page_id), page_id) for page_id in range(memory_map.num_slots // size)]
-    label: dict[str, Any] = {"va": "center", "fontsize": font_size}
-    row = 0.0
-    for seq_id, table in (page_tables or {}).items():
-        for logical, page_id in enumerate(table):
-            rows.append((0.0, row, page_id))
-            ax.text(-0.1, row + 0.4, f"{letter(seq_id)}{logical}", ha="right", **label)
-            place = "" if narrow else f"in page {page_id}"  # there the line alone has to say it
-            ax.text(size + 0.1, row + 0.4, place, ha="left", **label)
-            ends = (size + 0.1, left - 0.9) if narrow else (size + 1.1, left - 0.8)
-            ax.plot(ends, [row + 0.4, page_id + 0.4], color="black", linewidth=0.8)
-            row += 1
-        row += 0.4
+    rows += _point_to_pages(ax, page_tables or {}, size, left, font_size)
     cells_of: dict[int, list[Cell]] = {}
     for x, y, page_id in rows:
         for offset in range(size):
@@ -161,7 +157,7 @@ def words_in_pages(
         for slot in range(run.start_slot, run.start_slot + run.num_slots):
             holders[slot // size] = owner
             alike.setdefault(fill, []).extend(cells_of[slot])
-    font: dict[str, Any] = {"size": font_size} | ({"weight": "normal"} if narrow else {})
+    font: dict[str, Any] = {"fontsize": font_size} | ({"weight": "normal"} if narrow else {})
     for fill, cells in alike.items():
         look: dict[str, Any] = {"facecolor": fill, "edgecolor": "white"}
         if fill in style.FATES:
@@ -172,18 +168,43 @@ def words_in_pages(
     draw_cells(ax, outlines, facecolor="none", edgecolor="black", linewidth=1)
     draw_cells(ax, new_cells, font, is_new=True, facecolor="none")
     nobody = "0" if counts_references else ""
+    on_left, on_right = [], []
     for page_id in range(memory_map.num_slots // size):
-        ax.text(left - 0.1, page_id + 0.4, f"page {page_id}", ha="right", **label)
-        ax.text(left + size + 0.1, page_id + 0.4, holders.get(page_id) or nobody, ha="left", **label)
+        on_left.append((left - 0.1, page_id + 0.4, f"page {page_id}"))
+        on_right.append((left + size + 0.1, page_id + 0.4, holders.get(page_id) or nobody))
     right = left + size + (COUNTS_WIDTH if counts_references else 0.4)
     for src_page, dst_page in copies:
         x = right - (0.85 if narrow else 0.75)
         style.arrow(ax, (x, src_page + 0.4), (x, dst_page + 0.4), bend=-0.3)
-        ax.text(right, (src_page + dst_page) / 2 + 0.4, "copy", ha="right", **label)
+        on_left.append((right, (src_page + dst_page) / 2 + 0.4, "copy"))
+    write(ax, on_left, ha="right", va="center", fontsize=font_size)
+    write(ax, on_right, va="center", fontsize=font_size)
     bottom = memory_map.num_slots // size
     ax.set(xlim=(-1 if page_tables is None else -0.4, right), ylim=(bottom, -0.2), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
     return ax
+
+
+def _point_to_pages(
+    ax: Axes, page_tables: Mapping[Hashable, Sequence[int]], size: int, left: float, font_size: float
+) -> list[tuple[float, float, int]]:
+    """Draw a line from each logical page to the physical one that it lies in; return where the logical are."""
+    places: list[tuple[float, float, int]] = []
+    names, told = [], []
+    line = (size + 0.1, left - 0.9) if is_narrow(ax) else (size + 1.1, left - 0.8)
+    row = 0.0
+    for seq_id, table in page_tables.items():
+        for logical, page_id in enumerate(table):
+            places.append((0.0, row, page_id))
+            names.append((-0.1, row + 0.4, f"{letter(seq_id)}{logical}"))
+            told.append((size + 0.1, row + 0.4, f"in page {page_id}"))
+            ax.plot(line, [row + 0.4, page_id + 0.4], color="black", linewidth=0.8)
+            row += 1
+        row += 0.4
+    write(ax, names, ha="right", va="center", fontsize=font_size)
+    if not is_narrow(ax):  # There the line alone has to say it.
+        write(ax, told, va="center", fontsize=font_size)
+    return places
 
 
 def page_edges(ax: Axes, num_pages: Iterable[int], page_size: int) -> None:
@@ -191,7 +212,8 @@ def page_edges(ax: Axes, num_pages: Iterable[int], page_size: int) -> None:
     if page_size >= ax.get_xlim()[1] / MOST_PAGE_EDGES:
         edges = [(page * page_size, row) for row, count in enumerate(num_pages) for page in range(1, count)]
         starts, rows = np.array(edges).reshape(-1, 2).T
-        ax.vlines(starts, rows - 0.37, rows + 0.37, color="white", linewidth=1)
+        lines = rule(starts, rows - 0.37, starts, rows + 0.37, edgecolor="white", linewidth=1)
+        ax.add_collection(lines, autolim=False)
 
 
 def _fill(run: FateRun) -> str:
@@ -210,8 +232,6 @@ def draw_cells(
     boxes = [Box(cell.x, cell.y, cell.width, CELL_HEIGHT) for cell in cells]
     # The limits are set by hand: to find them would take longer than to draw.
     ax.add_collection(collect(boxes, **look), autolim=False)
-    for cell in cells:
-        if cell.text:
-            center = cell.x + cell.width / 2, cell.y + CELL_HEIGHT / 2
-            letters = {"weight": "bold" if is_new else "normal", **font}
-            ax.text(*center, cell.text, ha="center", va="center", zorder=4, **letters)
+    words = [(cell.x + cell.width / 2, cell.y + CELL_HEIGHT / 2, cell.text) for cell in cells]
+    weight = "bold" if is_new else "normal"
+    write(ax, words, **{"ha": "center", "va": "center", "weight": weight, "zorder": 4, **font})
