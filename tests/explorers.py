@@ -129,18 +129,20 @@ def ends_and_middle(control):
     return [options[position] for position in sorted(few)]
 
 
+def positions(explorer, values):
+    controls = explorer.controls
+    return {controls[name]: controls[name].options.index(value) for name, value in dict(values).items()}
+
+
 def move(explorer, **values):
-    for name, value in values.items():
-        explorer.controls[name].value = value
+    """Set controls, all at once, as a browser may: there is one picture of them all."""
+    explorer._take(positions(explorer, values))
 
 
 def hear(explorer, values=(), *, is_narrow=False):
     """Do as a browser does that sends values by name, and the width of its page."""
-    positions = {
-        explorer.controls[name].key: explorer.controls[name].options.index(value)
-        for name, value in dict(values).items()
-    }
-    explorer.view._hear(None, {"values": positions, "press": None, "is_narrow": is_narrow}, [])
+    sent = {control.key: position for control, position in positions(explorer, values).items()}
+    explorer.view._hear(None, {"values": sent, "press": None, "is_narrow": is_narrow}, [])
 
 
 def pixels(explorer):
