@@ -266,7 +266,7 @@ def test_a_plot_puts_what_it_shows_in_words_and_a_reader_may_put_it_otherwise():
     assert show(ax).words == words
     assert show(ax, "three pages are held").words == "three pages are held"
     shared = plots.page_tables({"A": [3, 1], "B": [3, 0]}, num_pages=5)
-    assert show(shared).words.endswith("A in the pages 3, 1 and B in the pages 3, 0; 2 of 5 pages are free.")
+    assert shared.get_label().endswith("A in the pages 3, 1 and B in the pages 3, 0; 2 of 5 pages are free.")
 
 
 def test_a_picture_without_words_is_refused():

@@ -15,7 +15,6 @@ from types import MappingProxyType
 from typing import Any
 
 import ipywidgets
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
@@ -271,7 +270,7 @@ def drawing() -> Iterator[None]:
     Matplotlib would place them when it draws the axes, and here these are seldom drawn. Beside a cell that
     runs, Python would pass this thread by for most of the time: so it asks to be heard more often.
     """
-    with DRAWING, style.applied(), mpl.rc_context({"axes.titley": 1.0}):
+    with DRAWING, style.applied({"axes.titley": 1.0}):
         interval_s = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         try:

@@ -126,10 +126,15 @@ LABELLED_PAGE_SIZES = (1, 4, 16, 64, 256, 2048)
 
 
 @contextmanager
-def applied() -> Iterator[None]:
+def applied(more: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
     """Draw in this style inside the ``with`` block; the reader's own settings return after it.
 
     Some settings act when an artist is made and some when it is drawn, so create and save a figure inside.
+
+    Parameters
+    ----------
+    more : mapping of str to object
+        Settings of Matplotlib's to make beside those of the style.
 
     Examples
     --------
@@ -139,7 +144,7 @@ def applied() -> Iterator[None]:
     >>> spines["top"].get_visible()
     False
     """
-    settings: Any = RC  # Matplotlib 3.11 types the keys as literals, earlier versions as str
+    settings: Any = RC | dict(more)  # Matplotlib 3.11 types the keys as literals, earlier versions as str
     if all(mpl.rcParams[name] == value for name, value in settings.items()):
         yield  # Inside another block; to keep all settings a second time takes a third of a millisecond.
         return
