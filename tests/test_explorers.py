@@ -22,9 +22,8 @@ MOST_COMBINATIONS = 60
 
 
 class Seen(NamedTuple):
-    """What an explorer shows while one of its controls has one of its values, or ("") several have."""
+    """What an explorer shows while its controls have some values."""
 
-    control: str
     values: dict
     words: str
     sent_words: str
@@ -37,12 +36,11 @@ class Seen(NamedTuple):
     top: float
 
 
-def see(explorer, control, *, is_compared):
+def see(explorer, *, is_compared):
     quick = pixels(explorer)
     renderer = explorer.screen.figure.canvas.get_renderer()
     boxes = [artist.get_window_extent(renderer) for artist in explorer.screen.moving()]
     return Seen(
-        control,
         explorer.values,
         explorer.words,
         explorer.view.words,
@@ -68,34 +66,38 @@ def ends(control):
     return first, last
 
 
-def stops(explorer, control):
-    """Where to look at what a control does: in the middle too, where the time is enough for that."""
-    has_time = amount(short=len(explorer.controls) == 1, long=True)
-    return ends_and_middle(control) if has_time else ends(control)
+def stops(control):
+    """Where to look at what a control does: at the value that it begins with, too."""
+    values = {*amount(short=ends, long=ends_and_middle)(control), control.value}
+    return sorted(values, key=control.options.index)
 
 
 @pytest.fixture(scope="module")
 def sweep(explorer):
-    """Every control through its whole range, one after the other, and then several together."""
-    before, seen = explorer.values, []
-    for name, control in explorer.controls.items():
-        for value in stops(explorer, control):
-            move(explorer, **before | {name: value})
-            is_compared = amount(short=value == ends(control)[1], long=True)
-            seen.append(see(explorer, name, is_compared=is_compared))
-    for values in combinations(explorer):
-        if values not in [each.values for each in seen]:
+    """Every control through its whole range, one after the other, and several together; by their values."""
+    before, seen = explorer.values, {}
+    of_each = [
+        before | {name: value} for name, control in explorer.controls.items() for value in stops(control)
+    ]
+    compared = [before | {name: ends(control)[1]} for name, control in explorer.controls.items()]
+    others = [values for values in of_each + combinations(explorer) if values != before]
+    for values in [*others, before]:
+        if key_of(values) not in seen:
             move(explorer, **values)
-            seen.append(see(explorer, "", is_compared=False))
-    move(explorer, **before)
+            is_compared = values in amount(short=compared, long=of_each)
+            seen[key_of(values)] = see(explorer, is_compared=is_compared)
     return seen
 
 
+def key_of(values):
+    return tuple(values.values())
+
+
 def test_every_value_of_every_control_is_seen_and_told(explorer, sweep):
-    assert len({seen.shape for seen in sweep}) == 1
+    assert len({seen.shape for seen in sweep.values()}) == 1
     for name, control in explorer.controls.items():
-        of_control = [seen for seen in sweep if seen.control == name]
-        assert [seen.values[name] for seen in of_control] == list(stops(explorer, control))
+        of_control = [sweep[key_of(explorer.values | {name: value})] for value in stops(control)]
+        assert [seen.values[name] for seen in of_control] == stops(control)
         assert len({seen.words for seen in of_control}) == len(of_control), name
         # Two models may take as much for a token.
         assert len({seen.pixels for seen in of_control}) == len(of_control) or name == "model", name
@@ -103,22 +105,22 @@ def test_every_value_of_every_control_is_seen_and_told(explorer, sweep):
 
 
 def test_the_words_name_the_value_of_every_control(sweep):
-    for seen in sweep:
+    for seen in sweep.values():
         assert all(names(seen.words, value) for value in seen.values.values()), seen
 
 
 def test_the_words_go_with_the_picture(sweep):
-    for seen in sweep:
+    for seen in sweep.values():
         assert seen.sent_words == seen.words
 
 
 def test_the_picture_that_follows_a_control_is_the_one_a_full_drawing_gives(sweep):
-    for seen in sweep:
+    for seen in sweep.values():
         assert seen.share_that_differs < 0.002, seen.values
 
 
 def test_no_label_leaves_the_picture(sweep):
-    for seen in sweep:
+    for seen in sweep.values():
         height, width, _ = seen.shape
         assert seen.left >= 0, seen.values
         assert seen.right <= width, seen.values
@@ -138,7 +140,7 @@ def combinations(explorer):
 
 def test_all_controls_at_their_ends_at_once_raise_nothing_and_are_told(explorer, sweep):
     for values in combinations(explorer):
-        [told] = {seen.words for seen in sweep if seen.values == values}
+        told = sweep[key_of(values)].words
         assert all(names(told, value) for value in values.values()), values
 
 
@@ -160,13 +162,13 @@ def test_in_a_narrow_page_the_panels_lie_below_each_other_and_say_the_same(explo
     try:
         for values in settings if explorer._narrow else []:
             hear(explorer, values, is_narrow=True)
-            seen = see(explorer, "", is_compared=True)
+            seen = see(explorer, is_compared=True)
             assert seen.shape[1] == round(DPI * explorer.view.width_px / PX_PER_INCH)
             assert explorer.view.width_px < NARROW_PX
             boxes = [ax.get_position() for ax in explorer.panels.values()]
             assert all(one.y0 >= other.y1 or other.y0 >= one.y1 for one, other in pairs(boxes))
-            test_the_picture_that_follows_a_control_is_the_one_a_full_drawing_gives([seen])
-            test_no_label_leaves_the_picture([seen])
+            test_the_picture_that_follows_a_control_is_the_one_a_full_drawing_gives({key_of(values): seen})
+            test_no_label_leaves_the_picture({key_of(values): seen})
         hear(explorer, is_narrow=True)
         assert bool(explorer._narrow) == (pixels(explorer).shape != wide.shape)
     finally:
@@ -202,7 +204,7 @@ def test_a_contact_sheet_shows_and_tells_every_setting(explorer, sweep):
         assert (explorer.values, explorer.words) == before
         num_rows = -(-(len(settings) + key) // 2)
         assert Image.open(io.BytesIO(sheet.png)).size == (9 * DPI, 2 * num_rows * DPI)
-    told = [next(seen.words for seen in sweep if seen.values == before[0] | setting) for setting in settings]
+    told = [sweep[key_of(before[0] | setting)].words for setting in settings]
     assert sheet.words == "\n".join(told)
 
 
