@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 from amounts import amount
 from PIL import Image
 from test_llm_tokenizer import make_tokenizer, vocabulary
@@ -37,12 +38,22 @@ from paged_demo.llm.cache import PagedCache
 from paged_demo.llm.generate import Engine
 from paged_demo.llm.load import load_model
 from paged_demo.serving.scheduler import scheduler_of
+from paged_demo.views import live
 from paged_demo.views.picture import draw
+from paged_demo.views.screen import Screen
+
+
+@pytest.fixture(autouse=True)
+def unseen(monkeypatch):
+    """Draw nothing in a module that imports this: its tests read words and panels, which need no pixels."""
+    monkeypatch.setattr(Screen, "redraw", lambda screen: None)
+    monkeypatch.setattr(live, "draw", lambda figure: None)
+    monkeypatch.setattr(live, "encode_png", lambda figure, *, moving=False: b"")
 
 
 @cache
 def small_pools():
-    requests = [Request(request_id, 40 + request_id, 300) for request_id in range(60)]
+    requests = [Request(request_id, 200 + request_id, 40) for request_id in range(60)]
     return fill_by_page_size(requests, [2**power for power in range(12)], num_slots=2 * 2048 + 100)
 
 
@@ -129,18 +140,20 @@ def ends_and_middle(control):
     return [options[position] for position in sorted(few)]
 
 
+def positions(explorer, values):
+    controls = explorer.controls
+    return {controls[name]: controls[name].options.index(value) for name, value in dict(values).items()}
+
+
 def move(explorer, **values):
-    for name, value in values.items():
-        explorer.controls[name].value = value
+    """Set controls, all at once, as a browser may: there is one picture of them all."""
+    explorer._take(positions(explorer, values))
 
 
 def hear(explorer, values=(), *, is_narrow=False):
     """Do as a browser does that sends values by name, and the width of its page."""
-    positions = {
-        explorer.controls[name].key: explorer.controls[name].options.index(value)
-        for name, value in dict(values).items()
-    }
-    explorer.view._hear(None, {"values": positions, "press": None, "is_narrow": is_narrow}, [])
+    sent = {control.key: position for control, position in positions(explorer, values).items()}
+    explorer.view._hear(None, {"values": sent, "press": None, "is_narrow": is_narrow}, [])
 
 
 def pixels(explorer):

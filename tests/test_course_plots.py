@@ -46,6 +46,7 @@ MOMENTS = [Moment(0.0, 1, 0, 10, 5, 0, 5), Moment(1.0, 2, 3, 20, 5, 10, 0), Mome
     [
         lambda: nb00.usage_bars(keep_one_sequence(500)),
         lambda: nb01.reading_times([7, 30], tokens_per_request=500),
+        lambda: nb02.buddy_split(16, pool_slots=512),
         lambda: nb04.output_bars([1.0], expected=[1.0]),
         lambda: nb04.scores_by_page([1.0, 2.0], page_size=1),
         lambda: nb04.cost_by_page_size({16: 1.1}),
@@ -95,7 +96,7 @@ def test_large_amounts_are_in_gib():
 
 @pytest.mark.parametrize(("num_slots", "paper"), [(NUM_SLOTS_13B, {(16, 30.42), (2048, 7.0)}), (8192, set())])
 def test_the_batch_curve_has_a_point_per_page_size_and_the_papers_beside_its_own_pool(num_slots, paper):
-    requests = [Request(request_id, 100, 300) for request_id in range(150)]
+    requests = [Request(request_id, 380, 20) for request_id in range(100)]
     pools = fill_by_page_size(requests, [16, 256, 2048], num_slots=num_slots)
     ax = nb00.batch_against_page_size(pools, ax=new_axes())
     assert list(ax.lines[0].get_xdata()) == [16, 256, 2048]
@@ -161,7 +162,7 @@ def test_buddies_halve_a_chunk_until_it_is_the_one_that_the_allocator_gives(num_
     (_, asked), (_, rounding), *free = rows[max(rows)]
     assert (asked, asked + rounding) == (num_reserved, run.num_slots)
     assert free == list(placement.holes())
-    assert f"gets one of {run.num_slots}: {rounding} of them are rounding" in show(ax).words
+    assert f"gets one of {run.num_slots}: {rounding} of them are rounding" in ax.get_label()
 
 
 @pytest.mark.parametrize("pool_slots", [0, 8, 500])

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 from amounts import amount
-from explorers import FAR_APART, move
+from explorers import FAR_APART, move, unseen  # noqa: F401 - a fixture
 
 from paged_demo import PRESETS
 from paged_demo.course.nb01 import explore_memory

@@ -2,7 +2,7 @@
 
 import pytest
 from amounts import amount
-from explorers import FAR_APART, move, small_pools
+from explorers import FAR_APART, move, small_pools, unseen  # noqa: F401 - a fixture
 
 from paged_demo import PRESETS
 from paged_demo.course.nb00 import explore_one_sequence, explore_page_size

@@ -1,4 +1,4 @@
-"""Notebook 03's player, explorer and plots."""
+"""The players of notebooks 03 and 05, and what notebook 03's explorer refuses."""
 
 import re
 
@@ -10,10 +10,13 @@ from paged_demo.course.nb05 import play_two_samples
 from paged_demo.views.player import Player
 
 
-def test_the_film_strip_tells_every_step():
-    strip = play_two_requests().film_strip(num_columns=3, height=2.3, key=True)
+@pytest.mark.parametrize(
+    ("play", "num_columns", "steps"), [(play_two_requests, 3, "12345678"), (play_two_samples, 2, "123456")]
+)
+def test_the_film_strip_tells_every_step(play, num_columns, steps):
+    strip = play().film_strip(num_columns=num_columns, height=2.3, key=True)
     assert strip.png.startswith(b"\x89PNG")
-    assert re.findall(r"^Step (\d)", strip.words, re.MULTILINE) == list("12345678")
+    assert re.findall(r"^Step (\d)", strip.words, re.MULTILINE) == list(steps)
 
 
 @pytest.mark.parametrize("play", [play_two_requests, play_two_samples])

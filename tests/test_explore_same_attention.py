@@ -3,6 +3,7 @@
 import re
 
 from amounts import amount
+from explorers import unseen  # noqa: F401 - a fixture
 
 from paged_demo.course import nb04 as same_attention
 from paged_demo.course.nb04 import explore_page_order, explore_roofline

@@ -1,5 +1,6 @@
 """What notebook 02's explorer shows."""
 
+import itertools
 from statistics import fmean
 
 import pytest
@@ -23,8 +24,14 @@ each_placement = pytest.mark.parametrize("placement", PLACEMENTS)
 
 @each_reservation
 @each_placement
-@pytest.mark.parametrize("max_tokens", MAX_TOKENS)
-@pytest.mark.parametrize("spread", amount(short=[SPREADS[0], SPREADS[-1]], long=SPREADS))
+@pytest.mark.parametrize(
+    ("max_tokens", "spread"),
+    # Of the short: where most requests are cut, and where none is.
+    amount(
+        short=[(MAX_TOKENS[0], SPREADS[-1]), (MAX_TOKENS[-1], SPREADS[0])],
+        long=list(itertools.product(MAX_TOKENS, SPREADS)),
+    ),
+)
 def test_every_setting_fills_the_pool_and_accounts_for_each_slot(reservation, placement, max_tokens, spread):
     shown = film(reservation, placement, max_tokens, spread)
     assert len(shown.stills) == NUM_MOMENTS

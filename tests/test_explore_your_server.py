@@ -7,7 +7,7 @@ from dataclasses import replace
 import nbformat
 import pytest
 from drawn import texts
-from explorers import move
+from explorers import move, unseen  # noqa: F401 - a fixture
 from solutions import CHECK, FOLDER, source_of
 
 from paged_demo.course import nb08, nb08_log, nb08_plots, nb08_server

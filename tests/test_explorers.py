@@ -8,29 +8,28 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from amounts import amount
+from drawn import written
 from explorers import EXPLORERS, ends_and_middle, hear, move, names, pixels, share_that_differs
 from matplotlib.text import Text
 from PIL import Image
 
 from paged_demo.course import nb06
-from paged_demo.course.nb00 import explore_one_sequence
+from paged_demo.views import screen
 from paged_demo.views.controls import number
 from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.live import Explorer
 from paged_demo.views.picture import DPI, PX_PER_INCH
-from paged_demo.views.screen import MOST_BACKGROUNDS
 
 MOST_COMBINATIONS = 60
 
 
 class Seen(NamedTuple):
-    """What an explorer shows while one of its controls has one of its values."""
+    """What an explorer shows while its controls have some values."""
 
-    control: str
     values: dict
     words: str
     sent_words: str
-    pixels: bytes
+    pixels: int
     shape: tuple
     share_that_differs: float
     left: float
@@ -39,16 +38,15 @@ class Seen(NamedTuple):
     top: float
 
 
-def see(explorer, control, *, is_compared):
+def see(explorer, *, is_compared):
     quick = pixels(explorer)
     renderer = explorer.screen.figure.canvas.get_renderer()
     boxes = [artist.get_window_extent(renderer) for artist in explorer.screen.moving()]
     return Seen(
-        control,
         explorer.values,
         explorer.words,
         explorer.view.words,
-        quick.tobytes(),
+        hash(quick.tobytes()),
         quick.shape,
         share_that_differs(explorer) if is_compared else 0.0,
         min(box.x0 for box in boxes),
@@ -70,31 +68,38 @@ def ends(control):
     return first, last
 
 
-def stops(explorer, control):
-    """Where to look at what a control does: in the middle too, where the time is enough for that."""
-    has_time = amount(short=len(explorer.controls) == 1, long=True)
-    return ends_and_middle(control) if has_time else ends(control)
+def stops(control):
+    """Where to look at what a control does: at the value that it begins with, too."""
+    values = {*amount(short=ends, long=ends_and_middle)(control), control.value}
+    return sorted(values, key=control.options.index)
 
 
 @pytest.fixture(scope="module")
 def sweep(explorer):
-    """Every control through its whole range, one after the other."""
-    seen = []
-    for name, control in explorer.controls.items():
-        first = control.value
-        for value in stops(explorer, control):
-            control.value = value
-            is_compared = amount(short=value == ends(control)[1], long=True)
-            seen.append(see(explorer, name, is_compared=is_compared))
-        control.value = first
+    """Every control through its whole range, one after the other, and several together; by their values."""
+    before, seen = explorer.values, {}
+    of_each = [
+        before | {name: value} for name, control in explorer.controls.items() for value in stops(control)
+    ]
+    compared = [before | {name: ends(control)[1]} for name, control in explorer.controls.items()]
+    others = [values for values in of_each + combinations(explorer) if values != before]
+    for values in [*others, before]:
+        if key_of(values) not in seen:
+            move(explorer, **values)
+            is_compared = values in amount(short=compared, long=of_each)
+            seen[key_of(values)] = see(explorer, is_compared=is_compared)
     return seen
 
 
+def key_of(values):
+    return tuple(values.values())
+
+
 def test_every_value_of_every_control_is_seen_and_told(explorer, sweep):
-    assert len({seen.shape for seen in sweep}) == 1
+    assert len({seen.shape for seen in sweep.values()}) == 1
     for name, control in explorer.controls.items():
-        of_control = [seen for seen in sweep if seen.control == name]
-        assert [seen.values[name] for seen in of_control] == list(stops(explorer, control))
+        of_control = [sweep[key_of(explorer.values | {name: value})] for value in stops(control)]
+        assert [seen.values[name] for seen in of_control] == stops(control)
         assert len({seen.words for seen in of_control}) == len(of_control), name
         # Two models may take as much for a token.
         assert len({seen.pixels for seen in of_control}) == len(of_control) or name == "model", name
@@ -102,22 +107,22 @@ def test_every_value_of_every_control_is_seen_and_told(explorer, sweep):
 
 
 def test_the_words_name_the_value_of_every_control(sweep):
-    for seen in sweep:
+    for seen in sweep.values():
         assert all(names(seen.words, value) for value in seen.values.values()), seen
 
 
 def test_the_words_go_with_the_picture(sweep):
-    for seen in sweep:
+    for seen in sweep.values():
         assert seen.sent_words == seen.words
 
 
 def test_the_picture_that_follows_a_control_is_the_one_a_full_drawing_gives(sweep):
-    for seen in sweep:
+    for seen in sweep.values():
         assert seen.share_that_differs < 0.002, seen.values
 
 
 def test_no_label_leaves_the_picture(sweep):
-    for seen in sweep:
+    for seen in sweep.values():
         height, width, _ = seen.shape
         assert seen.left >= 0, seen.values
         assert seen.right <= width, seen.values
@@ -135,12 +140,10 @@ def combinations(explorer):
     return [dict(zip(explorer.controls, values, strict=True)) for values in chosen]
 
 
-def test_all_controls_at_their_ends_at_once_raise_nothing_and_are_told(explorer):
-    before = explorer.values
+def test_all_controls_at_their_ends_at_once_raise_nothing_and_are_told(explorer, sweep):
     for values in combinations(explorer):
-        move(explorer, **values)
-        assert all(names(explorer.words, value) for value in values.values()), values
-    move(explorer, **before)
+        told = sweep[key_of(values)].words
+        assert all(names(told, value) for value in values.values()), values
 
 
 @pytest.mark.long
@@ -157,23 +160,20 @@ def test_a_picture_does_not_depend_on_the_ones_before_it(request, explorer):
 def test_in_a_narrow_page_the_panels_lie_below_each_other_and_say_the_same(explorer):
     before = explorer.values
     wide, words = pixels(explorer), explorer.words
-    hear(explorer, is_narrow=True)
+    settings = [*amount(short=[], long=[before]), combinations(explorer)[-1]]
     try:
-        boxes = [ax.get_position() for ax in explorer.panels.values()]
-        assert not misplaced(explorer)
-        _, metadata = explorer._repr_mimebundle_()
-        assert metadata["image/png"]["width"] == explorer.view.width_px
-        for values in [*amount(short=[], long=[before]), *combinations(explorer)[-1:]]:
+        for values in settings:
             hear(explorer, values, is_narrow=True)
-            seen = see(explorer, "", is_compared=True)
-            assert seen.share_that_differs < 0.002
+            seen = see(explorer, is_compared=True)
             assert seen.shape[1] == round(DPI * explorer.view.width_px / PX_PER_INCH)
             assert seen.shape[1] < wide.shape[1]
-            assert min(seen.left, seen.bottom) >= 0
-            assert seen.right <= seen.shape[1]
-            assert seen.top <= seen.shape[0]
+            boxes = [ax.get_position() for ax in explorer.panels.values()]
             assert all(one.y0 >= other.y1 or other.y0 >= one.y1 for one, other in pairs(boxes))
             assert not misplaced(explorer)
+            _, metadata = explorer._repr_mimebundle_()
+            assert metadata["image/png"]["width"] == explorer.view.width_px
+            test_the_picture_that_follows_a_control_is_the_one_a_full_drawing_gives({key_of(values): seen})
+            test_no_label_leaves_the_picture({key_of(values): seen})
     finally:
         hear(explorer, before)
     assert explorer.words == words
@@ -183,20 +183,24 @@ def test_in_a_narrow_page_the_panels_lie_below_each_other_and_say_the_same(explo
 def misplaced(explorer):
     """List texts that stand on each other, and texts in the middle of something that leave their panel."""
     renderer = explorer.screen.figure.canvas.get_renderer()
-    texts = [text for ax in explorer.panels.values() for text in (ax.title, *ax.texts) if text.get_text()]
-    extents = [(text.get_text(), Text.get_window_extent(text, renderer)) for text in texts]
+    texts = [
+        (ax, text, Text.get_window_extent(text, renderer))
+        for ax in explorer.panels.values()
+        for text in (ax.title, *written(ax))
+        if text.get_text()
+    ]
     on_others = [
-        (one, other)
-        for (one, first), (other, second) in pairs(extents)
+        (one.get_text(), other.get_text())
+        for (_, one, first), (_, other, second) in pairs(texts)
         if min(first.x1, second.x1) > max(first.x0, second.x0) + 1
         and min(first.y1, second.y1) > max(first.y0, second.y0) + 3
     ]
     outside = [
-        name
-        for text, (name, extent) in zip(texts, extents, strict=True)
+        text.get_text()
+        for ax, text, extent in texts
         if text.get_ha() == "center"
-        and text not in (ax.title for ax in explorer.panels.values())
-        and not text.axes.bbox.x0 - 2 <= extent.x0 < extent.x1 <= text.axes.bbox.x1 + 2
+        and text is not ax.title
+        and not ax.bbox.x0 - 2 <= extent.x0 < extent.x1 <= ax.bbox.x1 + 2
     ]
     return on_others + outside
 
@@ -219,7 +223,7 @@ def test_a_notebook_output_has_the_live_view_the_picture_and_the_words(explorer)
     assert metadata["image/png"]["width"] == 900
 
 
-def test_a_contact_sheet_shows_and_tells_every_setting(explorer):
+def test_a_contact_sheet_shows_and_tells_every_setting(explorer, sweep):
     before = explorer.values, explorer.words
     settings = [{name: value} for name, control in explorer.controls.items() for value in ends(control)]
     settings = amount(short=[settings[0], settings[-1]], long=settings)
@@ -228,40 +232,46 @@ def test_a_contact_sheet_shows_and_tells_every_setting(explorer):
         assert (explorer.values, explorer.words) == before
         num_rows = -(-(len(settings) + key) // 2)
         assert Image.open(io.BytesIO(sheet.png)).size == (9 * DPI, 2 * num_rows * DPI)
-    told = []
-    for setting in settings:
-        move(explorer, **before[0] | setting)
-        told.append(explorer.words)
+    told = [sweep[key_of(before[0] | setting)].words for setting in settings]
     assert sheet.words == "\n".join(told)
 
 
 def test_the_dial_stays_as_it_is_whatever_was_shown_before():
     explorer = EXPLORERS["page_size"]()
-    for page_size in amount(short=[2048, 1, 16], long=[16, 2048, 64, 1, 256, 16, 2048, 64]):
+    move(explorer, page_size=2048)
+    for page_size in amount(short=[16], long=[16, 2048, 64, 1, 256, 16, 2048, 64]):
         fresh = EXPLORERS["page_size"]()
         for each in (explorer, fresh):
             move(each, page_size=page_size)
         assert np.array_equal(pixels(explorer), pixels(fresh)), page_size
 
 
-def test_a_contact_sheet_of_no_settings_is_refused():
-    with pytest.raises(ValueError, match="settings must hold at least one setting, got none"):
-        explore_one_sequence().contact_sheet([], num_columns=1, height=2)
-
-
-def test_a_contact_sheet_refuses_what_no_control_offers():
-    explorer = EXPLORERS["page_size"]()
-    with pytest.raises(ValueError, match=r"settings must name controls \(page_size\), got 'pages'"):
-        explorer.contact_sheet([{"pages": 16}], num_columns=1, height=2)
-    with pytest.raises(ValueError, match=r"page_size must be one that its control offers, .* got 3"):
-        explorer.contact_sheet([{"page_size": 3}], num_columns=1, height=2)
-    with pytest.raises(ValueError, match=r"num_tokens must be one .* range\(1, 2049\), got 2049"):
-        explore_one_sequence().contact_sheet([{"num_tokens": 2049}], num_columns=1, height=2)
-
-
-def with_one_slider(fill, name):
+def with_one_slider(fill, name, **options):
     slider = number(name, 1, lowest=1, highest=100)
-    return Explorer(fill, {name: slider}, panels={"line": (0.1, 0.4, 0.8, 0.5)}, height=1)
+    return Explorer(fill, {name: slider}, panels={"line": (0.1, 0.4, 0.8, 0.5)}, height=1, **options)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ([], r"settings must hold at least one setting, got none"),
+        ([{"pages": 16}], r"settings must name controls \(number\), got 'pages'"),
+        ([{"number": 1}, {"number": 101}], r"number must be one that its control offers, .* 101\), got 101"),
+    ],
+)
+def test_a_contact_sheet_refuses_what_no_control_offers(settings, said):
+    explorer = with_one_slider(lambda panels, *, number: str(number), "number")
+    with pytest.raises(ValueError, match=said):
+        explorer.contact_sheet(settings, num_columns=1, height=2)
+
+
+def test_a_picture_follows_the_width_of_the_page_alone():
+    explorer = with_one_slider(lambda panels, *, number: str(number), "number", narrow={"line": 1})
+    wide = pixels(explorer)
+    hear(explorer, is_narrow=True)
+    assert pixels(explorer).shape[1] < wide.shape[1]
+    hear(explorer)
+    assert np.array_equal(pixels(explorer), wide)
 
 
 def test_a_label_that_alone_changes_is_drawn_anew():
@@ -278,17 +288,20 @@ def test_a_label_that_alone_changes_is_drawn_anew():
     assert len(seen) == 2
 
 
-def test_no_more_backgrounds_are_kept_than_fit():
+def test_no_more_backgrounds_are_kept_than_fit(monkeypatch):
+    most = amount(short=3, long=screen.MOST_BACKGROUNDS)
+    monkeypatch.setattr(screen, "MOST_BACKGROUNDS", most)
+
     def fill(panels, *, reach):
         panels["line"].plot([0, reach], [0, 1])
         panels["line"].set(xlim=(0, reach), ylim=(0, 1))
         return f"reach {reach}"
 
     explorer = with_one_slider(fill, "reach")
-    for reach in (*range(1, 2 * MOST_BACKGROUNDS), 3, 40):
+    for reach in (*range(1, 2 * most), 1, 2 * most - 2):
         explorer.controls["reach"].value = reach
-        assert len(explorer.screen.backgrounds) <= MOST_BACKGROUNDS
+        assert len(explorer.screen.backgrounds) <= most
         assert share_that_differs(explorer) < 0.002, reach
     kept = list(explorer.screen.backgrounds)
-    move(explorer, reach=2 * MOST_BACKGROUNDS - 1)
+    move(explorer, reach=2 * most - 1)
     assert list(explorer.screen.backgrounds) == kept, "those that were drawn first are given up first"

@@ -22,7 +22,6 @@ from paged_demo import (
     reserve_max,
     reserve_pow2,
 )
-from paged_demo.paper import fig_2
 from paged_demo.paper.experiment import Comparison, Experiment
 from paged_demo.views import picture as picture_module
 from paged_demo.views import plots, show, style
@@ -269,7 +268,7 @@ def test_a_plot_puts_what_it_shows_in_words_and_a_reader_may_put_it_otherwise():
     assert show(ax).words == words
     assert show(ax, "three pages are held").words == "three pages are held"
     shared = plots.page_tables({"A": [3, 1], "B": [3, 0]}, num_pages=5)
-    assert show(shared).words.endswith("A in the pages 3, 1 and B in the pages 3, 0; 2 of 5 pages are free.")
+    assert shared.get_label().endswith("A in the pages 3, 1 and B in the pages 3, 0; 2 of 5 pages are free.")
 
 
 def test_a_picture_without_words_is_refused():
@@ -287,8 +286,10 @@ def test_a_picture_is_displayed_with_its_words_below(monkeypatch):
 
 
 def test_a_still_picture_keeps_the_colours_of_the_fates_even_in_a_key():
-    axes = plots.usage_beside_paper(fig_2(seeds=[0]))
-    picture = show(axes, "all fates of a slot, most of them as areas and one as a key only.")
+    shares = {"used": 50.0, "reserved": 20.0, "internal": 0.0, "other": 30.0, "rounding": 0.0, "free": 30.0}
+    row = {name: Comparison(share, (share,)) for name, share in shares.items()}
+    axes = plots.usage_beside_paper(experiment(dict.fromkeys("ABCD", row)))
+    picture = show(axes, "all fates of a slot, most of them as areas and two as keys only.")
     pixels = np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB")).astype(int)
     for name in ("used", "reserved", "internal", "rounding", "external", "free"):
         colour = [round(255 * channel) for channel in to_rgb(style.FATES[name].colour)]

@@ -133,6 +133,11 @@ def applied(more: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
 
     Some settings act when an artist is made and some when it is drawn, so create and save a figure inside.
 
+    Parameters
+    ----------
+    more : mapping of str to object
+        Settings of Matplotlib's to make beside those of the style.
+
     Examples
     --------
     >>> from matplotlib.figure import Figure

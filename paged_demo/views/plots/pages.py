@@ -188,7 +188,7 @@ def words_in_pages(
 def _point_to_pages(
     ax: Axes, page_tables: Mapping[Hashable, Sequence[int]], size: int, left: float, font_size: float
 ) -> list[tuple[float, float, int]]:
-    """Draw a line from each logical page to the physical one that it lies in; return where the logical are."""
+    """Draw a line from each logical page to the one that it lies in; return where the logical ones are."""
     places: list[tuple[float, float, int]] = []
     names, told = [], []
     line = (size + 0.1, left - 0.9) if is_narrow(ax) else (size + 1.1, left - 0.8)
