@@ -2,13 +2,14 @@
 
 import io
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from two_pools import Side, SideBySide
 
@@ -127,10 +128,16 @@ def _reduce_colours(frames: Sequence[Image.Image]) -> list[Image.Image]:
 
     Every fill keeps its colour, and no pixel changes from frame to frame unless the picture does.
     """
-    samples = [_codes(frames[index]) for index in (0, len(frames) // 2, -1)]
-    codes, counts = np.unique(np.concatenate(samples), return_counts=True)
-    palette = _channels(codes[np.argsort(-counts, kind="stable")[:NUM_COLOURS]])
-    return [_with_palette(frame, palette) for frame in frames]
+    # Pixels by colour. NumPy would sort them all.
+    counted = [frame.getcolors(frame.width * frame.height) for frame in frames]
+    samples = [counted[index] for index in (0, len(frames) // 2, -1)]
+    counts, colours = zip(*chain(*samples), strict=True)
+    codes, where = np.unique(_codes(colours), return_inverse=True)
+    palette = _channels(codes[np.argsort(-np.bincount(where, counts), kind="stable")[:NUM_COLOURS]])
+    return [
+        _with_palette(frame, [colour for _, colour in each], palette)
+        for frame, each in zip(frames, counted, strict=True)
+    ]
 
 
 def _pool_axes(figure: Figure, index: int) -> Axes:
@@ -195,9 +202,10 @@ def _how(served: SideBySide, name: str) -> str:
     return f"takes a page of {count_of(pool.page_size, 'slot')} when needed"
 
 
-def _with_palette(frame: Image.Image, palette: NDArray[np.int32]) -> Image.Image:
+def _with_palette(frame: Image.Image, colours: ArrayLike, palette: NDArray[np.int32]) -> Image.Image:
     """Set each pixel to the nearest colour. Pillow's own search is quicker, and makes white grey."""
-    codes, where = np.unique(_codes(frame), return_inverse=True)
+    codes = np.sort(_codes(colours))
+    where = np.searchsorted(codes, _codes(frame))
     distances = ((_channels(codes)[:, np.newaxis] - palette) ** 2).sum(axis=-1)
     nearest = distances.argmin(axis=-1).astype(np.uint8)
     indexed = Image.fromarray(nearest[where].reshape(frame.height, frame.width)).convert("P")
@@ -205,8 +213,8 @@ def _with_palette(frame: Image.Image, palette: NDArray[np.int32]) -> Image.Image
     return indexed
 
 
-def _codes(frame: Image.Image) -> NDArray[np.int32]:
-    pixels: NDArray[np.int32] = np.asarray(frame, dtype=np.int32).reshape(-1, 3)
+def _codes(colours: ArrayLike) -> NDArray[np.int32]:
+    pixels: NDArray[np.int32] = np.asarray(colours, dtype=np.int32).reshape(-1, 3)
     return pixels[:, 0] << 16 | pixels[:, 1] << 8 | pixels[:, 2]
 
 

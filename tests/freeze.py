@@ -29,16 +29,26 @@ METADATA = {
 }
 
 
-def run(notebook):
-    """Run a copy of a notebook and return it in the form that is committed."""
-    fresh = nbformat.from_dict(notebook)
-    NotebookClient(
-        fresh,
+def client_of(notebook):
+    """Return what starts a kernel for a notebook and runs it."""
+    return NotebookClient(
+        notebook,
         timeout=120,
         kernel_name="python3",
         store_widget_state=False,
         resources={"metadata": {"path": str(NOTEBOOKS)}},
-    ).execute()
+    )
+
+
+def run(notebook, running=None):
+    """Run a copy of a notebook and return it in the form that is committed.
+
+    It runs in a kernel of its own, or in the one of a client that is running.
+    """
+    fresh = nbformat.from_dict(notebook)
+    client = running or client_of(fresh)
+    client.nb = fresh
+    client.execute(cleanup_kc=running is None)
     freeze(fresh)
     return nbformat.from_dict(fresh)
 

@@ -19,8 +19,14 @@ CHECK = re.compile(r'^check\("([\d.]+)", (\w+)\)$', re.MULTILINE)
 
 def source_of(stem, cell_id):
     """Return what stands in a cell of a notebook."""
+    return sources_of(stem)[cell_id]
+
+
+@cache
+def sources_of(stem):
+    """Return what stands in each cell of a notebook."""
     cells = nbformat.read(FOLDER / f"{stem}.ipynb", as_version=4).cells
-    return next(cell.source for cell in cells if cell.id == cell_id)
+    return {cell.id: cell.source for cell in cells}
 
 
 def exercise_cells(notebook):

@@ -84,7 +84,8 @@ def test_the_outcome_comes_first_and_stays_longest(frames):
 
 
 def test_the_same_story_makes_the_same_file(served, frames):
-    assert encode_gif(draw_steps(served), tell(served)) == encode_gif(frames, tell(served))
+    again = draw_steps(replace(served, steps=served.steps[1:]))
+    assert encode_gif(again, tell(served)) == encode_gif(frames[1:], tell(served))
 
 
 def test_a_file_says_what_it_shows_however_long_that_is(frames):

@@ -88,7 +88,8 @@ def committed(frames):
     return encode_gif(frames, "words")
 
 
-@pytest.mark.parametrize("changes", [{"seed": 1}, {"num_steps": 19}])
+# A step less differs less than a story of other requests.
+@pytest.mark.parametrize("changes", [{"num_steps": 19}, *amount(short=[], long=[{"seed": 1}])])
 def test_another_story_is_noticed(changes, committed):
     assert list(differences(committed, committed)) == []
     assert "looks different" in next(differences(committed, encode_gif(story(**changes), "words")))

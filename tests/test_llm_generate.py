@@ -60,15 +60,15 @@ def held_pages(cache):
 
 
 def test_over_pages_and_over_one_run_in_tiles_the_logits_are_equal_bit_for_bit(model):
-    prompts = prompts_of([1, 3, 4, 5, 17])
+    prompts, num_new = prompts_of([1, 3, 4, 5, 17]), amount(short=9, long=20)
     for batch in (prompts, *([prompt] for prompt in prompts)):
         over_pages, over_runs = Recorder(model), Recorder(model)
         # Strangers come and go first, so that the pages are out of order.
         cache = paged(model)
         generate(model, cache, prompts_of([9, 2, 30]), max_new_tokens=7)
-        texts = generate(over_pages, cache, batch, max_new_tokens=20)
+        texts = generate(over_pages, cache, batch, max_new_tokens=num_new)
         rival = contiguous(model, num_sequences=5, tile_size=PAGE_SIZE)
-        assert generate(over_runs, rival, batch, max_new_tokens=20) == texts
+        assert generate(over_runs, rival, batch, max_new_tokens=num_new) == texts
         assert over_pages.is_equal_to(over_runs)
 
 
@@ -266,7 +266,7 @@ def test_who_was_running_when_a_run_was_interrupted_waits_in_the_same_order(mode
     assert [[text.seq_id for text in group] for group in engine.waiting] == [[0], [1], [2], [3]]
 
 
-@settings(max_examples=amount(short=8, long=50))
+@settings(max_examples=amount(short=5, long=50))
 @given(data=st.data())
 def test_in_any_pool_that_holds_the_longest_every_text_is_as_alone(model, data):
     common = prompts_of([9], seed=3)[0]
@@ -342,7 +342,7 @@ def test_a_prompt_that_fits_an_empty_cache_only_is_an_error_that_names_it(model)
 
 def interruptions():
     """Give a fuse for the first call, for the second, and so on, until one is left over."""
-    for num_calls in range(0, 1000, amount(short=6, long=1)):
+    for num_calls in range(0, 1000, amount(short=13, long=1)):
         fuse = Fuse(num_calls)
         yield fuse
         if not fuse.is_blown:
@@ -403,7 +403,7 @@ class InterruptAtLine:
 
 def lines_to_interrupt(module):
     """Give what interrupts at the first line, at the second, and so on, until one is left over."""
-    for num_lines in range(0, 5000, amount(short=9, long=1)):
+    for num_lines in range(0, 5000, amount(short=17, long=1)):
         interrupt = InterruptAtLine(module, num_lines)
         yield interrupt
         if not interrupt.is_blown:

@@ -52,7 +52,8 @@ MOST_WORDS = 2_000
 WITH_EXERCISES = [
     path for path in NOTEBOOKS if any(name.startswith(f"{int(path.stem[:2])}.") for name in EXERCISES)
 ]
-each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+# All tests of a notebook one after the other: a process that shares the work with others runs few of them.
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem, scope="module")
 
 
 def cells_of(path, cell_type):
@@ -74,13 +75,24 @@ def only_what_is_committed(request):
         pytest.skip(f"{path.name} was edited; before a commit run: python tests/freeze.py {path.stem}")
 
 
+@pytest.fixture(scope="module")
+def kernel():
+    """Start a kernel for one notebook after the other; with ``--long``, each gets one of its own."""
+    if amounts.IS_LONG:
+        yield None
+    else:
+        client = freeze.client_of(nbformat.v4.new_notebook())
+        with client.setup_kernel():
+            yield client
+
+
 @each_notebook
-def test_a_notebook_shows_what_a_fresh_run_shows(path):
+def test_a_notebook_shows_what_a_fresh_run_shows(path, kernel):
     if reason := freeze.why_not_run(path):
         pytest.skip(reason)
     if path.stem in freeze.NEEDS_WEIGHTS and not amounts.IS_LONG:
         pytest.skip("the language model takes long: add --long")
-    ran = run(path)
+    ran = run(path, kernel)
     assert list(freeze.differences(ran.committed, ran.fresh)) == []
     assert ran.spent_s < LONGEST_RUN_S.get(path.stem, 45)
 
@@ -159,19 +171,19 @@ def run_cells(notebook, *cell_ids):
     return made
 
 
-@pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda path: path.stem)
-def test_a_notebook_runs_with_all_solutions_and_every_check_passes(path):
-    for exercise_id, said in run(path).said.items():
+@pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda path: path.stem, scope="module")
+def test_a_notebook_runs_with_all_solutions_and_every_check_passes(path, kernel):
+    for exercise_id, said in run(path, kernel).said.items():
         assert said.startswith(f"✓ {exercise_id} Right."), said
 
 
-def test_the_check_names_a_stale_cell(tmp_path, monkeypatch, capsys):
+def test_the_check_names_a_stale_cell(tmp_path, monkeypatch, capsys, kernel):
     notebook = nbformat.v4.new_notebook()
     notebook.cells = [
         nbformat.v4.new_code_cell("1 + 1", id="sum"),
         nbformat.v4.new_code_cell("print('hi')", id="hi"),
     ]
-    frozen = freeze.run(notebook)
+    frozen = freeze.run(notebook, kernel)
     assert list(freeze.differences(frozen, frozen)) == []
     stale = nbformat.from_dict(frozen)
     stale.cells[0].outputs[0]["data"]["text/plain"] = "3"

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 
 import pytest
 from test_docs import DOCUMENTS, ROOT, markdown, name_of
@@ -27,10 +28,15 @@ def is_text(value):
     return isinstance(value, str)
 
 
-PROSE = {name_of(path): markdown(path) for path in DOCUMENTS} | {
-    name_of(path): strings_of(path) for path in sorted((ROOT / "paged_demo").rglob("*.py"))
-}
-each_prose = pytest.mark.parametrize("name", PROSE)
+PATHS = {name_of(path): path for path in [*DOCUMENTS, *sorted((ROOT / "paged_demo").rglob("*.py"))]}
+each_prose = pytest.mark.parametrize("name", PATHS)
+
+
+@cache
+def prose(name):
+    """Return what a document or a module says, read when a test first asks for it."""
+    return (strings_of if name.endswith(".py") else markdown)(PATHS[name])
+
 
 TOKEN = OPT_13B.kv_bytes_per_token
 HEADS_7B = LLAMA_2_7B.num_kv_heads * LLAMA_2_7B.head_dim * 2
@@ -81,7 +87,7 @@ the memory and the pool of an RTX 3090 in a log (vllm-project/vllm#10517), and w
 
 @each_prose
 def test_every_amount_of_memory_is_computed_or_cited_in_its_own_unit(name):
-    for number, unit in re.findall(r"(?<![\w.,])(\d[\d,]*(?:\.\d+)?) ?([kKMGT]i?B)\b(?!/s)", PROSE[name]):
+    for number, unit in re.findall(r"(?<![\w.,])(\d[\d,]*(?:\.\d+)?) ?([kKMGT]i?B)\b(?!/s)", prose(name)):
         amount = f"{number} {unit}"
         if amount not in AS_PRINTED | AS_CHOSEN:
             assert amount in AMOUNTS, f"{name} says {amount}, which nothing here computes"
@@ -96,7 +102,7 @@ def test_what_a_wrong_unit_would_say_is_told_apart():
 
 @each_prose
 def test_links_to_engines_lead_to_the_version_that_prose_speaks_of_or_to_a_pull_request(name):
-    for link in re.findall(r"https://[^\s)\"'<>\]`]+", PROSE[name]):
+    for link in re.findall(r"https://[^\s)\"'<>\]`]+", prose(name)):
         assert not re.search(r"/(main|master|develop|HEAD|latest|stable|nightly)(/|$)", link), link
         assert not re.match(r"https://docs\.(vllm|sglang)\.", link), (
             f"{link} moves; link to a tag of the source"
@@ -110,7 +116,7 @@ def test_links_to_engines_lead_to_the_version_that_prose_speaks_of_or_to_a_pull_
 
 @each_prose
 def test_who_speaks_of_engines_now_names_a_version(name):
-    for paragraph in re.split(r"\n\s*\n", PROSE[name]):
+    for paragraph in re.split(r"\n\s*\n", prose(name)):
         if re.search(r"\b(today|today's|nowadays)\b", paragraph):
             assert VLLM in paragraph, paragraph
         if "SGLang" in paragraph and "arxiv.org" not in paragraph.lower():
