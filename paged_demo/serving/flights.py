@@ -32,6 +32,11 @@ class Flight:
     run: Hole | None = None
     num_reserved: int = 0
 
+    @property
+    def final_tokens(self) -> int:
+        """Tokens of each sample in the end; the numbers of the request have been made plain."""
+        return self.request.num_prompt_tokens + self.request.num_output_tokens
+
     def num_generated(self, iteration: int) -> int:
         """Count the tokens that each sample has generated after an iteration."""
         return iteration - self.origin + self.num_missing - self.request.num_prompt_tokens
@@ -149,7 +154,7 @@ class PageCounts:
         """Sum over some iterations what a request holds: used, reserved, internal, rounding; and saves."""
         size, origin = self.page_size, flight.origin
         num_prompt, num_samples = flight.request.num_prompt_tokens, flight.request.num_samples
-        final = flight.request.final_tokens
+        final = flight.final_tokens
         never_written = -final % size
         last_page_start = (final - 1) // size * size
         count = last - first + 1
@@ -228,7 +233,7 @@ class RunPlaces:
         assert flight.run is not None
         count = last - first + 1
         used = count * (first + last - 2 * flight.origin) // 2
-        final = flight.request.final_tokens
+        final = flight.final_tokens
         return (
             used,
             count * final - used,

@@ -189,7 +189,7 @@ class GroupedCounts(PageCounts):
 
     def held(self, flight: Flight, first: int, last: int) -> tuple[int, int, int, int, int]:
         """Sum over some iterations what a request holds: used, reserved, internal, rounding; and saves."""
-        begin, end, final = first - flight.origin, last - flight.origin, flight.request.final_tokens
+        begin, end, final = first - flight.origin, last - flight.origin, flight.final_tokens
         pages = sum(group.sum_pages(end) - group.sum_pages(begin - 1) for group in self._groups)
         if first == flight.first:
             pages += self._pages(flight, first) - sum(group.pages(begin, begin - 1) for group in self._groups)

@@ -1,6 +1,5 @@
 """What a server is: its rules, which both engines follow, and the pool whose slots it hands out."""
 
-import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -138,13 +137,12 @@ def pages_held(request: Request, num_generated: int, page_size: int) -> int:
     ----------
     Kwon et al. (2023), section 4.4 and Fig. 8.
     """
-    # As Python's ints: those of NumPy can overflow.
-    num_prompt, num_samples = operator.index(request.num_prompt_tokens), operator.index(request.num_samples)
+    num_prompt = request.num_prompt_tokens
     if num_generated == 0:
         return -(-num_prompt // page_size)
     num_shared = num_prompt // page_size
-    num_own = -(-(num_prompt + operator.index(num_generated)) // page_size) - num_shared
-    return num_shared + num_samples * num_own
+    num_own = -(-(num_prompt + num_generated) // page_size) - num_shared
+    return num_shared + request.num_samples * num_own
 
 
 def pages_to_start(
@@ -242,6 +240,7 @@ class PagedPool:
 
     def most_pages(self, request: Request, rules: Rules) -> int:
         """Count the pages that a request holds at most, from its start to its end."""
+        (request,) = plain_requests([request])
         return pages_held(request, request.num_output_tokens, self.page_size)
 
     def require_room(self, requests: Iterable[Request], rules: Rules = PAPER_RULES) -> None:

@@ -185,7 +185,7 @@ class _Engine:
     def _complete(self, flight: Flight) -> None:
         """Note that a request has its whole prompt: from now on it decodes, up to a known iteration."""
         self._num_started += 1
-        last = flight.origin + flight.request.final_tokens
+        last = flight.origin + flight.final_tokens
         heappush(self._ends, (last, self._num_started, flight))
         self._completed.append(flight.request.request_id)
 
