@@ -1,10 +1,12 @@
 """Labels, beside Matplotlib's own texts."""
 
 import io
+from itertools import product
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from amounts import amount
 from drawn import new_axes
 
 from paged_demo.views import style
@@ -45,8 +47,13 @@ def at_once(ax, labels, look):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("ha", ["left", "center", "right"])
-@pytest.mark.parametrize("va", ["top", "center", "baseline", "bottom"])
+@pytest.mark.parametrize(
+    ("ha", "va"),
+    amount(
+        short=[("left", "top"), ("center", "center"), ("right", "baseline"), ("center", "bottom")],
+        long=list(product(["left", "center", "right"], ["top", "center", "baseline", "bottom"])),
+    ),
+)
 def test_labels_are_drawn_as_matplotlib_draws_each_text(look, ha, va):
     labels = [(*place, word) for places in PLACES[:2] for place, word in zip(places, WORDS, strict=True)]
     labels += [(*place, "A") for place in HALVES]
