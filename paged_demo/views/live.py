@@ -251,9 +251,10 @@ class Explorer:
                     self._go_on()
                     if not self._filling:
                         self._send_picture()
-                except Exception as raised:
+                except (Exception, KeyboardInterrupt) as raised:
                     self._filling = None
-                    self.view.tell(f"{type(raised).__name__}: {raised}")
+                    is_error = isinstance(raised, Exception)
+                    self.view.tell(f"{type(raised).__name__}: {raised}" if is_error else "Interrupted.")
                     raise
 
     def _send_picture(self) -> None:
