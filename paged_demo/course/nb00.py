@@ -85,11 +85,10 @@ def usage_bars(
                 continue
             style.rectangle(ax, start, row - 0.31, width, 0.62, **fate.patch_style())
             word = words.get(name, name)
-            label = f"{word} {amount_of(width, unit)}"
-            if width <= letter * len(label) * longest * scale and is_narrow(ax):
-                label = word
-            if width > letter * len(label) * longest * scale:
-                ax.text(start + width / 2, row, label, ha="center", va="center", **fate.text_style())
+            labels = [f"{word} {amount_of(width, unit)}", *([word] if is_narrow(ax) else [])]
+            fitting = [label for label in labels if width > letter * len(label) * longest * scale]
+            if fitting:
+                ax.text(start + width / 2, row, fitting[0], ha="center", va="center", **fate.text_style())
             start += width
         wasted = f"{percent(usage.wasted / max(usage.allocated, 1))} wasted"
         style.note(ax, wasted, (start, row), (6, 0))
