@@ -47,11 +47,14 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers():
-    """Use a process for each of up to four cores; more would mostly load the same packages once more."""
+def pytest_xdist_auto_num_workers(config):
+    """Use a process for each of up to four cores; more would mostly load the same packages once more.
+
+    One more with ``--long``, since a process whose tests are in a browser mostly waits.
+    """
     # Where the system can tell how many of the cores are for this process.
     num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(num_cores, 4) if num_cores > 1 else 0
+    return min(num_cores, 4) + config.getoption("long") if num_cores > 1 else 0
 
 
 @pytest.fixture
