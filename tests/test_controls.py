@@ -23,7 +23,7 @@ class Page:
             self.taken.append(item)
         if any(item.sent == 3 for item in were_set):
             raise ValueError("3 is not drawn")
-        self.view.show(bytes([len(self.taken)]), "words", width_px=900, height_px=100)
+        self.view.show(bytes([len(self.taken)]), "words", (900, 100))
 
     def say(self, values=None, press=None):
         """Do as a browser does, and return the answers."""
@@ -87,7 +87,7 @@ def test_whether_the_page_is_narrow_is_known_before_anything_is_drawn():
 def test_other_words_for_the_same_pixels_are_another_picture():
     page = Page([])
     for words in ("one", "other"):
-        page.view.show(b"1", words, width_px=900, height_px=100)
+        page.view.show(b"1", words, (900, 100))
     assert [(state["number"], state["words"]) for state in page.states] == [(1, "one"), (2, "other")]
 
 
@@ -106,15 +106,15 @@ def test_what_two_threads_send_does_not_mix():
 def test_after_an_error_nobody_waits_for_the_rest_of_the_picture_before():
     slider = number("tokens", 0, lowest=0, highest=9)
     page = Page([slider])
-    page.view.show(b"1", "words", width_px=900, height_px=100, is_whole=False)
+    page.view.show(b"1", "words", (900, 100), is_whole=False)
     assert page.say({slider: 3}) == [{"error": "ValueError: 3 is not drawn"}]
     assert page.view.is_whole
 
 
 def test_a_picture_that_is_not_whole_says_so_with_its_pixels():
     page = Page([])
-    page.view.show(b"1", "words", width_px=900, height_px=100, is_whole=False)
-    page.view.show(b"2", "words", width_px=900, height_px=100)
+    page.view.show(b"1", "words", (900, 100), is_whole=False)
+    page.view.show(b"2", "words", (900, 100))
     first, second = page.states
     assert (first["is_whole"], second["is_whole"]) == (False, True)
     assert [message["buffers"] for message in page.sent] == [[b"1"], [b"2"]]

@@ -1,5 +1,6 @@
 """What holds for every explorer: set the controls, read the words and the pixels."""
 
+import asyncio
 import io
 import itertools
 from base64 import b64decode
@@ -157,6 +158,28 @@ def test_a_picture_does_not_depend_on_the_ones_before_it(request, explorer):
         assert np.array_equal(pixels(explorer), pixels(fresh)), values
 
 
+def test_what_is_drawn_ahead_is_what_would_be_drawn_when_it_is_asked_for(explorer):
+    async def back_and_on(name, options):
+        hear(explorer, {name: options[0]})
+        hear(explorer, {name: options[1]})
+        await explorer._task
+        hear(explorer, {name: options[-1]})
+        while not explorer.view.is_whole:
+            await asyncio.sleep(0)
+        return explorer.words, pixels(explorer)
+
+    before = explorer.values
+    several = [name for name, control in explorer.controls.items() if len(control.options) > 1]
+    for name in amount(short=several[:1], long=several):
+        options = explorer.controls[name].options[:3]
+        words, picture = asyncio.run(back_and_on(name, options))
+        move(explorer, **before)
+        move(explorer, **{name: options[-1]})
+        assert explorer.words == words
+        assert np.array_equal(pixels(explorer), picture), name
+        move(explorer, **before)
+
+
 def test_in_a_narrow_page_the_panels_lie_below_each_other_and_say_the_same(explorer):
     before = explorer.values
     wide, words = pixels(explorer), explorer.words
@@ -212,7 +235,7 @@ def pairs(items):
 def test_panels_that_lie_side_by_side_have_a_narrow_form(explorer):
     boxes = [ax.get_position() for ax in explorer.screen.panels.values()]
     is_wide = any(one.x0 >= other.x1 for one, other in itertools.permutations(boxes, 2))
-    assert set(explorer._narrow) == (set(explorer.panels) if is_wide else set())
+    assert set(explorer._screens.narrow) == (set(explorer.panels) if is_wide else set())
 
 
 def test_a_notebook_output_has_the_live_view_the_picture_and_the_words(explorer):

@@ -232,3 +232,150 @@ def test_a_picture_that_could_not_be_drawn_takes_nothing_from_the_next():
         explorer.controls["height"].value = 3
     explorer.controls["height"].value = 0
     assert (pixels(explorer) == before).all()
+
+
+def explore_noting(*, drawn, raises_at=None):
+    """A line whose heights are noted as they are drawn; the words tell of the line that is there."""
+
+    def fill(panels, *, height, width):
+        drawn.append(height)
+        if height == raises_at:
+            raise RuntimeError(f"no line at {height}")
+        panels["line"].set(xlim=(0, 1), ylim=(0, 10), title=f"height {height}")
+        panels["line"].plot([0, 1], [height, height], color="black", linewidth=width)
+        return f"height {height}, width {width}"
+
+    controls = {
+        "height": number("height", 4, lowest=0, highest=9),
+        "width": number("width", 1, lowest=1, highest=3),
+    }
+    return Explorer(fill, controls, panels={"line": (0, 0, 1, 0.8)}, height=1)
+
+
+def test_the_next_steps_are_drawn_before_they_are_asked_for():
+    drawn = []
+    explorer = explore_noting(drawn=drawn)
+
+    async def move():
+        shown = []
+        hear(explorer, {"height": 3})
+        await explorer._task
+        assert drawn == [4, 3, 2], "the step back was drawn already"
+        for height in (2, 1, 2):
+            hear(explorer, {"height": height})
+            shown.append((explorer.words, explorer.view.is_whole, pixels(explorer)))
+            await explorer._task
+        assert drawn == [4, 3, 2, 1, 0]
+        hear(explorer, {"height": 9})
+        await explorer._task
+        assert drawn[5:] == [9, 8], "there is no step on from an end"
+        hear(explorer, {"height": 5, "width": 2})
+        await explorer._task
+        assert drawn[7:] == [5], "who sets two at once is not expected to go on"
+        return shown
+
+    shown = asyncio.run(move())
+    for height, (words, is_whole, picture) in zip((2, 1, 2), shown, strict=True):
+        hear(explorer, {"height": height, "width": 1})
+        assert (words, is_whole) == (explorer.words, True) == (f"height {height}, width 1", True)
+        assert (picture == pixels(explorer)).all()
+
+
+def test_while_a_slider_is_moved_nothing_is_drawn_ahead():
+    drawn = []
+    explorer = explore_noting(drawn=drawn)
+
+    async def move():
+        for height in (5, 7, 5, 3):
+            hear(explorer, {"height": height})
+            await asyncio.sleep(live.AHEAD_AFTER_S / 10)
+        await explorer._task
+
+    asyncio.run(move())
+    assert drawn == [4, 5, 7, 3, 2], "and of two that are likely the one that is not there yet"
+
+
+def test_what_was_drawn_ahead_is_not_what_is_there():
+    explorer = explore_noting(drawn=[])
+
+    async def move():
+        hear(explorer, {"height": 5})
+        before = pixels(explorer)
+        await explorer._task
+        assert explorer._on_screen != explorer._setting
+        assert explorer.words == "height 5, width 1"
+        assert explorer.panels["line"].get_title() == "height 5"
+        assert (pixels(explorer) == before).all()
+        hear(explorer, {"height": 6})
+        await explorer._task
+        return explorer.picture()
+
+    taken = asyncio.run(move())
+    assert taken == explorer.picture()
+    assert taken.words == "height 6, width 1"
+    hear(explorer, {"height": 6})
+    assert taken == explorer.picture()
+
+
+@pytest.mark.parametrize("raised", [RuntimeError("no line"), KeyboardInterrupt()])
+def test_what_cannot_be_drawn_is_told_to_who_asks_for_it(raised):
+    def fill(panels, *, height):
+        if height == 6:
+            raise raised
+        panels["line"].set_title(f"height {height}")
+        return f"height {height}"
+
+    controls = {"height": number("height", 4, lowest=0, highest=9)}
+    explorer = Explorer(fill, controls, panels={"line": (0, 0, 1, 0.8)}, height=1)
+    sent = sent_by(explorer)
+
+    async def move():
+        hear(explorer, {"height": 5})
+        await explorer._task
+        assert sent[1:] == [""]
+        if isinstance(raised, Exception):
+            hear(explorer, {"height": 6})
+            assert sent[2:] == ["RuntimeError: no line"]
+        hear(explorer, {"height": 4})
+        assert sent[-2:] == [("height 4", True), ""]
+
+    asyncio.run(move())
+
+
+def test_what_a_program_changes_is_drawn_anew():
+    looks = {"colour": "black"}
+
+    def fill(panels, *, height):
+        return f"{looks['colour']} at {height}"
+
+    controls = {"height": number("height", 4, lowest=0, highest=9)}
+    explorer = Explorer(fill, controls, panels={"line": (0, 0, 1, 1)}, height=1)
+
+    async def move():
+        hear(explorer, {"height": 5})
+        await explorer._task
+        looks["colour"] = "grey"
+        explorer.controls["height"].offer(range(10), 4)
+        assert explorer.words == "grey at 4"
+        hear(explorer, {"height": 5})
+        assert explorer.words == "grey at 5"
+        await explorer._task
+
+    asyncio.run(move())
+
+
+def test_no_more_pictures_are_kept_than_fit(monkeypatch):
+    monkeypatch.setattr(live, "MOST_PICTURES", 3)
+    drawn = []
+    explorer = explore_noting(drawn=drawn)
+
+    async def move():
+        for height in range(5, 10):
+            hear(explorer, {"height": height})
+            await explorer._task
+            assert len(explorer._kept) <= 3
+        hear(explorer, {"height": 5})
+        assert explorer.words == "height 5, width 1"
+
+    asyncio.run(move())
+    assert drawn == [4, 5, 6, 7, 8, 9, 5]

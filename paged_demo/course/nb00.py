@@ -13,7 +13,7 @@ from paged_demo.paper.numbers import FIG_13, MAX_TOKENS, NUM_SLOTS_13B, PAGE_SIZ
 from paged_demo.serving.saturation import FullPool
 from paged_demo.views import plots, style
 from paged_demo.views.controls import choice, number
-from paged_demo.views.live import MARK, Explorer, Panels
+from paged_demo.views.live import Explorer, Panels
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.progress import progress  # noqa: F401 - the notebook uses it
 from paged_demo.views.screen import is_narrow
@@ -123,7 +123,7 @@ def explore_page_size(pools: Mapping[int, FullPool]) -> Explorer:
         slot_strip(pool.memory_map, pool.future_tokens, ax=panels["pool"])
         panels["pool"].set_title(f"page size {page_size}: {pool.mean_running:.1f} requests")
         if "curve" in panels:
-            panels["curve"].plot(page_size, pool.mean_running, **MARK)
+            panels["curve"].plot(page_size, pool.mean_running, **style.MARK)
         usage = usages[page_size]
         return (
             f"Page size {page_size}: on average {pool.mean_running:.1f} requests run, and"

@@ -19,7 +19,7 @@ from paged_demo.paper.numbers import FIG_13, NUM_SLOTS_13B, kernel_slowdowns, to
 from paged_demo.serving.iteration_time import OPT_13B_ITERATION, IterationTime
 from paged_demo.views import plots, style
 from paged_demo.views.controls import choice, number
-from paged_demo.views.live import MARK, Explorer, Panels
+from paged_demo.views.live import Explorer, Panels
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.screen import is_narrow
 from paged_demo.views.strip import Box, collect
@@ -297,7 +297,7 @@ def _fill_roofline(panels: Panels, *, batch: int, slower_percent: int) -> str:
     if "curve" in panels:
         rate_against_batch(
             OPT_13B_ITERATION, tokens_per_sequence=TOKENS_PER_SEQUENCE, slowdown=slowdown, ax=panels["curve"]
-        ).plot(batch, rate, **MARK)
+        ).plot(batch, rate, **style.MARK)
     return (
         f"A batch of {sequences}, a kernel {slower_percent} % slower: one iteration reads the weights in"
         f" {1000 * weights_s:.1f} ms, and the keys and values of {num_kv_tokens:,.0f} tokens in"

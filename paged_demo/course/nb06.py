@@ -22,7 +22,8 @@ from paged_demo.serving.traces import read_trace
 from paged_demo.serving.workload import DATA_SETS, Request, azure_code, azure_conv, poisson_arrivals
 from paged_demo.views import style
 from paged_demo.views.controls import choice, number
-from paged_demo.views.live import MARK, Explorer, Filling, Panels
+from paged_demo.views.drawing import Filling
+from paged_demo.views.live import Explorer, Panels
 from paged_demo.views.progress import progress  # noqa: F401 - the notebook uses it
 from paged_demo.views.strip import letter, slot_strip
 from paged_demo.views.style import count_of, percent
@@ -182,7 +183,7 @@ def explore_serving(*, workload: str = "ShareGPT", scheme: str = "vLLM", seed: i
         running.set_xlabel("")
         running.tick_params(labelbottom=False)  # the axis below has the same times
         latency = panels["latency"]
-        latency.plot(rate, run.normalised_latency_s, **MARK, zorder=3)
+        latency.plot(rate, run.normalised_latency_s, **style.MARK, zorder=3)
         latency.set_title(f"{run.normalised_latency_s:.3g} s/token at {rate}/s")
         knee, pool = _knee(workload, scheme, page_size, watermark, seed), _pool(scheme, page_size, watermark)
         for each_rps in RATES_RPS:

@@ -19,7 +19,8 @@ from paged_demo.llm.generate import Engine
 from paged_demo.llm.llama import Llama
 from paged_demo.llm.weights import what_is_missing
 from paged_demo.views.controls import Button, Line, TextField, number
-from paged_demo.views.live import DRAWING, Explorer, Panels
+from paged_demo.views.drawing import DRAWING
+from paged_demo.views.live import Explorer, Panels
 from paged_demo.views.picture import DPI
 from paged_demo.views.progress import progress  # noqa: F401 - the notebook uses it
 from paged_demo.views.screen import Box, is_narrow

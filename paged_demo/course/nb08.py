@@ -13,7 +13,7 @@ from paged_demo.sizing.server import Server
 from paged_demo.sizing.units import bytes_of, in_gib
 from paged_demo.views import style
 from paged_demo.views.controls import choice
-from paged_demo.views.live import MARK, Explorer, Panels
+from paged_demo.views.live import Explorer, Panels
 
 MODEL = "meta-llama/Llama-3.1-8B"
 TOTAL = "23.58GiB"
@@ -106,7 +106,7 @@ def _draw_curve(ax: Axes, planned: Plan, longest: int) -> None:
     if planned.blocks:
         shown = [planned.blocks / sum(planned.blocks_for(length)) for length in LENGTHS]
         ax.plot(LENGTHS, shown, color=style.PAGED, linewidth=2)
-        ax.plot([planned.max_model_len or 1], [planned.concurrency], **MARK, zorder=3)
+        ax.plot([planned.max_model_len or 1], [planned.concurrency], **style.MARK, zorder=3)
     if 0 < longest < LENGTHS[-1]:
         ax.plot([longest, longest], [LOWEST_K, 1], color="black", linewidth=1, linestyle=":")
     ax.set_title(f"longest that starts: {longest:,}" if longest else "no length starts")

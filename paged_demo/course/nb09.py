@@ -28,7 +28,7 @@ from paged_demo.sizing.presets import model_of
 from paged_demo.views import style
 from paged_demo.views.controls import choice
 from paged_demo.views.labels import write
-from paged_demo.views.live import MARK, Explorer, Panels
+from paged_demo.views.live import Explorer, Panels
 from paged_demo.views.picture import new_axes, with_words
 from paged_demo.views.player import Player
 from paged_demo.views.plots.pages import CELL_HEIGHT, Cell, draw_cells
@@ -149,7 +149,7 @@ def _fill_context(panels: Panels, *, context: int) -> str:
         style.rectangle(bars, 0, row - 0.21, needs[name] / GIB, 0.42, facecolor=look["color"])
         bars.text(0, row - 0.3, f"{name}: {memory_of(needs[name], 'GiB')}", va="bottom", fontsize=8.5)
         if "curves" in panels:
-            panels["curves"].plot(context, needs[name] / GIB, **MARK | {"markersize": 9})
+            panels["curves"].plot(context, needs[name] / GIB, **{**style.MARK, "markersize": 9})
     # One scale for all parts of a sheet.
     longest = max((needs if "curves" in panels else requests_of(CONTEXTS[-1])).values()) / GIB
     bars.set(xlim=(0, 1.02 * longest), ylim=(len(needs) - 0.6, -0.85), yticks=[])

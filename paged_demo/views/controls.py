@@ -273,14 +273,14 @@ class LiveView(anywidget.AnyWidget):
             self.rows = [[item.looks() for item in row] for row in self._rows]
             self.values = {key: item.sent for key, item in self._items.items()}
 
-    def show(self, png: bytes, words: str, *, width_px: int, height_px: int, is_whole: bool = True) -> None:
+    def show(self, png: bytes, words: str, size_px: tuple[int, int], *, is_whole: bool = True) -> None:
         """Show a picture and its words, and what the controls are set to, in one message.
 
         One that is not whole is followed by another.
         """
         with self.sending():
             self.renew()
-            self.width_px, self.height_px = width_px, height_px
+            self.width_px, self.height_px = size_px
             self.is_whole = is_whole
             self.words, self.num_shown = words, len(takeaway(words)[0])
             self.png = png

@@ -1,65 +1,52 @@
 """Live pictures: sliders above, one picture below that follows them, and its words.
 
 A slider is pleasant to move if the picture follows within about 60 ms. So the figure persists, what does
-not move is drawn once and kept as a background, and only the rest is drawn anew.
+not move is drawn once and kept as a background, and only the rest is drawn anew. What a reader is likely
+to ask for next is drawn before it is asked for.
 """
 
 import asyncio
-import sys
-import threading
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from functools import partial
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from math import ceil
 from types import MappingProxyType
 from typing import Any
 
 import ipywidgets
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from paged_demo.checks import came, check_widgets
-from paged_demo.views import plots, style
+from paged_demo.views import plots
 from paged_demo.views.controls import Control, Item, LiveView
+from paged_demo.views.drawing import DRAWING, Filling, all_of, begun, drawing
 from paged_demo.views.frozen import WIDGET_VIEW
-from paged_demo.views.picture import DPI, PX_PER_INCH, Picture, draw, encode_png, new_figure
-from paged_demo.views.screen import (
-    LESS_NARROW_INCHES,
-    NARROW_INCHES,
-    Box,
-    Screen,
-    below_each_other,
-    narrowed,
-)
+from paged_demo.views.picture import DPI, Picture, draw, encode_png, new_figure
+from paged_demo.views.screen import Box, Screen, Screens
 
 check_widgets(ipywidgets)
-
-DRAWING = threading.RLock()
-"""Held by whoever draws. JupyterLab may see to a slider in a second thread, and Matplotlib's settings, which
-a style changes while it is applied, are those of all threads."""
-
-SWITCH_INTERVAL_S = 0.0005
-"""How long (s) another thread may compute before one that draws has its turn; Python's own is 0.005."""
 
 REST_AFTER_S = 0.2
 """How long (s) the controls are left alone before a picture goes on with what takes long: while a slider is
 moved, nothing stands in the way of its next move."""
 
+AHEAD_AFTER_S = 0.05
+"""How long (s) the controls are left alone before what may be asked for next is drawn."""
+
 PAUSE_S = 0.005
 """How long (s) such a picture leaves to the kernel now and then: a message takes several turns to arrive."""
 
-MARK: dict[str, Any] = {"marker": "o", "markersize": 15, "markerfacecolor": "none", "color": "black"}
-"""The look of a ring around the point of a curve that the controls are set to."""
+MOST_PICTURES = 32
+"""Pictures that an explorer keeps: all of them take less than one of its backgrounds, or so."""
 
 KEY_INCHES = 3.0
 """Width of a column of a key to the fates."""
 
 Panels = Mapping[str, Axes]
 
-Filling = Generator[str, None, str]
-"""Draws what is quick, and yields the words; goes on with what takes long, yields now and then, returns them.
-
-Each ``yield`` lets a reader go on, who may choose other values. Then this is not continued."""
+Setting = tuple[int, ...]
+"""Whether a picture is narrow, and the position of each control."""
 
 Fill = Callable[..., str | Filling]
 """Draws on empty panels what some values (by name) mean, and returns it in words."""
@@ -116,20 +103,27 @@ class Explorer:
         self._sheet = sheet or panels
         self._background = background
         self._key = key
-        self._still = still
-        self._narrow = narrow
-        self._boxes, self._height = panels, height
         self._filling: Filling | None = None
-        with drawing():
-            self.screen = Screen(partial(self._lay_out, boxes=panels), height, still=still)
-        self._screens = {False: self.screen}
+        self._screens = Screens(self._lay_out, panels, height, narrow=narrow, still=still)
+        self._kept: dict[Setting, Picture] = {}
+        self._num_moves = 0
         self.view = LiveView(
             [*rows, *([control] for control in self.controls.values())],
             take=self._take,
         )
+        self._setting = self._on_screen = self._set_now()
         for control in self.controls.values():
             control.changed = self._follow
         self._follow()
+
+    @property
+    def screen(self) -> Screen:
+        """What the picture is drawn on, as it is now."""
+        with drawing():
+            if self._on_screen != self._setting:
+                all_of(self._start(self._setting))
+                self._screen_of(self._setting).redraw()
+            return self._screen_of(self._setting)
 
     @property
     def panels(self) -> dict[str, Axes]:
@@ -173,7 +167,7 @@ class Explorer:
             parts = list(figure.subfigures(num_rows, num_columns, squeeze=False).flat)
             for part, setting in zip(parts, settings, strict=False):
                 words.append(
-                    _all_of(self._fill(self._lay_out(part, self._sheet), **self.values | dict(setting)))
+                    all_of(self._fill(self._lay_out(part, self._sheet), **self.values | dict(setting)))
                 )
             if key:
                 plots.fate_legend(parts[len(settings)].add_axes((0, 0, 1, 1)), self._key, num_columns=1)
@@ -202,34 +196,45 @@ class Explorer:
         with drawing():
             for item, sent in were_set.items():
                 item.receive(sent)
-            earlier, self.screen = self.screen, self._screen_of(self.view.is_narrow)
-            if self.screen is not earlier or any(item in were_set for item in self.controls.values()):
+            is_resized = self.view.is_narrow != self._setting[0]
+            if is_resized or any(item in were_set for item in self.controls.values()):
                 self._follow(at_once=False)
 
-    def _screen_of(self, is_narrow: bool) -> Screen:
-        """Return the screen for a front end that has little width, or enough."""
-        if is_narrow not in self._screens:
-            boxes, height, width = narrowed(self._boxes), self._height, LESS_NARROW_INCHES
-            if self._narrow:
-                (boxes, height), width = below_each_other(self._narrow), NARROW_INCHES
-            lay_out = partial(self._lay_out, boxes=boxes)
-            self._screens[is_narrow] = Screen(lay_out, height, width, still=self._still)
-        return self._screens[is_narrow]
+    def _screen_of(self, setting: Setting) -> Screen:
+        return self._screens.fit(is_narrow=bool(setting[0]))
 
     def _follow(self, *, at_once: bool = True) -> None:
+        loop = None
+        with suppress(RuntimeError):  # No kernel, and so nobody to go on meanwhile.
+            loop = asyncio.get_running_loop()
+        is_whole = at_once or loop is None
         with drawing():
-            self.screen.clear()
-            self._filling = filling = _begun(self._fill(self.panels, **self.values))
-            self._go_on()
-            loop = None
-            with suppress(RuntimeError):  # No kernel, and so nobody to go on meanwhile.
-                loop = asyncio.get_running_loop()
-            if at_once or loop is None:
-                while self._filling:
+            earlier, self._setting = self._setting, self._set_now()
+            self._num_moves += 1
+            self._filling = None
+            if is_whole:
+                self._kept.clear()  # A program may have changed what else the pictures depend on.
+            if self._setting not in self._kept:
+                self._filling = self._start(self._setting)
+                self._go_on()
+                while self._filling and is_whole:
                     self._go_on()
             self._send_picture()
-        if self._filling and loop:
-            self._task = loop.create_task(self._fill_the_rest(filling))
+            ahead = self._steps_on_and_back(earlier)
+        if loop and not at_once:
+            self._task = loop.create_task(self._go_on_meanwhile(self._num_moves, ahead))
+
+    def _set_now(self) -> Setting:
+        return self.view.is_narrow, *(control.sent for control in self.controls.values())
+
+    def _start(self, setting: Setting) -> Filling:
+        """Empty the screen, and return what draws a setting on it."""
+        self._on_screen = setting
+        screen = self._screen_of(setting)
+        screen.clear()
+        chosen = zip(self.controls.items(), setting[1:], strict=True)
+        values = {name: control.options[position] for (name, control), position in chosen}
+        return begun(self._fill(screen.panels, **values))
 
     def _go_on(self) -> None:
         """Draw until there is something to show."""
@@ -239,29 +244,73 @@ class Explorer:
         except StopIteration as end:
             self.words, self._filling = end.value, None
 
-    async def _fill_the_rest(self, filling: Filling) -> None:
+    async def _go_on_meanwhile(self, num_moves: int, ahead: Sequence[Setting]) -> None:
         """Go on in turns with the kernel's messages, one of which may bring other values."""
-        await asyncio.sleep(REST_AFTER_S)
-        while self._filling is filling:
+        if self._filling:
+            await asyncio.sleep(REST_AFTER_S)
+        while self._filling and self._num_moves == num_moves:
             await asyncio.sleep(PAUSE_S)
             with drawing():
-                if self._filling is not filling:
-                    return
-                try:
-                    self._go_on()
-                    if not self._filling:
-                        self._send_picture()
-                except (Exception, KeyboardInterrupt) as raised:
-                    self._filling = None
-                    is_error = isinstance(raised, Exception)
-                    self.view.tell(f"{type(raised).__name__}: {raised}" if is_error else "Interrupted.")
-                    raise
+                if self._num_moves == num_moves:
+                    self._fill_on()
+        await asyncio.sleep(AHEAD_AFTER_S)
+        for setting in ahead:
+            await asyncio.sleep(PAUSE_S)
+            with drawing():
+                if self._num_moves == num_moves and setting not in self._kept:
+                    self._draw_ahead(setting)
+
+    def _fill_on(self) -> None:
+        """Draw more of what takes long."""
+        try:
+            self._go_on()
+            if not self._filling:
+                self._send_picture()
+        except (Exception, KeyboardInterrupt) as raised:
+            self._filling = None
+            is_error = isinstance(raised, Exception)
+            self.view.tell(f"{type(raised).__name__}: {raised}" if is_error else "Interrupted.")
+            raise
+
+    def _steps_on_and_back(self, earlier: Setting) -> list[Setting]:
+        """Return what is likely to be asked for next, if one control was moved."""
+        steps = [new - old for old, new in zip(earlier, self._setting, strict=True)]
+        if steps[0] or np.count_nonzero(steps) != 1:
+            return []
+        step = np.sign(steps)
+        last = [1, *(len(control.options) - 1 for control in self.controls.values())]
+        return [
+            tuple(near.tolist())
+            for near in (self._setting + step, self._setting - step)
+            if (near >= 0).all() and (near <= last).all()
+        ]
+
+    def _draw_ahead(self, setting: Setting) -> None:
+        """Draw a picture that nobody has asked for; one that takes long is only begun."""
+        # Whoever asks for it is told what it raises.
+        with suppress(Exception, KeyboardInterrupt):
+            filling = self._start(setting)
+            try:
+                next(filling)
+            except StopIteration as end:
+                self._keep(setting, end.value)
+
+    def _keep(self, setting: Setting, words: str) -> Picture:
+        """Finish the pixels of what is on the screen, and keep them if they are whole."""
+        screen = self._screen_of(setting)
+        screen.redraw()
+        picture = Picture(encode_png(screen.figure, moving=True), words)
+        if self._filling is None:
+            if len(self._kept) == MOST_PICTURES:
+                del self._kept[next(iter(self._kept))]
+            self._kept[setting] = picture
+        return picture
 
     def _send_picture(self) -> None:
-        self.screen.redraw()
-        png, is_whole = encode_png(self.screen.figure, moving=True), self._filling is None
-        width_px, height_px = (round(PX_PER_INCH * inches) for inches in self.screen.figure.get_size_inches())
-        self.view.show(png, self.words, width_px=width_px, height_px=height_px, is_whole=is_whole)
+        picture = self._kept.get(self._setting) or self._keep(self._setting, self.words)
+        self.words = picture.words
+        size_px = self._screen_of(self._setting).size_px
+        self.view.show(picture.png, self.words, size_px, is_whole=self._filling is None)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], Any]:
         bundle, metadata = self.picture().bundle()
@@ -269,37 +318,3 @@ class Explorer:
         view = self.view._repr_mimebundle_()
         assert view is not None
         return bundle | {WIDGET_VIEW: view[0][WIDGET_VIEW]}, metadata
-
-
-@contextmanager
-def drawing() -> Iterator[None]:
-    """Let one thread draw at a time, in our style, with titles in a fixed place.
-
-    Matplotlib would place them when it draws the axes, and here these are seldom drawn. Beside a cell that
-    runs, Python would pass this thread by for most of the time: so it asks to be heard more often.
-    """
-    with DRAWING, style.applied({"axes.titley": 1.0}):
-        interval_s = sys.getswitchinterval()
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
-        try:
-            yield
-        finally:
-            sys.setswitchinterval(interval_s)
-
-
-def _begun(filled: str | Filling) -> Filling:
-    """Return what `Fill` returned as if it had been drawn bit by bit."""
-    if isinstance(filled, str):
-        return filled
-        yield
-    return (yield from filled)
-
-
-def _all_of(filled: str | Filling) -> str:
-    """Draw all at once, and return the words."""
-    filling = _begun(filled)
-    while True:
-        try:
-            next(filling)
-        except StopIteration as end:
-            return str(end.value)

@@ -1,6 +1,7 @@
 """What a live picture is drawn on: what does not move is drawn once, and kept."""
 
 from collections.abc import Callable, Collection, Hashable, Mapping
+from functools import partial
 from typing import Any
 
 from matplotlib.artist import Artist
@@ -8,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from paged_demo.views.picture import WIDTH_INCHES, new_figure
+from paged_demo.views.picture import PX_PER_INCH, WIDTH_INCHES, new_figure
 from paged_demo.views.quick import QuickCanvas
 
 MOST_BACKGROUNDS = 24
@@ -42,6 +43,12 @@ class Screen:
         self.panels = lay_out(self.figure)
         self._staying = {artist for ax in self.panels.values() for artist in contents(ax)}
         self.backgrounds: dict[Hashable, Any] = {}
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width and height in the page (CSS pixels)."""
+        width, height = self.figure.get_size_inches()
+        return round(PX_PER_INCH * width), round(PX_PER_INCH * height)
 
     def clear(self) -> None:
         """Remove what was drawn last."""
@@ -103,6 +110,52 @@ def _frame_of(ax: Axes) -> Hashable:
         )
         for axis in (ax.xaxis, ax.yaxis)
     )
+
+
+class Screens:
+    """A screen for a wide picture, and one for a narrow one, each made when it is asked for.
+
+    Parameters
+    ----------
+    lay_out : callable
+        Called with the figure and the boxes of panels; makes the panels, and draws what stays on them.
+    boxes : mapping of str to Box
+        Where the panels lie in a wide picture.
+    height : float
+        Its height in inches.
+    narrow : mapping of str to float
+        The heights of the panels (inches) where they lie below each other, if they lie otherwise in a wide
+        picture.
+    still : collection of str
+        As for `Screen`.
+    """
+
+    def __init__(
+        self,
+        lay_out: Callable[..., dict[str, Axes]],
+        boxes: Mapping[str, "Box"],
+        height: float,
+        *,
+        narrow: Mapping[str, float],
+        still: Collection[str],
+    ) -> None:
+        self._lay_out = lay_out
+        self._boxes, self._height = boxes, height
+        self.narrow = narrow
+        self._still = still
+        self._made: dict[bool, Screen] = {}
+
+    def fit(self, *, is_narrow: bool) -> Screen:
+        """Return the screen for a front end that has little width, or enough."""
+        if is_narrow not in self._made:
+            boxes, height, width = self._boxes, self._height, WIDTH_INCHES
+            if is_narrow and self.narrow:
+                (boxes, height), width = below_each_other(self.narrow), NARROW_INCHES
+            elif is_narrow:
+                boxes, width = narrowed(boxes), LESS_NARROW_INCHES
+            lay_out = partial(self._lay_out, boxes=boxes)
+            self._made[is_narrow] = Screen(lay_out, height, width, still=self._still)
+        return self._made[is_narrow]
 
 
 TITLE_INCHES, LABELS_INCHES, LEFT_INCHES, RIGHT_INCHES = 0.55, 0.6, 0.8, 0.2

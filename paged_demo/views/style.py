@@ -120,6 +120,11 @@ RC: dict[str, Any] = {
     "hatch.linewidth": 0.8,
 }
 
+MARK: Mapping[str, Any] = MappingProxyType(
+    {"marker": "o", "markersize": 15, "markerfacecolor": "none", "color": "black"}
+)
+"""A ring around the point of a curve that the controls are set to."""
+
 # Behind a label that a line may cross.
 PLATE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
 

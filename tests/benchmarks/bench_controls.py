@@ -19,7 +19,7 @@ from IPython.core.pylabtools import print_figure
 from paged_demo import alpaca, fill_by_page_size, sharegpt
 from paged_demo.course import nb00, nb03, nb06
 from paged_demo.paper.numbers import NUM_SLOTS_13B
-from paged_demo.views.live import _all_of, drawing
+from paged_demo.views.drawing import all_of, drawing
 from paged_demo.views.picture import new_figure
 
 MOST_MOVES = 10
@@ -91,7 +91,7 @@ def time_of_interact(explorer, name, height):
         with drawing():
             figure = new_figure(height)
             values = explorer.values | {name: control.options[position]}
-            _all_of(explorer._fill(explorer._lay_out(figure, boxes), **values))
+            all_of(explorer._fill(explorer._lay_out(figure, boxes), **values))
             print_figure(figure, "png", base64=True)
         times.append(1000 * (time.process_time() - start))
     return times[1:]
