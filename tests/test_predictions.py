@@ -8,7 +8,7 @@ import pytest
 from solutions import NOTEBOOKS
 
 from paged_demo.course import predict
-from paged_demo.course.exercises.predictions import QUESTIONS, _first_said, ask_before, compare
+from paged_demo.course.exercises.predictions import QUESTIONS, ask_before, compare
 
 ASKED = re.compile(r'^predict\("([\d.]+)", \.\.\.\)$', re.MULTILINE)
 FOLDED = re.compile(r"<details><summary>Answer to ([\d.]+)</summary>\n\n(.*?)\n\n</details>", re.DOTALL)
@@ -16,8 +16,11 @@ each_question = pytest.mark.parametrize("question_id", QUESTIONS)
 
 
 @pytest.fixture(autouse=True)
-def nothing_was_said(monkeypatch):
-    monkeypatch.setattr("paged_demo.course.exercises.predictions._first_said", {})
+def first_said(monkeypatch):
+    """What was said so far: nothing."""
+    said = {}
+    monkeypatch.setattr("paged_demo.course.exercises.predictions._first_said", said)
+    return said
 
 
 @pytest.fixture
@@ -103,10 +106,10 @@ def test_nothing_is_shown_where_nothing_was_said(capsys):
     )
 
 
-def test_a_question_that_does_not_exist_is_named():
+def test_a_question_that_does_not_exist_is_named(first_said):
     with pytest.raises(KeyError, match=r"no prediction '9\.9'; there are "):
         compare("9.9", 7)
-    assert not _first_said
+    assert not first_said
 
 
 def test_large_numbers_have_their_thousands_apart_and_others_four_digits(asks_for_seven):

@@ -38,7 +38,7 @@ PAUSE_S = 0.005
 """How long (s) such a picture leaves to the kernel now and then: a message takes several turns to arrive."""
 
 MOST_PICTURES = 32
-"""Pictures that an explorer keeps: all of them take less than one of its backgrounds, or so."""
+"""Pictures that an explorer keeps. Together they take about as much memory as one of its backgrounds."""
 
 KEY_INCHES = 3.0
 """Width of a column of a key to the fates."""
