@@ -130,7 +130,7 @@ def sent_by(explorer):
 
 
 async def until_whole(explorer):
-    while explorer._filling:
+    while not explorer.view.is_whole:
         await asyncio.sleep(0)
 
 
@@ -258,24 +258,21 @@ def test_the_next_steps_are_drawn_before_they_are_asked_for():
 
     async def move():
         shown = []
-        hear(explorer, {"height": 3})
+        hear(explorer, {"height": 5})
         await explorer._task
-        assert drawn == [4, 3, 2], "the step back was drawn already"
-        for height in (2, 1, 2):
+        assert drawn == [4, 5, 6, 7, 3], "nearest first, onward before back, and none that is there"
+        for height in (6, 7, 6):
             hear(explorer, {"height": height})
             shown.append((explorer.words, explorer.view.is_whole, pixels(explorer)))
             await explorer._task
-        assert drawn == [4, 3, 2, 1, 0]
-        hear(explorer, {"height": 9})
+        assert drawn[5:] == [8, 9], "no step leads beyond an end"
+        hear(explorer, {"height": 1, "width": 2})
         await explorer._task
-        assert drawn[5:] == [9, 8], "there is no step on from an end"
-        hear(explorer, {"height": 5, "width": 2})
-        await explorer._task
-        assert drawn[7:] == [5], "who sets two at once is not expected to go on"
+        assert drawn[7:] == [1], "who sets two at once is not expected to go on"
         return shown
 
     shown = asyncio.run(move())
-    for height, (words, is_whole, picture) in zip((2, 1, 2), shown, strict=True):
+    for height, (words, is_whole, picture) in zip((6, 7, 6), shown, strict=True):
         hear(explorer, {"height": height, "width": 1})
         assert (words, is_whole) == (explorer.words, True) == (f"height {height}, width 1", True)
         assert (picture == pixels(explorer)).all()
@@ -292,7 +289,7 @@ def test_while_a_slider_is_moved_nothing_is_drawn_ahead():
         await explorer._task
 
     asyncio.run(move())
-    assert drawn == [4, 5, 7, 3, 2], "and of two that are likely the one that is not there yet"
+    assert drawn == [4, 5, 7, 3, 2, 1], "and then what is not there yet"
 
 
 def test_what_was_drawn_ahead_is_not_what_is_there():
@@ -366,6 +363,7 @@ def test_what_a_program_changes_is_drawn_anew():
 
 def test_no_more_pictures_are_kept_than_fit(monkeypatch):
     monkeypatch.setattr(live, "MOST_PICTURES", 3)
+    monkeypatch.setattr(live, "NUM_AHEAD", 1)
     drawn = []
     explorer = explore_noting(drawn=drawn)
 
@@ -379,3 +377,25 @@ def test_no_more_pictures_are_kept_than_fit(monkeypatch):
 
     asyncio.run(move())
     assert drawn == [4, 5, 6, 7, 8, 9, 5]
+
+
+def test_of_a_picture_that_takes_long_the_beginning_is_drawn_ahead_and_the_rest_follows():
+    explorer = explore_in_bits()
+    sent = sent_by(explorer)
+
+    async def move():
+        hear(explorer, {"height": 5})
+        await explorer._task
+        explorer.done.clear()
+        del sent[:]
+        hear(explorer, {"height": 6})
+        assert explorer.panels["line"].lines[0].get_ydata()[0] == 6
+        assert sent == [("height 6, so far", False), ""]
+        await until_whole(explorer)
+
+    asyncio.run(move())
+    assert sent[2:] == [("height 6", True)]
+    assert explorer.done == [(6, 0), (6, 1), (6, 2)]
+    late = pixels(explorer)
+    hear(explorer, {"height": 6})
+    assert (pixels(explorer) == late).all()

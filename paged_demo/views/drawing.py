@@ -44,11 +44,17 @@ def begun(filled: str | Filling) -> Filling:
     return (yield from filled)
 
 
+def more_of(filling: Filling) -> tuple[str, bool]:
+    """Draw until there is something to show; return the words, and whether that is all."""
+    try:
+        return next(filling), False
+    except StopIteration as end:
+        return str(end.value), True
+
+
 def all_of(filled: str | Filling) -> str:
     """Draw all at once, and return the words."""
-    filling = begun(filled)
-    while True:
-        try:
-            next(filling)
-        except StopIteration as end:
-            return str(end.value)
+    filling, is_whole = begun(filled), False
+    while not is_whole:
+        words, is_whole = more_of(filling)
+    return words

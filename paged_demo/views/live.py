@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from math import ceil
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import ipywidgets
 import numpy as np
@@ -20,7 +20,7 @@ from matplotlib.figure import Figure, SubFigure
 from paged_demo.checks import came, check_widgets
 from paged_demo.views import plots
 from paged_demo.views.controls import Control, Item, LiveView
-from paged_demo.views.drawing import DRAWING, Filling, all_of, begun, drawing
+from paged_demo.views.drawing import DRAWING, Filling, all_of, begun, drawing, more_of
 from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.picture import DPI, Picture, draw, encode_png, new_figure
 from paged_demo.views.screen import Box, Screen, Screens
@@ -33,6 +33,9 @@ moved, nothing stands in the way of its next move."""
 
 AHEAD_AFTER_S = 0.05
 """How long (s) the controls are left alone before what may be asked for next is drawn."""
+
+NUM_AHEAD = 4
+"""How many those are."""
 
 PAUSE_S = 0.005
 """How long (s) such a picture leaves to the kernel now and then: a message takes several turns to arrive."""
@@ -50,6 +53,13 @@ Setting = tuple[int, ...]
 
 Fill = Callable[..., str | Filling]
 """Draws on empty panels what some values (by name) mean, and returns it in words."""
+
+
+class Kept(NamedTuple):
+    """A picture that was drawn, and whether what takes long is there too."""
+
+    picture: Picture
+    is_whole: bool
 
 
 class Explorer:
@@ -103,9 +113,8 @@ class Explorer:
         self._sheet = sheet or panels
         self._background = background
         self._key = key
-        self._filling: Filling | None = None
         self._screens = Screens(self._lay_out, panels, height, narrow=narrow, still=still)
-        self._kept: dict[Setting, Picture] = {}
+        self._kept: dict[Setting, Kept] = {}
         self._num_moves = 0
         self.view = LiveView(
             [*rows, *([control] for control in self.controls.values())],
@@ -121,7 +130,7 @@ class Explorer:
         """What the picture is drawn on, as it is now."""
         with drawing():
             if self._on_screen != self._setting:
-                all_of(self._start(self._setting))
+                (all_of if self._shown.is_whole else more_of)(self._start(self._setting))
                 self._screen_of(self._setting).redraw()
             return self._screen_of(self._setting)
 
@@ -207,110 +216,87 @@ class Explorer:
         loop = None
         with suppress(RuntimeError):  # No kernel, and so nobody to go on meanwhile.
             loop = asyncio.get_running_loop()
-        is_whole = at_once or loop is None
+        must_be_whole = at_once or loop is None
         with drawing():
             earlier, self._setting = self._setting, self._set_now()
             self._num_moves += 1
-            self._filling = None
-            if is_whole:
+            if must_be_whole:
                 self._kept.clear()  # A program may have changed what else the pictures depend on.
             if self._setting not in self._kept:
-                self._filling = self._start(self._setting)
-                self._go_on()
-                while self._filling and is_whole:
-                    self._go_on()
+                filling = self._start(self._setting)
+                self._keep(self._setting, *((all_of(filling), True) if must_be_whole else more_of(filling)))
             self._send_picture()
-            ahead = self._steps_on_and_back(earlier)
+            likely = self._likely_after(earlier)
         if loop and not at_once:
-            self._task = loop.create_task(self._go_on_meanwhile(self._num_moves, ahead))
+            self._task = loop.create_task(self._go_on_meanwhile(self._num_moves, likely))
 
     def _set_now(self) -> Setting:
         return self.view.is_narrow, *(control.sent for control in self.controls.values())
 
     def _start(self, setting: Setting) -> Filling:
         """Empty the screen, and return what draws a setting on it."""
-        self._on_screen = setting
-        screen = self._screen_of(setting)
+        self._on_screen, screen = setting, self._screen_of(setting)
         screen.clear()
         chosen = zip(self.controls.items(), setting[1:], strict=True)
         values = {name: control.options[position] for (name, control), position in chosen}
-        return begun(self._fill(screen.panels, **values))
+        self._filling = begun(self._fill(screen.panels, **values))
+        return self._filling
 
-    def _go_on(self) -> None:
-        """Draw until there is something to show."""
-        assert self._filling
-        try:
-            self.words = next(self._filling)
-        except StopIteration as end:
-            self.words, self._filling = end.value, None
+    def _keep(self, setting: Setting, words: str, is_whole: bool) -> None:
+        """Finish the pixels of what is on the screen, and keep them."""
+        screen = self._screen_of(setting)
+        screen.redraw()
+        if len(self._kept) == MOST_PICTURES:
+            del self._kept[next(iter(self._kept))]
+        self._kept[setting] = Kept(Picture(encode_png(screen.figure, moving=True), words), is_whole)
 
-    async def _go_on_meanwhile(self, num_moves: int, ahead: Sequence[Setting]) -> None:
+    def _send_picture(self) -> None:
+        self._shown = self._kept[self._setting]
+        picture, is_whole = self._shown
+        self.words = picture.words
+        self.view.show(picture.png, picture.words, self._screen_of(self._setting).size_px, is_whole=is_whole)
+
+    async def _go_on_meanwhile(self, num_moves: int, likely: Sequence[Setting]) -> None:
         """Go on in turns with the kernel's messages, one of which may bring other values."""
-        if self._filling:
+        if not self._shown.is_whole:
             await asyncio.sleep(REST_AFTER_S)
-        while self._filling and self._num_moves == num_moves:
+        while not self._shown.is_whole and self._num_moves == num_moves:
             await asyncio.sleep(PAUSE_S)
             with drawing():
                 if self._num_moves == num_moves:
-                    self._fill_on()
+                    self._draw_more()
         await asyncio.sleep(AHEAD_AFTER_S)
-        for setting in ahead:
+        for setting in likely:
             await asyncio.sleep(PAUSE_S)
             with drawing():
                 if self._num_moves == num_moves and setting not in self._kept:
-                    self._draw_ahead(setting)
+                    # Whoever asks for it will be told what it raises.
+                    with suppress(Exception, KeyboardInterrupt):
+                        self._keep(setting, *more_of(self._start(setting)))
 
-    def _fill_on(self) -> None:
+    def _draw_more(self) -> None:
         """Draw more of what takes long."""
         try:
-            self._go_on()
-            if not self._filling:
+            filling = self._filling if self._on_screen == self._setting else self._start(self._setting)
+            words, is_whole = more_of(filling)
+            if is_whole:
+                self._keep(self._setting, words, is_whole)
                 self._send_picture()
         except (Exception, KeyboardInterrupt) as raised:
-            self._filling = None
             is_error = isinstance(raised, Exception)
             self.view.tell(f"{type(raised).__name__}: {raised}" if is_error else "Interrupted.")
             raise
 
-    def _steps_on_and_back(self, earlier: Setting) -> list[Setting]:
-        """Return what is likely to be asked for next, if one control was moved."""
-        steps = [new - old for old, new in zip(earlier, self._setting, strict=True)]
-        if steps[0] or np.count_nonzero(steps) != 1:
+    def _likely_after(self, earlier: Setting) -> list[Setting]:
+        """Return what may be asked for next, if one control was moved: its nearest values, onward first."""
+        before, now = np.array(earlier), np.array(self._setting)
+        if before[0] != now[0] or np.count_nonzero(before != now) != 1:
             return []
-        step = np.sign(steps)
         last = [1, *(len(control.options) - 1 for control in self.controls.values())]
-        return [
-            tuple(near.tolist())
-            for near in (self._setting + step, self._setting - step)
-            if (near >= 0).all() and (near <= last).all()
-        ]
-
-    def _draw_ahead(self, setting: Setting) -> None:
-        """Draw a picture that nobody has asked for; one that takes long is only begun."""
-        # Whoever asks for it is told what it raises.
-        with suppress(Exception, KeyboardInterrupt):
-            filling = self._start(setting)
-            try:
-                next(filling)
-            except StopIteration as end:
-                self._keep(setting, end.value)
-
-    def _keep(self, setting: Setting, words: str) -> Picture:
-        """Finish the pixels of what is on the screen, and keep them if they are whole."""
-        screen = self._screen_of(setting)
-        screen.redraw()
-        picture = Picture(encode_png(screen.figure, moving=True), words)
-        if self._filling is None:
-            if len(self._kept) == MOST_PICTURES:
-                del self._kept[next(iter(self._kept))]
-            self._kept[setting] = picture
-        return picture
-
-    def _send_picture(self) -> None:
-        picture = self._kept.get(self._setting) or self._keep(self._setting, self.words)
-        self.words = picture.words
-        size_px = self._screen_of(self._setting).size_px
-        self.view.show(picture.png, self.words, size_px, is_whole=self._filling is None)
+        onward = np.sign(now - before)
+        steps = [step for size in range(1, NUM_AHEAD + 1) for step in (size * onward, -size * onward)]
+        inside = [now + step for step in steps if (now + step >= 0).all() and (now + step <= last).all()]
+        return [tuple(setting.tolist()) for setting in inside[:NUM_AHEAD]]
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], Any]:
         bundle, metadata = self.picture().bundle()
