@@ -2,6 +2,7 @@
 // picture below; `timed` waits for the first new picture after a key press.
 window.inLab = {
   messages: [],
+  numMessages: 0,
 
   notebook: () => jupyterapp.shell.currentWidget,
 
@@ -13,6 +14,7 @@ window.inLab = {
   // What a callback raises reaches no cell: it comes as a message only.
   listen() {
     inLab.notebook().sessionContext.iopubMessage.connect((_, { header, content }) => {
+      inLab.numMessages += 1;
       if (header.msg_type === 'error') inLab.messages.push(content.traceback.join('\n'));
     });
   },

@@ -254,6 +254,11 @@ class Explorer:
             arg=[self.box.element_handle(), looks],
         )
 
+    def wait_for_alt(self, words):
+        self.page.wait_for_function(
+            "([box, words]) => inLab.picture(box).alt === words", arg=[self.box.element_handle(), words]
+        )
+
     def wait_until_settled(self):
         """Wait until the picture is whole, and as wide as the page asks for."""
         self.evaluate("box => inLab.settled(box)")

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from browser.conftest import LIVE
-from browser.in_lab import AUTOSAVE_S, LAB, NOTEBOOK_7, Notebook
+from browser.in_lab import AUTOSAVE_S, LAB, NOTEBOOK_7, Explorer, Notebook
 from paged_demo.views.frozen import WIDGET_VIEW
 
 
@@ -132,6 +132,37 @@ def test_a_picture_has_a_form_for_a_window_of_480_pixels(live, explorer):
         "([picture, wide]) => picture.getAttribute('width') === wide", arg=[picture.element_handle(), wide]
     )
     explorer.page.get_by_text("A black line at 51, 1 wide.").wait_for()
+
+
+def test_two_views_of_one_output_show_the_same_and_come_to_rest(live, explorer):
+    live.page.evaluate("inLab.notebook().content.activeCellIndex = 0")
+    live.page.evaluate("jupyterapp.commands.execute('notebook:create-output-view')")
+    second = Explorer(live.page, LIVE, live.page.locator(".jp-LinkedOutputView .paged-demo-explorer"))
+    assert second.looks == explorer.looks
+    for view, key, height in [
+        (explorer, "ArrowRight", 51),
+        (second, "ArrowRight", 52),
+        (explorer, "Home", 0),
+    ]:
+        slider_of(view, "height (m)").handle.press(key)
+        for either in (explorer, second):
+            either.wait_for_alt(f"A black line at {height}, 1 wide.")
+        assert second.looks == explorer.looks
+        assert [slider_of(either, "height (m)").value for either in (explorer, second)] == [height, height]
+    second.evaluate("box => { box.style.width = '500px'; }")
+    # Moved at once, one wide and one narrow, with more keys than answers are waited for.
+    for view in (explorer, second) * 3:
+        slider_of(view, "height (m)").handle.press("ArrowRight")
+    live.page.wait_for_timeout(1000)
+    num_messages = live.page.evaluate("inLab.numMessages")
+    live.page.wait_for_timeout(1000)
+    assert live.page.evaluate("inLab.numMessages") == num_messages
+    heights = {slider_of(either, "height (m)").value for either in (explorer, second)}
+    assert len(heights) == 1
+    explorer.wait_for_alt(f"A black line at {heights.pop()}, 1 wide.")
+    assert second.looks == explorer.looks
+    assert live.page.evaluate("inLab.messages") == live.page_errors == []
+    live.page.evaluate("jupyterapp.shell.currentWidget.close()")
 
 
 def test_what_was_on_the_screen_is_what_is_saved(live, explorer, folder):
