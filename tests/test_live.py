@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 
 import matplotlib as mpl
 import pytest
@@ -12,6 +13,7 @@ from explorers import hear, pixels
 from paged_demo.views import live
 from paged_demo.views.controls import number
 from paged_demo.views.live import Explorer
+from paged_demo.views.picture import with_few_colours
 
 LONG_ENOUGH_TO_GET_IN_S = 0.3
 
@@ -399,3 +401,104 @@ def test_of_a_picture_that_takes_long_the_beginning_is_drawn_ahead_and_the_rest_
     late = pixels(explorer)
     hear(explorer, {"height": 6})
     assert (pixels(explorer) == late).all()
+
+
+def explore_in_steps(*, fails=()):
+    """A line that is there before the rest of its picture; it raises what `fails` has for a height, once."""
+
+    def fill(panels, *, height):
+        panels["line"].set(xlim=(0, 1), ylim=(0, 10), title=f"height {height}")
+        panels["line"].plot([0, 1], [height, height], color="black")
+        for _ in range(5):
+            yield f"height {height}, so far"
+        if height in fails:
+            raise fails[height]
+        return f"height {height}"
+
+    controls = {"height": number("height", 0, lowest=0, highest=9)}
+    return Explorer(fill, controls, panels={"line": (0, 0, 1, 0.8)}, height=1)
+
+
+@pytest.mark.parametrize("raised", [RuntimeError("no rest"), KeyboardInterrupt()])
+@pytest.mark.parametrize("on_the_way", [[], [4]], ids=["again", "away and back"])
+def test_a_rest_that_failed_is_drawn_from_the_beginning_when_it_is_asked_for_again(raised, on_the_way):
+    fails = {5: raised}
+    explorer = explore_in_steps(fails=fails)
+
+    async def move():
+        for height in (4, 5):
+            hear(explorer, {"height": height})
+            with suppress(RuntimeError, KeyboardInterrupt):
+                await explorer._go_on_meanwhile(explorer._num_moves, [])
+        assert explorer.words == "height 5, so far"
+        fails.clear()
+        for height in (*on_the_way, 5):
+            hear(explorer, {"height": height})
+        await until_whole(explorer)
+
+    asyncio.run(move())
+    assert explorer.words == "height 5"
+    picture = pixels(explorer)
+    explorer.controls["height"].value = 4
+    explorer.controls["height"].value = 5
+    assert (pixels(explorer) == picture).all()
+
+
+def test_after_a_move_that_failed_a_picture_is_the_one_that_its_words_tell_of():
+    explorer = explore_noting(drawn=[], raises_at=9)
+
+    async def move():
+        hear(explorer, {"height": 5})
+        before = explorer.picture()
+        await explorer._task
+        hear(explorer, {"height": 9})
+        assert explorer.picture() == before
+
+    asyncio.run(move())
+
+
+def test_a_picture_taken_while_its_rest_is_drawn_is_the_one_that_its_words_tell_of():
+    explorer = explore_in_steps()
+
+    async def move():
+        hear(explorer, {"height": 3})
+        await explorer._task
+        hear(explorer, {"height": 4})
+        while explorer._on_screen != explorer._setting:
+            await asyncio.sleep(0)
+        assert not explorer.view.is_whole
+        assert explorer.words == "height 4, so far"
+        assert explorer.picture().png == with_few_colours(explorer.view.png)
+
+    asyncio.run(move())
+
+
+def test_panels_whose_drawing_was_interrupted_are_drawn_when_they_are_asked_for_again():
+    explorer = explore_noting(drawn=[])
+
+    async def move():
+        hear(explorer, {"height": 5})
+        await explorer._task
+        fill, explorer._fill = explorer._fill, interrupted
+        with pytest.raises(KeyboardInterrupt):
+            explorer.panels  # noqa: B018 - to ask for them draws them
+        explorer._fill = fill
+        assert explorer.panels["line"].get_title() == "height 5"
+
+    def interrupted(panels, **values):
+        raise KeyboardInterrupt
+
+    asyncio.run(move())
+
+
+def test_when_a_program_sets_what_cannot_be_drawn_nobody_waits_for_the_rest_of_the_picture_before():
+    explorer = explore_in_steps(fails={3: RuntimeError("no 3")})
+
+    async def move():
+        hear(explorer, {"height": 5})
+        with pytest.raises(RuntimeError, match="no 3"):
+            explorer.controls["height"].value = 3
+        await explorer._task
+
+    asyncio.run(move())
+    assert explorer.view.is_whole

@@ -22,7 +22,7 @@ from paged_demo.views import plots
 from paged_demo.views.controls import Control, Item, LiveView
 from paged_demo.views.drawing import DRAWING, Filling, all_of, begun, drawing, more_of
 from paged_demo.views.frozen import WIDGET_VIEW
-from paged_demo.views.picture import DPI, Picture, draw, encode_png, new_figure
+from paged_demo.views.picture import DPI, Picture, draw, encode_png, new_figure, with_few_colours
 from paged_demo.views.screen import Box, Screen, Screens
 
 check_widgets(ipywidgets)
@@ -120,7 +120,8 @@ class Explorer:
             [*rows, *([control] for control in self.controls.values())],
             take=self._take,
         )
-        self._setting = self._on_screen = self._set_now()
+        self._setting = self._set_now()
+        self._on_screen: Setting | None = None  # none that was begun and raised
         for control in self.controls.values():
             control.changed = self._follow
         self._follow()
@@ -131,7 +132,7 @@ class Explorer:
         with drawing():
             if self._on_screen != self._setting:
                 (all_of if self._shown.is_whole else more_of)(self._start(self._setting))
-                self._screen_of(self._setting).redraw()
+                self._on_screen = self._setting
             return self._screen_of(self._setting)
 
     @property
@@ -147,7 +148,9 @@ class Explorer:
     def picture(self) -> Picture:
         """Return the picture as it is now."""
         with DRAWING:
-            return Picture(encode_png(self.screen.figure), self.words)
+            # What is on the screen may be another one, drawn ahead or not to its end.
+            shown = self._shown.picture
+            return Picture(with_few_colours(shown.png), shown.words)
 
     def contact_sheet(
         self, settings: Sequence[Mapping[str, Any]], *, num_columns: int, height: float, key: bool = False
@@ -222,10 +225,15 @@ class Explorer:
             self._num_moves += 1
             if must_be_whole:
                 self._kept.clear()  # A program may have changed what else the pictures depend on.
-            if self._setting not in self._kept:
-                filling = self._start(self._setting)
-                self._keep(self._setting, *((all_of(filling), True) if must_be_whole else more_of(filling)))
-            self._send_picture()
+            try:
+                if self._setting not in self._kept:
+                    filling = self._start(self._setting)
+                    drawn = (all_of(filling), True) if must_be_whole else more_of(filling)
+                    self._keep(self._setting, *drawn)
+                self._send_picture()
+            except BaseException:
+                self.view.is_whole = True  # Nobody goes on with the picture before.
+                raise
             likely = self._likely_after(earlier)
         if loop and not at_once:
             self._task = loop.create_task(self._go_on_meanwhile(self._num_moves, likely))
@@ -235,7 +243,7 @@ class Explorer:
 
     def _start(self, setting: Setting) -> Filling:
         """Empty the screen, and return what draws a setting on it."""
-        self._on_screen, screen = setting, self._screen_of(setting)
+        self._on_screen, screen = None, self._screen_of(setting)
         screen.clear()
         chosen = zip(self.controls.items(), setting[1:], strict=True)
         values = {name: control.options[position] for (name, control), position in chosen}
@@ -249,6 +257,7 @@ class Explorer:
         if len(self._kept) == MOST_PICTURES:
             del self._kept[next(iter(self._kept))]
         self._kept[setting] = Kept(Picture(encode_png(screen.figure, moving=True), words), is_whole)
+        self._on_screen = setting
 
     def _send_picture(self) -> None:
         self._shown = self._kept[self._setting]
@@ -278,10 +287,12 @@ class Explorer:
         """Draw more of what takes long."""
         try:
             filling = self._filling if self._on_screen == self._setting else self._start(self._setting)
+            self._on_screen = None
             words, is_whole = more_of(filling)
             if is_whole:
                 self._keep(self._setting, words, is_whole)
                 self._send_picture()
+            self._on_screen = self._setting
         except (Exception, KeyboardInterrupt) as raised:
             is_error = isinstance(raised, Exception)
             self.view.tell(f"{type(raised).__name__}: {raised}" if is_error else "Interrupted.")

@@ -114,14 +114,17 @@ def encode_png(figure: Figure, *, moving: bool = False) -> bytes:
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
     pixels = np.asarray(canvas.buffer_rgba())
-    if moving:
-        return png_of(pixels)
+    return png_of(pixels) if moving else _reduced(Image.fromarray(pixels))
+
+
+def with_few_colours(png: bytes) -> bytes:
+    """Reduce a picture as `encode_png` does that is not to move."""
+    return _reduced(Image.open(io.BytesIO(png)))
+
+
+def _reduced(image: Image.Image) -> bytes:
     stream = io.BytesIO()
     # Pillow's default merges a colour that covers little, such as a key's, into one that covers much.
-    reduced = (
-        Image.fromarray(pixels)
-        .convert("RGB")
-        .quantize(NUM_COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    )
+    reduced = image.convert("RGB").quantize(NUM_COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     reduced.save(stream, "PNG", optimize=True)
     return stream.getvalue()
