@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(config, items):
 def pytest_xdist_auto_num_workers(config):
     """Use a process for each of up to four cores; more would mostly load the same packages once more.
 
-    One more with ``--long``, since a process whose tests are in a browser mostly waits.
+    With ``--long`` there is one more, since one of them mostly waits for a browser.
     """
     # Where the system can tell how many of the cores are for this process.
     num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -163,13 +163,15 @@ def test_what_is_drawn_ahead_is_what_would_be_drawn_when_it_is_asked_for(explore
         hear(explorer, {name: options[0]})
         hear(explorer, {name: options[1]})
         await explorer._task
+        drawn = [setting[1 + list(explorer.controls).index(name)] for setting in explorer._kept]
+        assert sorted(drawn)[:3] == [0, 1, 2]
         hear(explorer, {name: options[-1]})
         while not explorer.view.is_whole:
             await asyncio.sleep(0)
         return explorer.words, pixels(explorer)
 
     before = explorer.values
-    several = [name for name, control in explorer.controls.items() if len(control.options) > 1]
+    several = [name for name, control in explorer.controls.items() if len(control.options) > 2]
     for name in amount(short=several[:1], long=several):
         options = explorer.controls[name].options[:3]
         words, picture = asyncio.run(back_and_on(name, options))

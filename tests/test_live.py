@@ -1,4 +1,4 @@
-"""Explorers in a kernel that sees to messages in several threads."""
+"""What explorers draw, and when: in turns with other threads, in turns with messages, and ahead."""
 
 import asyncio
 import subprocess
@@ -10,7 +10,7 @@ import matplotlib as mpl
 import pytest
 from explorers import hear, pixels
 
-from paged_demo.views import live
+from paged_demo.views import ahead, live
 from paged_demo.views.controls import number
 from paged_demo.views.live import Explorer
 from paged_demo.views.picture import with_few_colours
@@ -237,7 +237,7 @@ def test_a_picture_that_could_not_be_drawn_takes_nothing_from_the_next():
 
 
 def explore_noting(*, drawn, raises_at=None):
-    """A line whose heights are noted as they are drawn; the words tell of the line that is there."""
+    """A line whose heights are noted as they are drawn."""
 
     def fill(panels, *, height, width):
         drawn.append(height)
@@ -365,7 +365,7 @@ def test_what_a_program_changes_is_drawn_anew():
 
 def test_no_more_pictures_are_kept_than_fit(monkeypatch):
     monkeypatch.setattr(live, "MOST_PICTURES", 3)
-    monkeypatch.setattr(live, "NUM_AHEAD", 1)
+    monkeypatch.setattr(ahead, "NUM_AHEAD", 1)
     drawn = []
     explorer = explore_noting(drawn=drawn)
 

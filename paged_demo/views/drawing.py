@@ -37,7 +37,7 @@ def drawing() -> Iterator[None]:
 
 
 def begun(filled: str | Filling) -> Filling:
-    """Return what `Fill` returned as if it had been drawn bit by bit."""
+    """Return what an explorer's `fill` returned as if it had been drawn bit by bit."""
     if isinstance(filled, str):
         return filled
         yield

@@ -13,12 +13,12 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import ipywidgets
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from paged_demo.checks import came, check_widgets
 from paged_demo.views import plots
+from paged_demo.views.ahead import Setting, likely_after
 from paged_demo.views.controls import Control, Item, LiveView
 from paged_demo.views.drawing import DRAWING, Filling, all_of, begun, drawing, more_of
 from paged_demo.views.frozen import WIDGET_VIEW
@@ -32,13 +32,12 @@ REST_AFTER_S = 0.2
 moved, nothing stands in the way of its next move."""
 
 AHEAD_AFTER_S = 0.05
-"""How long (s) the controls are left alone before what may be asked for next is drawn."""
-
-NUM_AHEAD = 4
-"""How many those are."""
+"""How long (s) the controls are left alone before what may be asked for next is drawn, also while a cell
+runs."""
 
 PAUSE_S = 0.005
-"""How long (s) such a picture leaves to the kernel now and then: a message takes several turns to arrive."""
+"""How long (s) the kernel is left to its messages before each bit that nobody waits for: one takes several
+turns to arrive."""
 
 MOST_PICTURES = 32
 """Pictures that an explorer keeps. Together they take about as much memory as one of its backgrounds."""
@@ -47,9 +46,6 @@ KEY_INCHES = 3.0
 """Width of a column of a key to the fates."""
 
 Panels = Mapping[str, Axes]
-
-Setting = tuple[int, ...]
-"""Whether a picture is narrow, and the position of each control."""
 
 Fill = Callable[..., str | Filling]
 """Draws on empty panels what some values (by name) mean, and returns it in words."""
@@ -108,7 +104,6 @@ class Explorer:
         rows: Sequence[Sequence[Item]] = (),
     ) -> None:
         self.controls = dict(controls)
-        self.words = ""
         self._fill = fill
         self._sheet = sheet or panels
         self._background = background
@@ -121,19 +116,24 @@ class Explorer:
             take=self._take,
         )
         self._setting = self._set_now()
-        self._on_screen: Setting | None = None  # none that was begun and raised
+        self._on_screen: Setting | None = None  # what was drawn without an error, and last
         for control in self.controls.values():
             control.changed = self._follow
         self._follow()
 
     @property
     def screen(self) -> Screen:
-        """What the picture is drawn on, as it is now."""
+        """What pictures are drawn on, with what is shown now; its pixels may be those of another."""
         with drawing():
             if self._on_screen != self._setting:
                 (all_of if self._shown.is_whole else more_of)(self._start(self._setting))
                 self._on_screen = self._setting
             return self._screen_of(self._setting)
+
+    @property
+    def words(self) -> str:
+        """What the picture shows."""
+        return self._shown.picture.words
 
     @property
     def panels(self) -> dict[str, Axes]:
@@ -148,9 +148,7 @@ class Explorer:
     def picture(self) -> Picture:
         """Return the picture as it is now."""
         with DRAWING:
-            # What is on the screen may be another one, drawn ahead or not to its end.
-            shown = self._shown.picture
-            return Picture(with_few_colours(shown.png), shown.words)
+            return Picture(with_few_colours(self._shown.picture.png), self.words)
 
     def contact_sheet(
         self, settings: Sequence[Mapping[str, Any]], *, num_columns: int, height: float, key: bool = False
@@ -213,7 +211,7 @@ class Explorer:
                 self._follow(at_once=False)
 
     def _screen_of(self, setting: Setting) -> Screen:
-        return self._screens.fit(is_narrow=bool(setting[0]))
+        return self._screens.of(is_narrow=bool(setting[0]))
 
     def _follow(self, *, at_once: bool = True) -> None:
         loop = None
@@ -221,20 +219,20 @@ class Explorer:
             loop = asyncio.get_running_loop()
         must_be_whole = at_once or loop is None
         with drawing():
-            earlier, self._setting = self._setting, self._set_now()
+            setting = self._set_now()
             self._num_moves += 1
             if must_be_whole:
                 self._kept.clear()  # A program may have changed what else the pictures depend on.
-            try:
-                if self._setting not in self._kept:
-                    filling = self._start(self._setting)
-                    drawn = (all_of(filling), True) if must_be_whole else more_of(filling)
-                    self._keep(self._setting, *drawn)
-                self._send_picture()
-            except BaseException:
-                self.view.is_whole = True  # Nobody goes on with the picture before.
-                raise
-            likely = self._likely_after(earlier)
+            if setting not in self._kept:
+                try:
+                    self._draw(setting, at_once=must_be_whole)
+                except BaseException:
+                    self.view.is_whole = True  # Nobody goes on with the picture before.
+                    raise
+            num_options = [len(control.options) for control in self.controls.values()]
+            likely = likely_after(self._setting, setting, num_options)
+            self._setting = setting
+            self._send_picture()
         if loop and not at_once:
             self._task = loop.create_task(self._go_on_meanwhile(self._num_moves, likely))
 
@@ -250,10 +248,16 @@ class Explorer:
         self._filling = begun(self._fill(screen.panels, **values))
         return self._filling
 
+    def _draw(self, setting: Setting, *, at_once: bool = False) -> None:
+        """Draw a setting until there is something to show, or all at once."""
+        filling = self._start(setting)
+        self._keep(setting, *((all_of(filling), True) if at_once else more_of(filling)))
+
     def _keep(self, setting: Setting, words: str, is_whole: bool) -> None:
         """Finish the pixels of what is on the screen, and keep them."""
         screen = self._screen_of(setting)
         screen.redraw()
+        self._kept.pop(setting, None)
         if len(self._kept) == MOST_PICTURES:
             del self._kept[next(iter(self._kept))]
         self._kept[setting] = Kept(Picture(encode_png(screen.figure, moving=True), words), is_whole)
@@ -262,7 +266,6 @@ class Explorer:
     def _send_picture(self) -> None:
         self._shown = self._kept[self._setting]
         picture, is_whole = self._shown
-        self.words = picture.words
         self.view.show(picture.png, picture.words, self._screen_of(self._setting).size_px, is_whole=is_whole)
 
     async def _go_on_meanwhile(self, num_moves: int, likely: Sequence[Setting]) -> None:
@@ -279,9 +282,9 @@ class Explorer:
             await asyncio.sleep(PAUSE_S)
             with drawing():
                 if self._num_moves == num_moves and setting not in self._kept:
-                    # Whoever asks for it will be told what it raises.
+                    # Whoever asks for it will be told what it raises; and no Interrupt is meant for it.
                     with suppress(Exception, KeyboardInterrupt):
-                        self._keep(setting, *more_of(self._start(setting)))
+                        self._draw(setting)
 
     def _draw_more(self) -> None:
         """Draw more of what takes long."""
@@ -297,17 +300,6 @@ class Explorer:
             is_error = isinstance(raised, Exception)
             self.view.tell(f"{type(raised).__name__}: {raised}" if is_error else "Interrupted.")
             raise
-
-    def _likely_after(self, earlier: Setting) -> list[Setting]:
-        """Return what may be asked for next, if one control was moved: its nearest values, onward first."""
-        before, now = np.array(earlier), np.array(self._setting)
-        if before[0] != now[0] or np.count_nonzero(before != now) != 1:
-            return []
-        last = [1, *(len(control.options) - 1 for control in self.controls.values())]
-        onward = np.sign(now - before)
-        steps = [step for size in range(1, NUM_AHEAD + 1) for step in (size * onward, -size * onward)]
-        inside = [now + step for step in steps if (now + step >= 0).all() and (now + step <= last).all()]
-        return [tuple(setting.tolist()) for setting in inside[:NUM_AHEAD]]
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], Any]:
         bundle, metadata = self.picture().bundle()

@@ -112,52 +112,6 @@ def _frame_of(ax: Axes) -> Hashable:
     )
 
 
-class Screens:
-    """A screen for a wide picture, and one for a narrow one, each made when it is asked for.
-
-    Parameters
-    ----------
-    lay_out : callable
-        Called with the figure and the boxes of panels; makes the panels, and draws what stays on them.
-    boxes : mapping of str to Box
-        Where the panels lie in a wide picture.
-    height : float
-        Its height in inches.
-    narrow : mapping of str to float
-        The heights of the panels (inches) where they lie below each other, if they lie otherwise in a wide
-        picture.
-    still : collection of str
-        As for `Screen`.
-    """
-
-    def __init__(
-        self,
-        lay_out: Callable[..., dict[str, Axes]],
-        boxes: Mapping[str, "Box"],
-        height: float,
-        *,
-        narrow: Mapping[str, float],
-        still: Collection[str],
-    ) -> None:
-        self._lay_out = lay_out
-        self._boxes, self._height = boxes, height
-        self.narrow = narrow
-        self._still = still
-        self._made: dict[bool, Screen] = {}
-
-    def fit(self, *, is_narrow: bool) -> Screen:
-        """Return the screen for a front end that has little width, or enough."""
-        if is_narrow not in self._made:
-            boxes, height, width = self._boxes, self._height, WIDTH_INCHES
-            if is_narrow and self.narrow:
-                (boxes, height), width = below_each_other(self.narrow), NARROW_INCHES
-            elif is_narrow:
-                boxes, width = narrowed(boxes), LESS_NARROW_INCHES
-            lay_out = partial(self._lay_out, boxes=boxes)
-            self._made[is_narrow] = Screen(lay_out, height, width, still=self._still)
-        return self._made[is_narrow]
-
-
 TITLE_INCHES, LABELS_INCHES, LEFT_INCHES, RIGHT_INCHES = 0.55, 0.6, 0.8, 0.2
 """Room around a panel: above, below, and beside it."""
 
@@ -199,6 +153,52 @@ def narrowed(boxes: Mapping[str, Box]) -> dict[str, Box]:
         name: (left * scale, bottom, 1 - (1 - width) * scale, height)
         for name, (left, bottom, width, height) in boxes.items()
     }
+
+
+class Screens:
+    """A screen for a wide picture, and one for a narrow one, each made when it is asked for.
+
+    Parameters
+    ----------
+    lay_out : callable
+        Called with the figure and the boxes of panels; makes the panels, and draws what stays on them.
+    boxes : mapping of str to Box
+        Where the panels lie in a wide picture.
+    height : float
+        Its height in inches.
+    narrow : mapping of str to float
+        The heights of the panels (inches) where they lie below each other, if they lie otherwise in a wide
+        picture.
+    still : collection of str
+        As for `Screen`.
+    """
+
+    def __init__(
+        self,
+        lay_out: Callable[..., dict[str, Axes]],
+        boxes: Mapping[str, Box],
+        height: float,
+        *,
+        narrow: Mapping[str, float],
+        still: Collection[str],
+    ) -> None:
+        self._lay_out = lay_out
+        self._boxes, self._height = boxes, height
+        self.narrow = narrow
+        self._still = still
+        self._made: dict[bool, Screen] = {}
+
+    def of(self, *, is_narrow: bool) -> Screen:
+        """Return the screen for a front end that has little width, or enough."""
+        if is_narrow not in self._made:
+            boxes, height, width = self._boxes, self._height, WIDTH_INCHES
+            if is_narrow and self.narrow:
+                (boxes, height), width = below_each_other(self.narrow), NARROW_INCHES
+            elif is_narrow:
+                boxes, width = narrowed(boxes), LESS_NARROW_INCHES
+            lay_out = partial(self._lay_out, boxes=boxes)
+            self._made[is_narrow] = Screen(lay_out, height, width, still=self._still)
+        return self._made[is_narrow]
 
 
 def is_narrow(ax: Axes) -> bool:

@@ -69,6 +69,7 @@ def walk(control):
 async def time_of_moves(explorer, name):
     """Move a control as a browser does; return the milliseconds of each move, until its first picture."""
     forget()
+    explorer._kept.clear()
     times = []
     control = explorer.controls[name]
     for position in walk(control):
