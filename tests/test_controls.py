@@ -73,6 +73,15 @@ def test_a_move_sets_the_control_and_comes_back_as_one_message_and_an_answer():
     assert answer["method"] == "custom"
 
 
+def test_what_no_picture_follows_stays_as_it_was_set():
+    page = Page([number("tokens at most", 5, lowest=0, highest=9)])
+    [[tokens]] = page.view._rows
+    page.view._take = lambda were_set: [item.receive(value) for item, value in were_set.items()]
+    assert page.say({tokens: 7}) == [{"error": ""}]
+    assert page.states == [{"values": {tokens.key: 7}}]
+    assert page.sent[-1]["method"] == "custom", "after it only the values count"
+
+
 def test_whether_the_page_is_narrow_is_known_before_anything_is_drawn():
     slider = number("tokens", 0, lowest=0, highest=9)
     page = Page([slider])

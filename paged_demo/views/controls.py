@@ -288,8 +288,8 @@ class LiveView(anywidget.AnyWidget):
 
     def tell(self, error: str) -> None:
         """Answer a reader, with what went wrong if anything did; then no more of the picture follows."""
+        self.renew()  # The picture may not follow what was set, and so not have told of it.
         if error:
-            self.renew()
             self.is_whole = True
         with self.sending():
             self.send({"error": error})

@@ -233,6 +233,8 @@ class Explorer:
         self.prompt.fill(prompt)
         slider = Slider(self, self.box.locator("input[type=range]").first)
         slider.go_back_to(slider.position_of(most_tokens))
+        self.page.wait_for_timeout(1000)  # until what was set has come back from the kernel
+        assert (self.prompt.input_value(), slider.readout) == (prompt, str(most_tokens))
 
     @property
     def png(self):
