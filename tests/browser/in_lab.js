@@ -176,9 +176,9 @@ window.inLab = {
       });
   },
 
-  // Parts of the box that reach over the right edge of the window, and values that are cut off.
+  // Parts of the box that reach over the right edge of the window, and values and names that are cut off.
   tooWide: box => [...box.querySelectorAll('*')]
     .filter(e => e.getBoundingClientRect().right > innerWidth + 1
-      || (e.matches('output') && e.scrollWidth > e.clientWidth + 1))
+      || (e.matches('output, label') && e.scrollWidth > e.clientWidth + 1))
     .map(e => `${e.className || e.tagName}: ${e.textContent}`),
 };
