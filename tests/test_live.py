@@ -98,6 +98,12 @@ from paged_demo.course import check, hint, nb06
     assert run.stderr.splitlines()[-1] == f"ImportError: {told}"
 
 
+def explore_height(fill, *, begin=0):
+    """One panel, and a slider for a height from 0 to 9."""
+    controls = {"height": number("height", begin, lowest=0, highest=9)}
+    return Explorer(fill, controls, panels={"line": (0, 0, 1, 0.8)}, height=1)
+
+
 def explore_in_bits(num_bits=3):
     """A picture that is there bit by bit."""
     done = []
@@ -110,8 +116,7 @@ def explore_in_bits(num_bits=3):
             done.append((height, bit))
         return f"height {height}"
 
-    controls = {"height": number("height", 0, lowest=0, highest=9)}
-    explorer = Explorer(fill, controls, panels={"line": (0, 0, 1, 1)}, height=1)
+    explorer = explore_height(fill)
     explorer.done = done
     return explorer
 
@@ -207,8 +212,7 @@ def test_a_picture_whose_rest_fails_is_not_waited_for(raised, told):
             raise raised
         return "all"
 
-    controls = {"height": number("height", 0, lowest=0, highest=9)}
-    explorer = Explorer(fill, controls, panels={"line": (0, 0, 1, 1)}, height=1)
+    explorer = explore_height(fill)
     sent = sent_by(explorer)
 
     async def move():
@@ -227,8 +231,7 @@ def test_a_picture_that_could_not_be_drawn_takes_nothing_from_the_next():
         panels["line"].set(xlabel=r"$\frac{$" if height == 3 else "", title=f"height {height}")
         return f"height {height}"
 
-    controls = {"height": number("height", 0, lowest=0, highest=9)}
-    explorer = Explorer(fill, controls, panels={"line": (0, 0, 1, 0.5)}, height=1)
+    explorer = explore_height(fill)
     before = pixels(explorer)
     with pytest.raises(ValueError, match="frac"):
         explorer.controls["height"].value = 3
@@ -324,8 +327,7 @@ def test_what_cannot_be_drawn_is_told_to_who_asks_for_it(raised):
         panels["line"].set_title(f"height {height}")
         return f"height {height}"
 
-    controls = {"height": number("height", 4, lowest=0, highest=9)}
-    explorer = Explorer(fill, controls, panels={"line": (0, 0, 1, 0.8)}, height=1)
+    explorer = explore_height(fill, begin=4)
     sent = sent_by(explorer)
 
     async def move():
@@ -347,8 +349,7 @@ def test_what_a_program_changes_is_drawn_anew():
     def fill(panels, *, height):
         return f"{looks['colour']} at {height}"
 
-    controls = {"height": number("height", 4, lowest=0, highest=9)}
-    explorer = Explorer(fill, controls, panels={"line": (0, 0, 1, 1)}, height=1)
+    explorer = explore_height(fill, begin=4)
 
     async def move():
         hear(explorer, {"height": 5})
@@ -415,8 +416,7 @@ def explore_in_steps(*, fails=()):
             raise fails[height]
         return f"height {height}"
 
-    controls = {"height": number("height", 0, lowest=0, highest=9)}
-    return Explorer(fill, controls, panels={"line": (0, 0, 1, 0.8)}, height=1)
+    return explore_height(fill)
 
 
 @pytest.mark.parametrize("raised", [RuntimeError("no rest"), KeyboardInterrupt()])
