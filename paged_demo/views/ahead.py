@@ -5,12 +5,14 @@ from collections.abc import Sequence
 Setting = tuple[int, ...]
 """Whether a picture is narrow, and the position of each control."""
 
-NUM_AHEAD = 4
-"""How many pictures may be drawn ahead after a move."""
+NUM_NEAR = 4
+"""How many near values are likely after a move. Beside them are both ends, to which a key leads."""
 
 
 def likely_after(before: Setting, now: Setting, num_options: Sequence[int]) -> list[Setting]:
-    """Return the nearest values of a control that was moved, onward first; none if several things changed.
+    """Return the nearest values of a control that was moved, onward first, and its ends.
+
+    None if several things changed.
 
     Parameters
     ----------
@@ -24,6 +26,9 @@ def likely_after(before: Setting, now: Setting, num_options: Sequence[int]) -> l
         return []
     [index] = moved
     onward = 1 if now[index] > before[index] else -1
-    steps = [step for size in range(1, NUM_AHEAD + 1) for step in (size * onward, -size * onward)]
-    near = [now[index] + step for step in steps if 0 <= now[index] + step < num_options[index - 1]]
-    return [(*now[:index], position, *now[index + 1 :]) for position in near[:NUM_AHEAD]]
+    last = num_options[index - 1] - 1
+    steps = [step for size in range(1, NUM_NEAR + 1) for step in (size * onward, -size * onward)]
+    near = [now[index] + step for step in steps if 0 <= now[index] + step <= last]
+    ends = [last, 0] if onward == 1 else [0, last]
+    likely = dict.fromkeys([*near[:NUM_NEAR], *ends])  # each once
+    return [(*now[:index], position, *now[index + 1 :]) for position in likely if position != now[index]]

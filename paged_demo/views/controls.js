@@ -1,5 +1,6 @@
 // Native controls, the picture that follows them, and one line that says what is being waited for.
 const WAIT_MS = 300;
+const AT_ONCE = 4096;  // bytes that are turned into text together
 const STEPS = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, Home: -Infinity, End: Infinity };
 const TENTHS = { PageUp: 1, PageDown: -1 };
 
@@ -9,6 +10,16 @@ const element = (name, parent, properties = {}) =>
 // What may pass to the notebook: its shortcuts with Ctrl, Alt or Meta, Shift+Enter, and Escape.
 const passes = event => event.ctrlKey || event.metaKey || event.altKey
   || event.key === 'Escape' || (event.key === 'Enter' && event.shiftKey);
+
+// At once: what reads a Blob for this comes back some 12 ms later.
+function urlOf(png) {
+  const bytes = new Uint8Array(png.buffer, png.byteOffset, png.byteLength);
+  const texts = [];
+  for (let start = 0; start < bytes.length; start += AT_ONCE) {
+    texts.push(String.fromCharCode(...bytes.subarray(start, start + AT_ONCE)));
+  }
+  return `data:image/png;base64,${btoa(texts.join(''))}`;
+}
 
 function render({ model, el }) {
   // Ids are those of the whole page, and this script is loaded anew for every picture.
@@ -132,22 +143,15 @@ function render({ model, el }) {
     for (const item of model.get('rows').flat()) items.get(item.key)(values[item.key], item);
   }
 
-  // Picture and words change at once, the newest last; other words may go with the same pixels.
   function showPicture() {
-    const [number, words, png] = ['number', 'words', 'png'].map(name => model.get(name));
-    const reader = new FileReader();
-    reader.onload = () => {
-      if (number !== model.get('number')) return;
-      picture.width = model.get('width_px');
-      picture.height = model.get('height_px');
-      picture.src = reader.result;
-      picture.alt = words;
-      const numShown = model.get('num_shown');
-      takeaway.textContent = `In words: ${words.slice(0, numShown)}`;
-      folded.textContent = words.slice(numShown);
-      caption.dataset.isWhole = numShown === words.length;
-    };
-    reader.readAsDataURL(new Blob([png], { type: 'image/png' }));
+    const [words, numShown] = [model.get('words'), model.get('num_shown')];
+    picture.width = model.get('width_px');
+    picture.height = model.get('height_px');
+    picture.src = urlOf(model.get('png'));
+    picture.alt = words;
+    takeaway.textContent = `In words: ${words.slice(0, numShown)}`;
+    folded.textContent = words.slice(numShown);
+    caption.dataset.isWhole = numShown === words.length;
   }
 
   function showWhetherWhole() {
