@@ -54,6 +54,7 @@ def test_a_film_that_is_over_stays_at_its_end():
     explorer.controls["iteration"].value = explorer.controls["iteration"].options[-1]
     assert "0 requests running" in explorer.words
     assert "0 hold a token" in explorer.words
+    assert explorer.panels["strip"].get_title().endswith(": all have ended")
 
 
 def test_a_live_film_explains_its_fates():

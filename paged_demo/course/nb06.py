@@ -235,7 +235,8 @@ def explore_film(films: Mapping[str, Sequence[Snapshot]]) -> Explorer:
         running, waiting = len(snapshot.future_tokens), len(snapshot.waiting)
         strip = panels["strip"] if "strip" in panels else panels["bare strip"]
         slot_strip(snapshot.memory_map, snapshot.future_tokens, ax=strip)
-        strip.set_title(f"{scheme}, iteration {iteration}: {running} run, {waiting} wait")
+        busy = f"{running} run, {waiting} wait" if running or waiting else "all have ended"
+        strip.set_title(f"{scheme}, iteration {iteration}: {busy}")
         queue = " ".join(map(letter, snapshot.waiting)) or "nobody"
         panels["queue"].text(0, 0.5, f"waiting: {queue}", va="center")
         return (
