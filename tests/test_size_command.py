@@ -161,6 +161,7 @@ def test_without_any_pool_only_the_need_is_told(path_of, capsys):
         (["--gpu", "24"], "--gpu must be a number with a unit, such as 24GB or 23.58GiB, got '24'"),
         (["--available", "3.81"], "available must be a number with a unit"),
         (["--gpu", "24GB", "--weights", "x"], "--weights must be a number with a unit"),
+        (["--gpu", "24GB", "--non-torch", "x"], "--non-torch must be a number with a unit"),
         (["--gpu", "24GB", "--gpu-memory-utilization", "1.5"], "--gpu-memory-utilization must be at most 1"),
         (["--tensor-parallel-size", "3"], "num_key_value_heads must divide"),
         (["--kv-cache-dtype", "fp7"], "kv_cache_dtype must be one of"),

@@ -289,6 +289,14 @@ BAD = [
         alike(num_attention_heads=31),
         r"hidden_size of config.json \(4096\) must divide by num_attention_heads",
     ),
+    (
+        alike(num_key_value_heads=5),
+        "num_key_value_heads of config.json must divide the 32 num_attention_heads, got 5",
+    ),
+    (
+        alike(num_key_value_heads=64),
+        "num_key_value_heads of config.json must divide the 32 num_attention_heads, got 64",
+    ),
     (alike(num_attention_heads=None), "config.json has no num_attention_heads"),
     (alike(hidden_size=None), "config.json has no hidden_size"),
     (alike(num_key_value_heads=8.0), "num_key_value_heads of config.json must be a whole number, got 8.0"),

@@ -99,6 +99,8 @@ def test_bad_lengths_are_named():
         measure_page_size([1, 2], [3], page_size=16)
     with pytest.raises(ValueError, match="each of final_tokens must be at least 1, got 0"):
         measure_page_size([1], [0], page_size=16)
+    with pytest.raises(ValueError, match="final_tokens must be at least prompt_tokens, 9, got 8"):
+        measure_page_size([1, 9], [1, 8], page_size=16)
     with pytest.raises(ValueError, match="page_size must be at least 1, got 0"):
         measure_page_size([1], [1], page_size=0)
 

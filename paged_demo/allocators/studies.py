@@ -101,7 +101,7 @@ def measure_page_size(
     ------
     ValueError, TypeError
         If a length or the page size is not a whole number from 1, or there are no sequences, or not as
-        many prompts as sequences.
+        many prompts as sequences, or a prompt is longer than its sequence.
 
     Examples
     --------
@@ -113,6 +113,9 @@ def measure_page_size(
         raise ValueError(
             f"final_tokens must have {len(prompts)} lengths like prompt_tokens, got {len(finals)}"
         )
+    for prompt, final in zip(prompts, finals, strict=True):
+        if prompt > final:
+            raise ValueError(f"final_tokens must be at least prompt_tokens, {prompt}, got {final}")
     size = check_count("page_size", page_size)
     pages = -(-finals // size)
     wasted = pages * size - finals

@@ -44,6 +44,7 @@ WHOLE = {
 }
 KEPT_BESIDE = ("index_topk", "index_head_dim", "compress_ratios", "sparse_attention_config")
 """Fields of models that keep more than their attention layers, whose bytes no rule here counts."""
+QUERY_HEADS = ("num_attention_heads", "n_head", "n_heads")
 GEMMA_3 = {"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256}
 """What its small models leave out of the config (transformers, configuration_gemma3.py)."""
 
@@ -188,7 +189,7 @@ def _types(kind: str, text: Fields) -> list[str]:
 
 def _attention(kind: str, text: Fields, layer_type: str) -> HeadLayer:
     defaults = GEMMA_3 if kind == "gemma3_text" else {}
-    kv_heads, head_dim = _kv_heads(text, defaults), _head_dim(text, defaults)
+    head_dim, kv_heads = _head_dim(text, defaults), _kv_heads(text, defaults)
     narrow = text.number("v_head_dim") if "v_head_dim" in text else None
     if layer_type == FULL:
         kv_heads = text.number_or(kv_heads, "num_global_key_value_heads")
@@ -203,9 +204,8 @@ def _attention(kind: str, text: Fields, layer_type: str) -> HeadLayer:
 
 
 def _heads(text: Fields, defaults: Mapping[str, int]) -> int:
-    names = ("num_attention_heads", "n_head", "n_heads")
     default = defaults.get("num_attention_heads")
-    return text.number(*names) if default is None else text.number_or(default, *names)
+    return text.number(*QUERY_HEADS) if default is None else text.number_or(default, *QUERY_HEADS)
 
 
 def _kv_heads(text: Fields, defaults: Mapping[str, int]) -> int:
@@ -214,7 +214,13 @@ def _kv_heads(text: Fields, defaults: Mapping[str, int]) -> int:
         return 1
     names = ("num_key_value_heads", "num_kv_heads", "n_head_kv")
     if any(name in text for name in names):
-        return text.number(*names)
+        kv_heads = text.number(*names)
+        if any(name in text for name in QUERY_HEADS) and _heads(text, defaults) % kv_heads:
+            raise ConfigError(
+                f"num_key_value_heads of config.json must divide the {_heads(text, defaults)} "
+                f"num_attention_heads, got {kv_heads}"
+            )
+        return kv_heads
     default = defaults.get("num_key_value_heads")
     return _heads(text, defaults) if default is None else default
 
