@@ -110,7 +110,7 @@ QUOTES = [
     ("06_serving", f"the paper's {GAIN} (abstract)"),
     ("06_serving", f"OPT-13B on one A100, a pool of {POOL} slots"),
     ("06_serving", f"{BATCH['vLLM']:.2f} requests run instead of {BATCH['Orca (Max)']:.2f}"),
-    ("06_serving", f"It is not {BATCH['vLLM'] / BATCH['Orca (Max)']:.1f}, because an iteration"),
+    ("06_serving", f"The batch is {BATCH['vLLM'] / BATCH['Orca (Max)']:.1f} times as large"),
     ("results", f"In the paper the kernel over pages is {SLOWER} slower"),
     ("06_serving", f"Reading {paper.TABLE_1['OPT-13B'].weights_gb} GB of weights"),
 ]
