@@ -10,7 +10,7 @@ import matplotlib as mpl
 import pytest
 from explorers import hear, pixels
 
-from paged_demo.views import live
+from paged_demo.views import live, style
 from paged_demo.views.controls import number
 from paged_demo.views.live import Explorer
 from paged_demo.views.picture import with_few_colours
@@ -270,7 +270,7 @@ def test_the_next_steps_are_drawn_before_they_are_asked_for():
             hear(explorer, {"height": height})
             shown.append((explorer.words, explorer.view.is_whole, pixels(explorer)))
             await explorer._task
-        assert drawn[7:] == [8], "no step leads beyond an end"
+        assert drawn[7:] == [8]
         hear(explorer, {"height": 1, "width": 2})
         await explorer._task
         assert drawn[8:] == [1], "who sets two at once is not expected to go on"
@@ -283,7 +283,8 @@ def test_the_next_steps_are_drawn_before_they_are_asked_for():
         assert (picture == pixels(explorer)).all()
 
 
-def test_while_a_slider_is_moved_nothing_is_drawn_ahead():
+def test_while_a_slider_is_moved_nothing_is_drawn_ahead(monkeypatch):
+    monkeypatch.setattr(live, "AHEAD_AFTER_S", 0.5)
     drawn = []
     explorer = explore_noting(drawn=drawn)
 
@@ -295,6 +296,17 @@ def test_while_a_slider_is_moved_nothing_is_drawn_ahead():
 
     asyncio.run(move())
     assert drawn == [4, 5, 7, 3, 2, 1, 0, 9], "and then what is not there yet"
+
+
+def test_a_move_that_failed_leaves_no_empty_panels():
+    explorer = explore_noting(drawn=[], raises_at=9)
+
+    async def move():
+        hear(explorer, {"height": 5})
+        hear(explorer, {"height": 9})
+        assert explorer.panels["line"].get_title() == "height 5"
+
+    asyncio.run(move())
 
 
 def test_what_was_drawn_ahead_is_not_what_is_there():
@@ -502,3 +514,29 @@ def test_when_a_program_sets_what_cannot_be_drawn_nobody_waits_for_the_rest_of_t
 
     asyncio.run(move())
     assert explorer.view.is_whole
+
+
+def test_a_plot_drawn_beside_a_slider_leaves_the_settings_of_the_reader():
+    settings = dict(mpl.rcParams)
+    is_inside, is_over = threading.Event(), threading.Event()
+
+    def fill(panels, *, height):
+        if height:
+            is_inside.set()
+            is_over.wait(LONG_ENOUGH_TO_GET_IN_S)
+        return f"height {height}"
+
+    def draw():
+        is_inside.wait()
+        with style.applied({"axes.titlepad": 3.0}):
+            is_over.set()
+            moving.join(LONG_ENOUGH_TO_GET_IN_S)
+
+    explorer = explore_height(fill)
+    moving = threading.Thread(target=setattr, args=(explorer.controls["height"], "value", 1))
+    plotting = threading.Thread(target=draw)
+    plotting.start()
+    moving.start()
+    moving.join()
+    plotting.join()
+    assert dict(mpl.rcParams) == settings

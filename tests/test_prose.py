@@ -79,7 +79,7 @@ AS_PRINTED = {
 }
 """Decimal amounts as somebody else writes them, or as they were measured."""
 
-AS_CHOSEN = {"12 GiB", "80 GiB", "40 GiB", "21 GiB", "1 MiB", "4 KiB", "23.58 GiB", "3.81 GiB"}
+AS_CHOSEN = {"12 GiB", "80 GiB", "40 GiB", "21 GiB", "1 MiB", "4 KiB", "23.58 GiB", "3.81 GiB", "3.812 GiB"}
 AS_CHOSEN |= {"14.9888 GiB", "17.06 GiB", "0.35 GiB"}
 """Binary amounts that are given: pools of an exercise or of Table 1, a processor's cache, a page of an OS,
 the memory and the pool of an RTX 3090 in a log (vllm-project/vllm#10517), and what it measured."""

@@ -291,11 +291,19 @@ BAD = [
     ),
     (
         alike(num_key_value_heads=5),
-        "num_key_value_heads of config.json must divide the 32 num_attention_heads, got 5",
+        "num_key_value_heads of config.json must divide the 32 query heads, got 5",
     ),
     (
         alike(num_key_value_heads=64),
-        "num_key_value_heads of config.json must divide the 32 num_attention_heads, got 64",
+        "num_key_value_heads of config.json must divide the 32 query heads, got 64",
+    ),
+    (
+        {"model_type": "falcon", "num_hidden_layers": 2, "hidden_size": 4544, "n_head": 71, "n_head_kv": 5},
+        "n_head_kv of config.json must divide the 71 query heads, got 5",
+    ),
+    (
+        {"model_type": "gemma3_text", "num_hidden_layers": 2, "sliding_window": 8, "num_key_value_heads": 3},
+        "num_key_value_heads of config.json must divide the 8 query heads, got 3",
     ),
     (alike(num_attention_heads=None), "config.json has no num_attention_heads"),
     (alike(hidden_size=None), "config.json has no hidden_size"),

@@ -303,7 +303,6 @@ ask_letters(
         d: A page is not 4 KiB. 16 tokens of OPT-13B are 12.5 MiB. A page is counted in tokens, not in bytes.
         e: No hardware translates. A processor has a unit for it. Here the attention kernel itself reads the
            table, and that costs some time.
-        f: This one holds. Two tables may name one page, until one of them writes to it. That is `fork` in
-           both worlds.
+        f: This one holds. Two tables may name one page, as after `fork` in both worlds.
     """,
 )

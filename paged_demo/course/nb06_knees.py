@@ -28,6 +28,13 @@ SLOWDOWN = 1 + paper.KERNEL_SLOWDOWN[1]
 
 HIGHEST_LATENCY_S = 3.0
 
+HOW_TO_READ_KNEES = """\
+open: the paper's points
+dotted: its lines go on
+lines: ours, same rates
+dots: our search
+black: what it found"""
+
 _CONSTANT_OF = {
     "slots in the pool": "OPT-13B's pool",
     "time to read a token's KV": "time to read a token's keys and values",
@@ -108,10 +115,12 @@ def knees(curves: LatencyCurves, rates: SustainedRates, *, ax: Axes | None = Non
     ax.text(0.01, paper.SUSTAINED_LATENCY_S, "0.5 s/token", transform=ax.get_yaxis_transform(), va="bottom")
     ax.set(ylim=(0.02, HIGHEST_LATENCY_S), xlim=(0, None))
     ax.set(xlabel="arrival rate (requests/s)", ylabel="latency (s per output token)")
+    ax.text(0.56, 0.97, HOW_TO_READ_KNEES, transform=ax.transAxes, va="top")
     words = (
         "latency against rate for four schemes. Dots are runs of the search, each with a trace of its own;"
         " diamonds the rates that are sustained, with two standard errors either way, in requests/s:"
-        f" {', '.join(told)}. Open marks are the paper's points, thin lines join ours at the same rates."
+        f" {', '.join(told)}. Open marks are the paper's points, thin lines join ours at the same rates,"
+        " dotted lines are the paper's beyond its last points."
     )
     return with_words(ax, words)
 

@@ -19,12 +19,11 @@ from paged_demo.llm.generate import Engine
 from paged_demo.llm.llama import Llama
 from paged_demo.llm.weights import what_is_missing
 from paged_demo.views.controls import Button, Line, TextField, number
-from paged_demo.views.drawing import DRAWING
 from paged_demo.views.live import Explorer, Panels
 from paged_demo.views.picture import DPI
 from paged_demo.views.progress import progress  # noqa: F401 - the notebook uses it
 from paged_demo.views.screen import Box, is_narrow
-from paged_demo.views.style import count_of
+from paged_demo.views.style import DRAWING, count_of
 
 if TYPE_CHECKING:  # It loads a package that a reader may not have.
     from paged_demo.llm.tokenizer import Tokenizer

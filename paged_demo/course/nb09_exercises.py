@@ -164,8 +164,8 @@ ask_letters(
 
 @ask_number(
     "9.4",
-    numbers={"page_size": 784},
-    draw_numbers=lambda rng: {"page_size": rng.choice([272, 528, 544, 1056, 1568])},
+    numbers={"page_size": 528},
+    draw_numbers=lambda rng: {"page_size": rng.choice([272, 544, 784, 1056, 1568])},
     ask_with="A page holds {page_size} tokens. Which is the shortest prompt that can find something?",
     hints=(
         "At most whole pages of n - 1 tokens are found. When is that one page?",

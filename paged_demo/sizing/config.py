@@ -213,16 +213,16 @@ def _kv_heads(text: Fields, defaults: Mapping[str, int]) -> int:
     if text.flag("multi_query", False) and not text.flag("new_decoder_architecture", False):
         return 1
     names = ("num_key_value_heads", "num_kv_heads", "n_head_kv")
-    if any(name in text for name in names):
-        kv_heads = text.number(*names)
-        if any(name in text for name in QUERY_HEADS) and _heads(text, defaults) % kv_heads:
+    if not any(name in text for name in names):
+        return defaults.get("num_key_value_heads") or _heads(text, defaults)
+    kv_heads = text.number(*names)
+    if defaults or any(name in text for name in QUERY_HEADS):
+        heads = _heads(text, defaults)
+        if heads % kv_heads:
             raise ConfigError(
-                f"num_key_value_heads of config.json must divide the {_heads(text, defaults)} "
-                f"num_attention_heads, got {kv_heads}"
+                f"{text.found(*names)} of config.json must divide the {heads} query heads, got {kv_heads}"
             )
-        return kv_heads
-    default = defaults.get("num_key_value_heads")
-    return _heads(text, defaults) if default is None else default
+    return kv_heads
 
 
 def _head_dim(text: Fields, defaults: Mapping[str, int]) -> int:

@@ -10,9 +10,9 @@ NUM_NEAR = 4
 
 
 def likely_after(before: Setting, now: Setting, num_options: Sequence[int]) -> list[Setting]:
-    """Return the nearest values of a control that was moved, onward first, and its ends.
+    """Return settings with the nearest values of the control that was moved, onward first, and its ends.
 
-    None if several things changed.
+    There are none unless one control was moved, and nothing else.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 // Native controls, the picture that follows them, and one line that says what is being waited for.
 const WAIT_MS = 300;
-const AT_ONCE = 4096;  // bytes that are turned into text together
+const CHUNK_BYTES = 4096;  // a call takes so many arguments, and not many more
 const STEPS = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, Home: -Infinity, End: Infinity };
 const TENTHS = { PageUp: 1, PageDown: -1 };
 
@@ -15,8 +15,8 @@ const passes = event => event.ctrlKey || event.metaKey || event.altKey
 function urlOf(png) {
   const bytes = new Uint8Array(png.buffer, png.byteOffset, png.byteLength);
   const texts = [];
-  for (let start = 0; start < bytes.length; start += AT_ONCE) {
-    texts.push(String.fromCharCode(...bytes.subarray(start, start + AT_ONCE)));
+  for (let start = 0; start < bytes.length; start += CHUNK_BYTES) {
+    texts.push(String.fromCharCode(...bytes.subarray(start, start + CHUNK_BYTES)));
   }
   return `data:image/png;base64,${btoa(texts.join(''))}`;
 }
@@ -181,7 +181,7 @@ function render({ model, el }) {
   });
 
   function disconnect() {
-    say('The kernel of this picture is gone. Run the cell again.');
+    say('The kernel of this picture is gone. Run the cells again, from the first.');
     isGone = true;
     showBusy();
   }

@@ -230,8 +230,9 @@ def choice(label: str, options: Iterable[Any], value: Any = None) -> Control:
 class LiveView(anywidget.AnyWidget):
     """The widget: rows of controls, a picture below them, and its words.
 
-    The browser sends the newest values and waits for an answer, which always comes. What was set meanwhile
-    goes with the next message; so nothing piles up, however slow the picture is.
+    Each view in the browser sends the newest values and waits for an answer, which always comes; one to
+    another view counts too. What was set meanwhile goes with the next message; so nothing piles up, however
+    slow the picture is.
 
     Parameters
     ----------

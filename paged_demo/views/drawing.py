@@ -1,15 +1,10 @@
 """How a picture is drawn: by one thread at a time, and bit by bit where it takes long."""
 
 import sys
-import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 from paged_demo.views import style
-
-DRAWING = threading.RLock()
-"""Held by whoever draws. JupyterLab may see to a slider in a second thread, and Matplotlib's settings, which
-a style changes while it is applied, are those of all threads."""
 
 SWITCH_INTERVAL_S = 0.0005
 """How long (s) another thread may compute before one that draws has its turn; Python's own is 0.005."""
@@ -27,7 +22,7 @@ def drawing() -> Iterator[None]:
     Matplotlib would place them when it draws the axes, and here these are seldom drawn. Beside a cell that
     runs, Python would pass this thread by for most of the time: so it asks to be heard more often.
     """
-    with DRAWING, style.applied({"axes.titley": 1.0}):
+    with style.applied({"axes.titley": 1.0}):
         interval_s = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         try:

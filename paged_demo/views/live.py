@@ -20,10 +20,11 @@ from paged_demo.checks import came, check_widgets
 from paged_demo.views import plots
 from paged_demo.views.ahead import Setting, likely_after
 from paged_demo.views.controls import Control, Item, LiveView
-from paged_demo.views.drawing import DRAWING, Filling, all_of, begun, drawing, more_of
+from paged_demo.views.drawing import Filling, all_of, begun, drawing, more_of
 from paged_demo.views.frozen import WIDGET_VIEW
 from paged_demo.views.picture import DPI, Picture, draw, encode_png, new_figure, with_few_colours
 from paged_demo.views.screen import Box, Screen, Screens
+from paged_demo.views.style import DRAWING
 
 check_widgets(ipywidgets)
 

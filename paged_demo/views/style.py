@@ -5,6 +5,7 @@ normal, protan, deutan and tritan sight (Machado et al. 2009, severity 100), is 
 palette it is 10.9. In grey any two fates are 8 L* apart or more. Two tints differ by 12.4 or more.
 """
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -132,9 +133,14 @@ MOST_LABELLED_DIGITS = 18
 LABELLED_PAGE_SIZES = (1, 4, 16, 64, 256, 2048)
 
 
+DRAWING = threading.RLock()
+"""Held by whoever draws. JupyterLab may see to a slider in a second thread, and Matplotlib's settings, which
+a style changes while it is applied, are those of all threads."""
+
+
 @contextmanager
 def applied(more: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
-    """Draw in this style inside the ``with`` block; the reader's own settings return after it.
+    """Draw in this style inside the ``with`` block, alone; the reader's own settings return after it.
 
     Some settings act when an artist is made and some when it is drawn, so create and save a figure inside.
 
@@ -152,11 +158,12 @@ def applied(more: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
     False
     """
     settings: Any = RC | dict(more)  # Matplotlib 3.11 types the keys as literals, earlier versions as str
-    if all(mpl.rcParams[name] == value for name, value in settings.items()):
-        yield  # Inside another block; to keep all settings a second time takes a third of a millisecond.
-        return
-    with mpl.rc_context(settings):
-        yield
+    with DRAWING:
+        if all(mpl.rcParams[name] == value for name, value in settings.items()):
+            yield  # Inside another block; to keep all settings a second time takes a third of a millisecond.
+            return
+        with mpl.rc_context(settings):
+            yield
 
 
 def note(

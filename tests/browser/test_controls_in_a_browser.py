@@ -96,10 +96,14 @@ def test_a_restart_and_an_error_are_told_beside_the_picture(live, explorer):
     explorer.page.get_by_text("A black line at 14, 1 wide.").wait_for()
     assert explorer.box.locator(".paged-demo-state").inner_text() == ""
     live.page.evaluate("inLab.notebook().sessionContext.session.kernel.restart()")
-    explorer.page.get_by_text("Run the cell again.").wait_for()
+    explorer.page.get_by_text("Run the cells again").wait_for()
     height.handle.press("ArrowRight")
     live.page.wait_for_timeout(500)
-    assert explorer.box.locator(".paged-demo-state").inner_text().endswith("Run the cell again.")
+    assert (
+        explorer.box.locator(".paged-demo-state")
+        .inner_text()
+        .endswith("Run the cells again, from the first.")
+    )
     assert live.page_errors == []
 
 
