@@ -44,15 +44,15 @@ def test_500_tokens_of_a_7b_are_told_as_the_original_demonstration_told_them():
     paged = "512 slots (256 MiB) allocated, 500 slots (250 MiB) used, 12 slots (6 MiB)"
     assert f"Traditional: {traditional} wasted, 75.6 %." in words
     assert f"Paged: 32 pages, {paged} wasted, 2.3 %." in words
-    assert "Paging holds 75.0 % less." in words
+    assert ": paging holds 75.0 % less." in words
 
 
 def test_paging_can_hold_as_much_and_more():
     explorer = explore_one_sequence()
     explorer.controls["num_tokens"].value = 2048
-    assert "Paging holds as much." in explorer.words
+    assert ": paging holds as much." in explorer.words
     explorer.controls["page_size"].value = 255
-    assert "Paging holds 12.1 % more." in explorer.words
+    assert ": paging holds 12.1 % more." in explorer.words
 
 
 def test_the_dial_tells_the_batch_of_its_page_size(pools):

@@ -169,11 +169,10 @@ def _fill_one_sequence(panels: Panels, *, num_tokens: int, page_size: int, model
         plots.memory_against_length(spec, page_size=page_size, max_tokens=MAX_TOKENS, ax=curves)
         curves.axvline(num_tokens, color="black", linewidth=1)
     return (
-        f"{model}, {length}, page size {page_size}."
+        f"{model}, {length}, page size {page_size}: paging holds {comparison}."
         f" Traditional: {_describe_usage(usages['traditional'], spec)}."
         f" Paged: {count_of(usages['paged'].allocated // page_size, 'page')},"
         f" {_describe_usage(usages['paged'], spec)}."
-        f" Paging holds {comparison}."
     )
 
 

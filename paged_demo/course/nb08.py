@@ -86,11 +86,11 @@ def _fill(
     terms = ", ".join(_bytes_in(name, size) for name, size in memory.parts if size)
     stop = "." if planned.refusal is None else ""
     return (
-        f"Llama-3.1-8B on cards of {in_gib(memory.total_bytes)} GiB, max_model_len {max_model_len:,},"
-        f" gpu_memory_utilization {gpu_memory_utilization:g}, tensor_parallel_size {tensor_parallel}, KV in"
-        f" {kv_type}. {_bytes_in('asked for', memory.requested_bytes)}; {terms};"
+        f"max_model_len {max_model_len:,}, gpu_memory_utilization {gpu_memory_utilization:g},"
+        f" tensor_parallel_size {tensor_parallel}, KV in {kv_type}: {told}. {_told_longest(longest)}"
+        f" Llama-3.1-8B on cards of {in_gib(memory.total_bytes)} GiB:"
+        f" {_bytes_in('asked for', memory.requested_bytes)}; {terms};"
         f" {in_gib(memory.available_bytes)} GiB left for the pool of each card. {planned}{stop}"
-        f" {_told_longest(longest)}"
     )
 
 
