@@ -309,6 +309,29 @@ def test_a_move_that_failed_leaves_no_empty_panels():
     asyncio.run(move())
 
 
+def test_what_cannot_be_drawn_is_said_again_at_another_width():
+    explorer = explore_noting(drawn=[], raises_at=9)
+    sent = sent_by(explorer)
+    hear(explorer, {"height": 9})
+    for is_narrow in (True, False):
+        hear(explorer, {}, is_narrow=is_narrow)
+    assert sent == 3 * ["RuntimeError: no line at 9"]
+    hear(explorer, {"height": 4})
+    assert sent[3:] == [""], "the picture of 4 stands there"
+
+
+def test_values_that_cannot_be_shown_are_not_offered():
+    explorer = explore_noting(drawn=[], raises_at=1)
+    height = explorer.controls["height"]
+    with pytest.raises(RuntimeError, match="no line at 1"):
+        height.offer(range(2), 1)
+    assert (height.options, height.value) == (range(10), 4)
+    with pytest.raises(RuntimeError, match="no line at 1"):
+        height.value = 1
+    assert height.value == 4
+    assert explorer.panels["line"].get_title() == "height 4"
+
+
 def test_what_was_drawn_ahead_is_not_what_is_there():
     explorer = explore_noting(drawn=[])
 

@@ -135,7 +135,7 @@ def test_a_pool_of_a_flag_is_in_bytes_unless_it_has_a_unit(path_of, capsys):
     said = [printed(capsys, path_of(LLAMA), "--max-model-len", "20000", *pool)[1][-1] for pool in pools]
     assert said == [LINE.format("34,816", "20,000", "1.74")] * 3
     assert command.main([path_of(LLAMA), "--kv-cache-memory-bytes", "4.25"]) == 2
-    assert "available must be a number with a unit" in capsys.readouterr().err
+    assert "--kv-cache-memory-bytes must be a number with a unit" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         command.main([path_of(LLAMA), "--kv-cache-memory-bytes", "4563402752", "--available", "1GiB"])
     assert "not allowed with argument" in capsys.readouterr().err
@@ -164,9 +164,24 @@ def test_without_any_pool_only_the_need_is_told(path_of, capsys):
         (["--gpu", "24GB", "--non-torch", "x"], "--non-torch must be a number with a unit"),
         (["--gpu", "24GB", "--gpu-memory-utilization", "1.5"], "--gpu-memory-utilization must be at most 1"),
         (["--tensor-parallel-size", "3"], "num_key_value_heads must divide"),
-        (["--kv-cache-dtype", "fp7"], "kv_cache_dtype must be one of"),
-        (["--max-model-len", "0"], "max_model_len must be at least 1, got 0"),
-        (["--version", "new"], "version must be one such as 0.33.0"),
+        (["--gpu", "0GB"], "--gpu must be at least 1, got 0"),
+        (["--kv-cache-memory-bytes", "x"], "--kv-cache-memory-bytes must be a number with a unit"),
+        (["--available", "x"], "--available must be a number with a unit"),
+        (["--parameters", "0", "--gpu", "24GB"], "--parameters must be at least 1, got 0"),
+        (["--tensor-parallel-size", "0"], "--tensor-parallel-size must be at least 1, got 0"),
+        (["--pipeline-parallel-size", "33"], "--pipeline-parallel-size must be at most the 32 layers"),
+        (["--decode-context-parallel-size", "0"], "--decode-context-parallel-size must be at least 1, got 0"),
+        (
+            ["--decode-context-parallel-size", "3", "--tensor-parallel-size", "4"],
+            "--decode-context-parallel-size must divide the 4 of --tensor-parallel-size, got 3",
+        ),
+        (["--block-size", "0"], "--block-size must be"),
+        (["--max-num-batched-tokens", "0"], "--max-num-batched-tokens must be at least 1, got 0"),
+        (["--num-gpu-blocks-override", "0"], "--num-gpu-blocks-override must be"),
+        (["--speculative-tokens", "-1"], "--speculative-tokens must be"),
+        (["--kv-cache-dtype", "fp7"], "--kv-cache-dtype must be one of"),
+        (["--max-model-len", "0"], "--max-model-len must be at least 1, got 0"),
+        (["--version", "new"], "--version must be one such as 0.33.0"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(path_of, capsys, arguments, told):

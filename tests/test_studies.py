@@ -95,6 +95,8 @@ def test_a_prompt_is_shareable_where_a_second_one_like_it_finds_a_page(prompt, p
 def test_bad_lengths_are_named():
     with pytest.raises(ValueError, match="prompt_tokens must hold at least one length, got none"):
         measure_page_size([], [], page_size=16)
+    with pytest.raises(TypeError, match="prompt_tokens must be an iterable of lengths, got 5"):
+        measure_page_size(5, [1], page_size=16)
     with pytest.raises(ValueError, match="final_tokens must have 2 lengths like prompt_tokens, got 1"):
         measure_page_size([1, 2], [3], page_size=16)
     with pytest.raises(ValueError, match="each of final_tokens must be at least 1, got 0"):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from paged_demo.allocators.memory_map import MemoryMap, MemoryUsage, account
 from paged_demo.allocators.paged import PagedAllocator
 from paged_demo.allocators.traditional import TraditionalAllocator, reserve_max
-from paged_demo.checks import check_count, check_counts
+from paged_demo.checks import check_count, check_counts, check_iterable
 
 Ints = NDArray[np.int64]
 
@@ -129,9 +129,10 @@ def measure_page_size(
 
 
 def _lengths(name: str, lengths: Sequence[int]) -> Ints:
-    if not len(lengths):
+    several = check_iterable(name, lengths, "lengths")
+    if not several:
         raise ValueError(f"{name} must hold at least one length, got none")
-    return np.array([check_count(f"each of {name}", length) for length in lengths], dtype=np.int64)
+    return np.array([check_count(f"each of {name}", length) for length in several], dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,14 @@ from paged_demo.sizing.units import GIB, bytes_of, in_gib
 from paged_demo.sizing.weights import Weights, estimate_weights, weights_bytes
 
 MEASURED = {"activation": "peak of activations", "non_torch": "outside torch", "graphs": "CUDA graphs"}
+FLAGS = {
+    "total_bytes": "--gpu",
+    "num_parameters": "--parameters",
+    "tensor_parallel": "--tensor-parallel-size",
+    "stages": "--pipeline-parallel-size",
+    "decode_context_parallel": "--decode-context-parallel-size",
+}
+"""The flags whose arguments have other names."""
 WIDTH = 22
 
 
@@ -34,10 +42,19 @@ def main(arguments: Sequence[str]) -> int:
     try:
         lines, code = _told(given)
     except (ValueError, TypeError) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{_by_flag(str(error), given, arguments)}\n")
         return 2
     sys.stdout.write("\n".join(lines) + "\n")
     return code
+
+
+def _by_flag(told: str, given: argparse.Namespace, arguments: Sequence[str]) -> str:
+    """Say what is wrong with the flag in place of the argument that it sets."""
+    name, _, rest = told.partition(" ")
+    flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
+    if name == "available" and any(each.startswith("--kv-cache-memory-bytes") for each in arguments):
+        flag = "--kv-cache-memory-bytes"
+    return f"{flag} {rest}" if name in FLAGS or name in vars(given) else told
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -116,7 +133,7 @@ def _server(given: argparse.Namespace, model: ModelConfig, total: int | None) ->
     batched = given.max_num_batched_tokens
     if batched is None and total is not None:
         batched = default_batched_tokens(total)
-    return Server(
+    server = Server(
         max_model_len=longest,
         auto_fit=fits,
         tensor_parallel=given.tensor_parallel_size,
@@ -133,6 +150,12 @@ def _server(given: argparse.Namespace, model: ModelConfig, total: int | None) ->
         state_bytes=model.state_bytes,
         rules=RULES_NOW if given.version == "0.33.0" else rules_of(given.version),
     )
+    if server.tensor_parallel % server.decode_context_parallel:
+        raise ValueError(
+            f"decode_context_parallel must divide the {server.tensor_parallel} of --tensor-parallel-size, "
+            f"got {server.decode_context_parallel}"
+        )
+    return server
 
 
 def default_batched_tokens(total_bytes: int) -> int:

@@ -230,7 +230,7 @@ def _head_dim(text: Fields, defaults: Mapping[str, int]) -> int:
         return text.number("head_dim")
     if "head_dim" in defaults:
         return defaults["head_dim"]
-    hidden, heads = text.number("hidden_size", "n_embd", "d_model"), _heads(text, defaults)
+    hidden, heads = text.number("hidden_size", "n_embd", "d_model", "n_embed"), _heads(text, defaults)
     if hidden % heads:
         raise ConfigError(
             f"hidden_size of config.json ({hidden}) must divide by num_attention_heads ({heads}), as "

@@ -16,7 +16,7 @@ function urlOf(png) {
   const bytes = new Uint8Array(png.buffer, png.byteOffset, png.byteLength);
   const texts = [];
   for (let start = 0; start < bytes.length; start += CHUNK_BYTES) {
-    texts.push(String.fromCharCode(...bytes.subarray(start, start + CHUNK_BYTES)));
+    texts.push(String.fromCharCode.apply(null, bytes.subarray(start, start + CHUNK_BYTES)));
   }
   return `data:image/png;base64,${btoa(texts.join(''))}`;
 }

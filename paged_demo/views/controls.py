@@ -76,11 +76,15 @@ class Control(Item):
         self.offer(options, value)
 
     def offer(self, options: Sequence[Any], value: Any) -> None:
-        """Offer other values, and choose one of them."""
-        self._position = self._position_of(value, options)
-        self.options = options
+        """Offer other values, and choose one of them. If that cannot be shown, all stays as it was."""
+        before = vars(self).copy()
+        self.options, self._position = options, self._position_of(value, options)
         self.kind = "range" if all(isinstance(option, int | float) for option in options[:2]) else "select"
-        self.changed()
+        try:
+            self.changed()
+        except BaseException:
+            vars(self).update(before)
+            raise
 
     @property
     def value(self) -> Any:
@@ -89,10 +93,8 @@ class Control(Item):
 
     @value.setter
     def value(self, value: Any) -> None:
-        position = self._position_of(value, self.options)
-        if position != self._position:
-            self._position = position
-            self.changed()
+        if self._position_of(value, self.options) != self._position:
+            self.offer(self.options, value)
 
     def _position_of(self, value: Any, options: Sequence[Any]) -> int:
         try:
@@ -230,9 +232,8 @@ def choice(label: str, options: Iterable[Any], value: Any = None) -> Control:
 class LiveView(anywidget.AnyWidget):
     """The widget: rows of controls, a picture below them, and its words.
 
-    Each view in the browser sends the newest values and waits for an answer, which always comes; one to
-    another view counts too. What was set meanwhile goes with the next message; so nothing piles up, however
-    slow the picture is.
+    A view in the browser sends the newest values and waits for an answer, its own or another view's. What
+    was set meanwhile goes with the next message: nothing piles up, and an answer always comes.
 
     Parameters
     ----------

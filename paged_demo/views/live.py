@@ -116,7 +116,7 @@ class Explorer:
             [*rows, *([control] for control in self.controls.values())],
             take=self._take,
         )
-        self._setting = self._set_now()
+        self._setting = self._asked = self._set_now()
         self._on_screen: Setting | None = None  # what was drawn without an error, and last
         for control in self.controls.values():
             control.changed = self._follow
@@ -207,7 +207,7 @@ class Explorer:
         with drawing():
             for item, sent in were_set.items():
                 item.receive(sent)
-            is_resized = self.view.is_narrow != self._setting[0]
+            is_resized = self.view.is_narrow != self._asked[0]  # Also where that could not be drawn.
             if is_resized or any(item in were_set for item in self.controls.values()):
                 self._follow(at_once=False)
 
@@ -220,7 +220,7 @@ class Explorer:
             loop = asyncio.get_running_loop()
         must_be_whole = at_once or loop is None
         with drawing():
-            setting = self._set_now()
+            setting = self._asked = self._set_now()
             self._num_moves += 1
             if must_be_whole:
                 self._kept.clear()  # A program may have changed what else the pictures depend on.

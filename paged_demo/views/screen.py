@@ -71,9 +71,9 @@ class Screen:
         if frame not in self.backgrounds:
             if len(self.backgrounds) == MOST_BACKGROUNDS:
                 del self.backgrounds[next(iter(self.backgrounds))]
-            for artist in moving:
-                artist.set_visible(False)
             try:
+                for artist in moving:
+                    artist.set_visible(False)
                 self._canvas.draw()
             finally:  # The titles are there for the next picture too.
                 for artist in moving:
