@@ -235,6 +235,7 @@ def test_a_picture_that_could_not_be_drawn_takes_nothing_from_the_next():
     before = pixels(explorer)
     with pytest.raises(ValueError, match="frac"):
         explorer.controls["height"].value = 3
+    explorer.controls["height"].value = 1
     explorer.controls["height"].value = 0
     assert (pixels(explorer) == before).all()
 

@@ -1,6 +1,6 @@
 // Native controls, the picture that follows them, and one line that says what is being waited for.
 const WAIT_MS = 300;
-const CHUNK_BYTES = 4096;  // a call takes so many arguments, and not many more
+const CHUNK_BYTES = 4096;  // each is an argument of one call, which takes some ten thousands at most
 const STEPS = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, Home: -Infinity, End: Infinity };
 const TENTHS = { PageUp: 1, PageDown: -1 };
 
