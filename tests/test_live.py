@@ -440,6 +440,26 @@ def test_of_a_picture_that_takes_long_the_beginning_is_drawn_ahead_and_the_rest_
     assert (pixels(explorer) == late).all()
 
 
+def test_the_next_values_to_either_side_are_drawn_ahead_before_the_rest():
+    begun = []
+
+    def fill(panels, *, height):
+        begun.append(height)
+        yield f"height {height}, so far"
+        begun.append("rest")
+        return f"height {height}"
+
+    explorer = explore_height(fill, begin=3)
+    begun.clear()
+
+    async def move():
+        hear(explorer, {"height": 4})
+        await explorer._task
+
+    asyncio.run(move())
+    assert begun == [4, 5, 4, "rest", 6, 2, 9, 0], "3 is there"
+
+
 def explore_in_steps(*, fails=()):
     """A line that is there before the rest of its picture; it raises what `fails` has for a height, once."""
 
@@ -464,6 +484,7 @@ def test_a_rest_that_failed_is_drawn_from_the_beginning_when_it_is_asked_for_aga
     async def move():
         for height in (4, 5):
             hear(explorer, {"height": height})
+            explorer._task.cancel()  # An interrupt in it would end the test.
             with suppress(RuntimeError, KeyboardInterrupt):
                 await explorer._go_on_meanwhile(explorer._num_moves, [])
         assert explorer.words == "height 5, so far"

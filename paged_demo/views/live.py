@@ -36,6 +36,9 @@ AHEAD_AFTER_S = 0.05
 """How long (s) the controls are left alone before what may be asked for next is drawn, also while a cell
 runs."""
 
+NUM_FIRST = 2
+"""Pictures that may be drawn ahead before the one that is shown goes on: of the next value to either side."""
+
 PAUSE_S = 0.005
 """How long (s) the kernel is left to its messages before each bit that nobody waits for: one takes several
 turns to arrive."""
@@ -271,14 +274,18 @@ class Explorer:
 
     async def _go_on_meanwhile(self, num_moves: int, likely: Sequence[Setting]) -> None:
         """Go on in turns with the kernel's messages, one of which may bring other values."""
+        await asyncio.sleep(AHEAD_AFTER_S)
+        await self._draw_ahead(num_moves, likely[:NUM_FIRST])
         if not self._shown.is_whole:
-            await asyncio.sleep(REST_AFTER_S)
+            await asyncio.sleep(REST_AFTER_S - AHEAD_AFTER_S)
         while not self._shown.is_whole and self._num_moves == num_moves:
             await asyncio.sleep(PAUSE_S)
             with drawing():
                 if self._num_moves == num_moves:
                     self._draw_more()
-        await asyncio.sleep(AHEAD_AFTER_S)
+        await self._draw_ahead(num_moves, likely[NUM_FIRST:])
+
+    async def _draw_ahead(self, num_moves: int, likely: Sequence[Setting]) -> None:
         for setting in likely:
             await asyncio.sleep(PAUSE_S)
             with drawing():
