@@ -82,7 +82,7 @@ class Control(Item):
         self.kind = "range" if all(isinstance(option, int | float) for option in options[:2]) else "select"
         try:
             self.changed()
-        except BaseException:
+        except Exception:  # An interrupt says nothing against the values.
             vars(self).update(before)
             raise
 
