@@ -11,6 +11,7 @@ import pytest
 from explorers import hear, pixels
 
 from paged_demo.views import live, style
+from paged_demo.views.ahead import likely_after
 from paged_demo.views.controls import number
 from paged_demo.views.live import Explorer
 from paged_demo.views.picture import with_few_colours
@@ -402,7 +403,7 @@ def test_what_a_program_changes_is_drawn_anew():
 
 def test_no_more_pictures_are_kept_than_fit(monkeypatch):
     monkeypatch.setattr(live, "MOST_PICTURES", 3)
-    monkeypatch.setattr(live, "likely_after", lambda *_: [])
+    monkeypatch.setattr(live, "likely_after", lambda *moved: likely_after(*moved)[:1])
     drawn = []
     explorer = explore_noting(drawn=drawn)
 

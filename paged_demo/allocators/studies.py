@@ -113,9 +113,11 @@ def measure_page_size(
         raise ValueError(
             f"final_tokens must have {len(prompts)} lengths like prompt_tokens, got {len(finals)}"
         )
-    for prompt, final in zip(prompts, finals, strict=True):
-        if prompt > final:
-            raise ValueError(f"final_tokens must be at least prompt_tokens, {prompt}, got {final}")
+    if (prompts > finals).any():
+        first = np.argmax(prompts > finals)
+        raise ValueError(
+            f"final_tokens must be at least prompt_tokens, {prompts[first]}, got {finals[first]}"
+        )
     size = check_count("page_size", page_size)
     pages = -(-finals // size)
     wasted = pages * size - finals

@@ -216,10 +216,7 @@ def _available(
     )
     share = check_utilization("--gpu-memory-utilization", share)
     parts = {name: getattr(given, name) for name in MEASURED}
-    bytes_each = {
-        name: bytes_of(f"--{name.replace('_', '-')}", text) if text is not None else 0
-        for name, text in parts.items()
-    }
+    bytes_each = {name: bytes_of(name, text) if text is not None else 0 for name, text in parts.items()}
     weights = _weights(given, server)
     memory = Memory(
         total_bytes=total,
