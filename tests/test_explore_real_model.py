@@ -5,6 +5,8 @@ import math
 import re
 import threading
 from base64 import b64decode
+from itertools import count
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -139,7 +141,9 @@ def test_shared_pages_count_once(model):
         assert frame.num_held_pages == len(frame.memory_map.regions)
 
 
-def test_a_box_answers_when_it_is_made_and_its_last_picture_shows_the_pages_still_held(model):
+def test_a_box_answers_when_it_is_made_and_its_last_picture_shows_the_pages_still_held(model, monkeypatch):
+    ticks = count()  # A quick machine makes more than a thousand tokens per second, written 1,003.
+    monkeypatch.setattr(real_model, "time", SimpleNamespace(perf_counter=lambda: next(ticks) / 16))
     box = PromptBox(model, make_tokenizer(), "hello", num_tokens=9)
     bundle, _ = box._repr_mimebundle_()
     assert b64decode(bundle["image/png"]).startswith(b"\x89PNG")
@@ -148,6 +152,7 @@ def test_a_box_answers_when_it_is_made_and_its_last_picture_shows_the_pages_stil
     assert box.words.startswith("Step 9 of 9: ")
     assert "A (pages 0, 1, " in box.words
     assert re.search(r"\d+ tokens of prompt, 9 of answer, \d+ tokens per second", box.status.words)
+    assert box.status.words.endswith(" 16 tokens per second")
 
 
 def test_no_time_is_told_in_what_is_committed(model):
